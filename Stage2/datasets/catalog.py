@@ -1,0 +1,105 @@
+"""The data sets: classes, label sets, folds, thresholds. Every such fact stands here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+SUPERPIXEL_SUFFIX = "_Superpix"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a processed data set is.
+
+    Attributes:
+        name: short name, as in run folders.
+        modality: "MR" (each volume normalised by itself) or "CT" (normalised by the training volumes of the fold).
+        classes: class name -> label value, background first, in order of value.
+        evaluated: label values that experiments train on or test.
+        label_sets: label set -> label values of its training classes; the other evaluated ones are tested.
+        fold_boundaries: boundaries b_0 < ... < b_K in the list of scans; fold k tests scans b_k to b_{k+1} - 1.
+        foreground_threshold: a voxel of a processed volume above this value can belong to the body.
+        default_folder: processed folder, relative to the repository root.
+    """
+
+    name: str
+    modality: str
+    classes: Mapping[str, int]
+    evaluated: tuple[int, ...]
+    label_sets: Mapping[int, frozenset[int]]
+    fold_boundaries: tuple[int, ...]
+    foreground_threshold: float
+    default_folder: str
+
+    @property
+    def n_folds(self) -> int:
+        return len(self.fold_boundaries) - 1
+
+    def class_name(self, label: int) -> str:
+        """Name of the class with this label value."""
+        for name, value in self.classes.items():
+            if value == label:
+                return name
+        raise ValueError(f"{self.name} has no class with label {label}; it has {dict(self.classes)}.")
+
+    def training_labels(self, label_set: int) -> list[int]:
+        """Label values that may be used as labels in training with this label set, ascending."""
+        if label_set not in self.label_sets:
+            raise ValueError(
+                f"label_sets={label_set} is not a label set of {self.name}; choose one of {sorted(self.label_sets)}."
+            )
+        return sorted(self.label_sets[label_set])
+
+    def test_labels(self, label_set: int) -> list[int]:
+        """Label values that are tested with this label set, ascending: the evaluated ones not trained on."""
+        return sorted(set(self.evaluated) - set(self.training_labels(label_set)))
+
+
+_CHAOST2 = DataSet(
+    name="CHAOST2",
+    modality="MR",
+    classes=MappingProxyType({"BG": 0, "LIVER": 1, "RK": 2, "LK": 3, "SPLEEN": 4}),
+    evaluated=(1, 2, 3, 4),
+    label_sets=MappingProxyType({0: frozenset({1, 4}), 1: frozenset({2, 3})}),
+    fold_boundaries=(0, 4, 8, 12, 16, 20),
+    foreground_threshold=50 + 1e-4,
+    default_folder="data/CHAOST2/chaos_MR_T2_normalized",
+)
+
+_SABS = DataSet(
+    name="SABS",
+    modality="CT",
+    classes=MappingProxyType(
+        {
+            "BGD": 0,
+            "SPLEEN": 1,
+            "KID_R": 2,
+            "KID_l": 3,
+            "GALLBLADDER": 4,
+            "ESOPHAGUS": 5,
+            "LIVER": 6,
+            "STOMACH": 7,
+            "AORTA": 8,
+            "IVC": 9,
+            "PS_VEIN": 10,
+            "PANCREAS": 11,
+            "AG_R": 12,
+            "AG_L": 13,
+        }
+    ),
+    evaluated=(1, 2, 3, 6),
+    label_sets=MappingProxyType({0: frozenset({1, 6}), 1: frozenset({2, 3})}),
+    fold_boundaries=(0, 6, 12, 18, 24, 30),
+    foreground_threshold=1e-4,
+    default_folder="data/SABS/sabs_CT_normalized",
+)
+
+_DATA_SETS = MappingProxyType({data_set.name: data_set for data_set in (_CHAOST2, _SABS)})
+
+
+def get_dataset(name: str) -> DataSet:
+    """The data set of this name; the published `<name>_Superpix` means the same data set."""
+    base = name.removesuffix(SUPERPIXEL_SUFFIX)
+    if base not in _DATA_SETS:
+        raise ValueError(f"dataset={name} is unknown; choose one of {', '.join(_DATA_SETS)}.")
+    return _DATA_SETS[base]
