@@ -1,0 +1,105 @@
+"""The layout of run folders: where a Stage 2 run keeps its configuration, scalars, snapshots, predictions and results.
+
+<log_dir>/mySSL_<exp_prefix>_<dataset>_sets_<label_sets>_<n_shots>shot/      experiment folder
+    <run id>/                                                                1, 2, 3, ... (sacred)
+        config.json  metrics.json  run.json  cout.txt
+        snapshots/<step>.pth                                                 state after <step> optimiser steps
+        interm_preds/scan_<scan id>_label_<class name>.nii.gz                tests only
+        results.json                                                         tests only
+"""
+
+import json
+from pathlib import Path
+
+SNAPSHOTS = "snapshots"
+PREDICTIONS = "interm_preds"
+RESULTS = "results.json"
+SCALARS = "metrics.json"
+
+
+def experiment_folder(
+    log_dir: str | Path, exp_prefix: str, dataset: str, label_sets: int | str, n_shots: int = 1
+) -> Path:
+    """Folder that holds all runs of one experiment (the published naming)."""
+    return Path(log_dir) / f"mySSL_{exp_prefix}_{dataset}_sets_{label_sets}_{n_shots}shot"
+
+
+def list_runs(folder: str | Path) -> list[Path]:
+    """Run folders (named by a number) of an experiment folder, oldest first; empty where the folder does not exist."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    runs = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()]
+    return sorted(runs, key=lambda path: int(path.name))
+
+
+def list_snapshots(run: str | Path) -> list[tuple[int, Path]]:
+    """Snapshots of a run as (step, file), by rising step; files not named ``<step>.pth`` are passed over."""
+    files = (Path(run) / SNAPSHOTS).glob("*.pth")
+    return sorted((int(path.stem), path) for path in files if path.stem.isdecimal())
+
+
+def latest_snapshot(folder: str | Path) -> Path:
+    """Snapshot with the highest step of the latest run that has any.
+
+    Raises:
+        FileNotFoundError: no run of the experiment folder has a snapshot.
+    """
+    runs = list_runs(folder)
+    for run in reversed(runs):
+        snapshots = list_snapshots(run)
+        if snapshots:
+            return snapshots[-1][1]
+    found = f"{len(runs)} run(s) without snapshots" if runs else "no run"
+    raise FileNotFoundError(
+        f"{folder} holds {found}; expected <run id>/{SNAPSHOTS}/<step>.pth: train this experiment first or name a snapshot"
+    )
+
+
+def snapshot_path(run: str | Path, step: int) -> Path:
+    """Where a run keeps its snapshot of a step."""
+    return Path(run) / SNAPSHOTS / f"{step}.pth"
+
+
+def prediction_path(run: str | Path, scan_id: str, class_name: str) -> Path:
+    """Where a test run keeps the predicted mask of one scan and class."""
+    return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{class_name}.nii.gz"
+
+
+def read_results(run: str | Path) -> dict:
+    """``results.json`` of a test run.
+
+    Raises:
+        FileNotFoundError: the run has none.
+        ValueError: the file is not a JSON object.
+    """
+    return _read_object(Path(run) / RESULTS, "test this experiment first")
+
+
+def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Scalars of a run's ``metrics.json`` as {name: (steps, values)}.
+
+    Raises:
+        FileNotFoundError: the run has none.
+        ValueError: the file is not sacred's table of scalars.
+    """
+    path = Path(run) / SCALARS
+    table = _read_object(path, "train this experiment first")
+    try:
+        return {name: (list(entry["steps"]), list(entry["values"])) for name, entry in table.items()}
+    except (TypeError, KeyError):
+        raise ValueError(
+            f"{path} is not a table of scalars; expected {{name: {{steps, values}}}}: run the experiment again"
+        ) from None
+
+
+def _read_object(path: Path, remedy: str) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {remedy}")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} does not hold a JSON object (cut short?); {remedy.replace('first', 'again')}")
+    return content
