@@ -4,7 +4,7 @@
     <run id>/                                                                1, 2, 3, ... (sacred)
         config.json  metrics.json  run.json  cout.txt
         snapshots/<step>.pth                                                 state after <step> optimiser steps
-        interm_preds/scan_<scan id>_label_<class name>.nii.gz                tests only
+        interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only
         results.json                                                         tests only
 """
 
@@ -52,7 +52,8 @@ def latest_snapshot(folder: str | Path) -> Path:
             return snapshots[-1][1]
     found = f"{len(runs)} run(s) without snapshots" if runs else "no run"
     raise FileNotFoundError(
-        f"{folder} holds {found}; expected <run id>/{SNAPSHOTS}/<step>.pth: train this experiment first or name a snapshot"
+        f"{folder} holds {found}; expected <run id>/{SNAPSHOTS}/<step>.pth: train this experiment first, "
+        "or name a snapshot"
     )
 
 
@@ -61,9 +62,9 @@ def snapshot_path(run: str | Path, step: int) -> Path:
     return Path(run) / SNAPSHOTS / f"{step}.pth"
 
 
-def prediction_path(run: str | Path, scan_id: str, class_name: str) -> Path:
+def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
     """Where a test run keeps the predicted mask of one scan and class."""
-    return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{class_name}.nii.gz"
+    return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{label}.nii.gz"
 
 
 def read_results(run: str | Path) -> dict:
