@@ -1,0 +1,50 @@
+"""Print the path of the snapshot that an experiment's run folders hold: the last one, or the one of a given step."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from Stage2.run_folder import experiment_folder, latest_snapshot, list_runs, snapshot_path
+
+
+def find_snapshot(folder: Path, step: int | None = None) -> Path:
+    """Snapshot of an experiment folder: of the latest run that has it.
+
+    Args:
+        folder: experiment folder, which holds numbered run folders.
+        step: the step wanted; None: the last one.
+
+    Raises:
+        FileNotFoundError: no run holds such a snapshot.
+    """
+    if step is None:
+        return latest_snapshot(folder)
+    for run in reversed(list_runs(folder)):
+        path = snapshot_path(run, step)
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no run in {folder} has a snapshot of step {step}; train longer or name another step")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--log-dir", required=True, help="folder of all experiments (path.log_dir)")
+    parser.add_argument("--exp-prefix", required=True, help="exp_prefix of the training run, as train_vfold0")
+    parser.add_argument("--dataset", required=True, help="as in the training run: CHAOST2_Superpix, SABS_Superpix")
+    parser.add_argument("--label-sets", required=True, type=int, help="label set of the training run")
+    parser.add_argument("--shots", type=int, default=1, help="number of support scans (default 1)")
+    parser.add_argument("--step", type=int, help="step of the snapshot (default: the last one)")
+    arguments = parser.parse_args()
+    folder = experiment_folder(
+        arguments.log_dir, arguments.exp_prefix, arguments.dataset, arguments.label_sets, arguments.shots
+    )
+    try:
+        print(find_snapshot(folder, arguments.step))
+    except FileNotFoundError as error:
+        print(f"find_snapshot.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
