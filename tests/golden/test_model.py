@@ -1,0 +1,140 @@
+"""The whole few-shot model, ResNet-101: logits, losses, gradients and three optimiser steps, as published."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from golden.weights import GOLDEN, fill_weights, needs_golden
+from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.models.few_shot import QUERY_CLASS_WEIGHTS, FewShotSegmenter
+from Stage2.optimisation import build_optimiser
+
+pytestmark = needs_golden
+CASES = [f"model_{case}" for case in ("main", "tiny", "emptyq", "emptysup", "noise", "faulty")]
+CASES += [f"cond_{case}" for case in ("main", "tiny", "emptyq", "noise")]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FewShotSegmenter("dlfcn_res101")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, model):
+    """A golden file with the model filled by its scheme, and its episode as tensors."""
+    golden = np.load(GOLDEN / f"s2b_{request.param}.npz")
+    model.load_state_dict(fill_weights(model.state_dict(), float(golden["bn3_weight"])))
+    model.zero_grad(set_to_none=True)
+    episode = {
+        "support_image": torch.from_numpy(golden["support_image"]).float()[None],
+        "support_foreground": torch.from_numpy(golden["support_fg"]).float()[None],
+        "query_image": torch.from_numpy(golden["query_image"]).float()[None],
+        "query_label": torch.from_numpy(golden["query_label"]).long()[None],
+    }
+    return request.param, golden, episode
+
+
+def prototype_counts(modes):
+    return [int(mode.split(":")[1]) for mode in modes]
+
+
+def test_state_dict_keys_shapes_and_filling(model):
+    golden = json.loads((GOLDEN / "s2b_state_dict.json").read_text())
+    filled = fill_weights(model.state_dict(), 1.0)
+    assert sorted(filled) == [row[0] for row in golden["keys"]]
+    for key, shape, dtype, mean_abs, first in golden["keys"]:
+        tensor = filled[key]
+        assert (list(tensor.shape), str(tensor.dtype)) == (shape, f"torch.{dtype}"), key
+        assert tensor.double().abs().mean().item() == pytest.approx(mean_abs, abs=1e-5), key
+        assert tensor.flatten()[0].item() == pytest.approx(first, abs=1e-6), key
+
+
+def test_evaluation(case, model):
+    _, golden, episode = case
+    model.eval()
+    with torch.no_grad():
+        support = model.encode(episode["support_image"])
+        foreground = episode["support_foreground"]
+        prototypes = model.prototypes(support, foreground, 1 - foreground, window=2)
+        features = torch.cat([support, model.encode(episode["query_image"])])
+        logits = model.segment(episode["query_image"], prototypes)
+    assert [len(of_class) for of_class in prototypes] == prototype_counts(golden["eval_modes"])
+    scale = float(golden["eval_fts_std"])
+    np.testing.assert_allclose(features[:, ::16].numpy(), golden["eval_fts_every16"], atol=2e-4 * max(scale, 1), rtol=0)
+    np.testing.assert_allclose(logits.numpy(), golden["eval_logits"], atol=2e-4, rtol=0)
+
+
+def test_training_steps(case, model):
+    name, golden, episode = case
+    model.train()
+    optimiser, _ = build_optimiser(model, learning_rate=1e-3, decay=0.95)
+    losses = {"query_loss": [], "align_loss": []}
+    foreground_share = []
+
+    def forward():
+        result = model.training_losses(**episode, window=4)
+        for key in losses:
+            losses[key].append(result[key].item())
+        foreground_share.append(result["logits"].argmax(dim=1).float().mean().item())
+        return result
+
+    if name == "model_faulty":  # the first forward has no background prototype in the alignment loss
+        with pytest.raises(DegenerateEpisodeError):
+            forward()
+        return
+
+    first = forward()
+    atol = 2e-4 if name.startswith("cond") else 2e-3
+    np.testing.assert_allclose(first["logits"].detach().numpy(), golden["train_logits"], atol=atol, rtol=0)
+    backbone = model.encoder.backbone
+    np.testing.assert_allclose(backbone.bn1.running_mean.numpy(), golden["bn1_running_mean_after1"], atol=1e-5)
+    np.testing.assert_allclose(backbone.bn1.running_var.numpy(), golden["bn1_running_var_after1"], atol=1e-5)
+
+    (first["query_loss"] + first["align_loss"]).backward()
+    parameters = dict(model.named_parameters())
+    without_gradient = sorted(key for key, parameter in parameters.items() if parameter.grad is None)
+    assert without_gradient == sorted(golden["nograd_params"])
+    for key in (key for key in golden if key.startswith("gradnorm/")):
+        parameter = key.removeprefix("gradnorm/")
+        loose = name.startswith("model") and parameter.endswith("backbone.conv1.weight")
+        rtol = 2e-2 if loose else 1e-3
+        assert parameters[parameter].grad.norm().item() == pytest.approx(float(golden[key]), rel=rtol), parameter
+    optimiser.step()
+
+    if name == "cond_noise":  # the published run raises in a later step of this case
+        with pytest.raises(DegenerateEpisodeError):
+            for _ in range(3):
+                optimiser.zero_grad()
+                result = forward()
+                (result["query_loss"] + result["align_loss"]).backward()
+                optimiser.step()
+        return
+
+    for key, values in losses.items():
+        assert values[0] == pytest.approx(golden[key][0], abs=1e-4), key
+    if not name.startswith("cond"):
+        return  # chaotic after an optimiser step: only the conditioned filling is compared further
+    for _ in range(3):
+        optimiser.zero_grad()
+        result = forward()
+        (result["query_loss"] + result["align_loss"]).backward()
+        optimiser.step()
+    for key, values in losses.items():
+        np.testing.assert_allclose(values, golden[key], atol=2e-4, rtol=0, err_msg=key)
+    norm = model.encoder.localconv.weight.norm().item()
+    assert norm == pytest.approx(float(golden["param_norm_after3/encoder.localconv.weight"]), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("model_faulty", "cond_noise")])
+def test_query_loss_is_the_weighted_cross_entropy_of_the_logits(name):
+    """The recorded first loss follows from the recorded logits: pins the class weights."""
+    golden = np.load(GOLDEN / f"s2b_{name}.npz")
+    log_probability = functional.log_softmax(torch.from_numpy(golden["train_logits"]).double(), dim=1)[0]
+    label = torch.from_numpy(golden["query_label"])
+    weights = dict(enumerate(QUERY_CLASS_WEIGHTS))
+    total = sum(-weight * log_probability[value][label == value].sum() for value, weight in weights.items())
+    count = sum(weight * (label == value).sum() for value, weight in weights.items())
+    assert (total / count).item() == pytest.approx(golden["query_loss"][0], abs=1e-4)
