@@ -1,4 +1,4 @@
-"""Feature encoders: a dilated ResNet (output stride 8) and the 1x1 convolution to the feature space of the prototypes."""
+"""Feature encoders: a dilated ResNet (output stride 8) and a 1x1 convolution to the space of the prototypes."""
 
 import torch
 from torch import Tensor, nn
