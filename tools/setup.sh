@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Make the environment: .venv in the repository root with the pinned packages and this repository installed editable.
+set -euo pipefail
+
+usage() {
+    cat <<'EOF'
+usage: bash tools/setup.sh [--dev]
+
+Creates .venv in the repository root and installs requirements.txt (with --dev: requirements-dev.txt) and this
+repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
+repository's place have changed; an interrupted install is taken up again.
+
+  --dev     also what the tests need
+  --help    this text
+
+environment:
+  PYTHON    the Python 3.11 or 3.12 to use (default: the first of python3.12, python3.11, python3, python that fits)
+EOF
+}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+requirements=requirements.txt
+for argument in "$@"; do
+    case "$argument" in
+        --dev) requirements="requirements-dev.txt" ;;
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        *) die "unknown argument '$argument': expected --dev or --help" ;;
+    esac
+done
+
+root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+venv="$root/.venv"
+log="$venv/install.log"
+# What stays in .venv, measured: 6,430 MB, half of it torch's CUDA libraries, and a little to work in.
+needed_mb=6600
+
+# What an environment was made from. The repository's place belongs to it because an editable install holds that path.
+recipe() {
+    printf '%s\n' "$root"
+    cat -- "$root/requirements.txt" "$root/pyproject.toml"
+    if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt"; fi
+}
+
+is_ready() {
+    [[ -x "$venv/bin/python" && -f "$venv/installed-$requirements" ]] &&
+        [[ "$(recipe "$requirements")" == "$(cat -- "$venv/installed-$requirements")" ]]
+}
+
+python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# Sets `python`; a command that exists but does not run (a version manager's shim) counts as absent.
+find_python() {
+    local candidate version found=""
+    for candidate in ${PYTHON:+"$PYTHON"} python3.12 python3.11 python3 python; do
+        version="$(python_version "$candidate")" || version=""
+        if [[ "$version" == 3.11 || "$version" == 3.12 ]]; then
+            python="$candidate"
+            return
+        fi
+        if [[ -n "$version" ]]; then found+="${found:+, }Python $version ($candidate)"; fi
+        if [[ -n "${PYTHON:-}" ]]; then break; fi # a named Python is used or refused, never replaced
+    done
+    die "found ${found:-no working Python${PYTHON:+ at $PYTHON}} but Python 3.11 or 3.12 is needed:" \
+        "install one, or name it, e.g. PYTHON=/usr/bin/python3.12 bash tools/setup.sh"
+}
+
+check_disk() {
+    local free_kb used_kb=0 missing_mb
+    free_kb="$(df -Pk -- "$root" | awk 'NR == 2 { print $4 }')"
+    if [[ -d "$venv" ]]; then used_kb="$(du -sk -- "$venv" | awk '{ print $1 }')"; fi
+    missing_mb=$((needed_mb - used_kb / 1024))
+    if ((free_kb / 1024 < missing_mb)); then
+        die "not enough disk space in $root: found $((free_kb / 1024)) MB free, the install needs $missing_mb MB:" \
+            "free some, or clone the repository to a larger disk"
+    fi
+}
+
+make_venv() {
+    if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        python="$venv/bin/python"
+        case "$(python_version "$python")" in 3.11 | 3.12) return ;; esac
+    fi
+    find_python
+    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+        die "$python has no venv module: install it (on Debian or Ubuntu: apt install python$(python_version "$python")-venv)," \
+            "or name another Python 3.11 or 3.12 in PYTHON"
+    fi
+    say "creating .venv with $python ($(python_version "$python"))"
+    (cd -- "$venv" && rm -rf -- bin lib lib64 include pyvenv.cfg)
+    "$python" -m venv "$venv" >"$log" 2>&1 || explain_failure
+}
+
+# One sentence for a failed step, from what its log says.
+explain_failure() {
+    if grep -qiE 'No space left on device|Errno 28|Disk quota exceeded' "$log"; then
+        die "the disk became full during the install: free about $needed_mb MB in $root and run this again (log: $log)"
+    fi
+    if grep -qE 'NewConnectionError|NameResolutionError|Failed to establish a new connection|ConnectTimeout|ReadTimeout|timed out|ProxyError|Network is unreachable|Connection refused|Connection aborted|Connection reset' "$log"; then
+        die "pip cannot reach a package index: check the network (or pip's proxy or mirror settings) and run this again (log: $log)"
+    fi
+    die "the install failed: $(grep -E 'ERROR|[Ee]rror' "$log" | head -n 1 || true) (log: $log)"
+}
+
+# pip, quietly; a line every 15 seconds tells that it lives and where it is.
+run_pip() {
+    local pip started=$SECONDS last=$SECONDS package
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-input install --progress-bar off "$@" >>"$log" 2>&1 &
+    pip=$!
+    trap 'kill "$pip" 2>/dev/null || true; exit 130' INT TERM
+    while kill -0 "$pip" 2>/dev/null; do
+        sleep 0.2
+        if ((SECONDS - last >= 15)); then
+            last=$SECONDS
+            package="$(sed -nE 's/^(Collecting|Installing collected) ([A-Za-z0-9_.-]+).*/\1 \2/p' "$log" | tail -n 1)"
+            say "... $((SECONDS - started)) s${package:+, $package}"
+        fi
+    done
+    trap - INT TERM
+    wait "$pip" || explain_failure
+}
+
+if is_ready; then exit 0; fi
+
+mkdir -p -- "$venv" || die "cannot create $venv: check the permissions of $root"
+if command -v flock >/dev/null; then
+    exec 9>"$venv/setup.lock"
+    if ! flock -n 9; then
+        say "another install into $venv is running: waiting for it"
+        flock 9
+    fi
+    if is_ready; then exit 0; fi
+fi
+
+check_disk
+make_venv
+# Wheels are unpacked beside .venv: a small /tmp cannot stop the install, and the disk that was checked is the one used.
+rm -rf -- "$venv/tmp"
+mkdir -p -- "$venv/tmp"
+trap 'rm -rf -- "$venv/tmp"' EXIT
+export TMPDIR="$venv/tmp" PIP_USER=0
+: >"$log"
+say "installing $requirements into .venv (about 3 GB to download the first time: takes a few minutes)"
+run_pip -r "$root/$requirements"
+run_pip --no-build-isolation --no-deps -e "$root"
+for made in requirements.txt "$requirements"; do
+    recipe "$made" >"$venv/installed-$made.new"
+    mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
+done
+say "done: .venv/bin/python is ready"
