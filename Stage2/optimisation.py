@@ -1,27 +1,200 @@
-"""The optimiser of Stage 2 and its schedule."""
+"""Training of the segmenter on a stream of episodes: optimiser, schedule, the loop, its state on disk."""
 
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
 from torch import optim
+from tqdm import tqdm
 
+from Stage2.datasets.episodes import FineTuningEpisodes, SuperpixelEpisodes, stream_episodes
+from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.models.checkpoints import read_checkpoint, save_atomically
 from Stage2.models.few_shot import FewShotSegmenter
 
 DECAY_EVERY = 1000  # optimiser steps
+MOMENTUM = 0.9
+WEIGHT_DECAY = 5e-4
+DEGENERATE_LIMIT = 1000  # in a row: the weights no longer change, and nothing would ever change them
+
+logger = logging.getLogger(__name__)
 
 
-def build_optimiser(
-    model: FewShotSegmenter, learning_rate: float, decay: float, momentum: float = 0.9, weight_decay: float = 5e-4
-) -> tuple[optim.SGD, optim.lr_scheduler.StepLR]:
-    """SGD over the parameters that the forward pass uses, and its schedule, to be stepped once per optimiser step.
+@dataclass
+class TrainingState:
+    """Where a training stands; all that a resumed one needs besides the weights.
 
-    The published optimiser also holds the encoder's unused parameters; they have no gradient and never change.
+    Attributes:
+        step: optimiser steps done.
+        episode: episodes drawn; more than `step` where some were degenerate.
+        degenerate: episodes left out because a support had no background prototype.
+        scalars: (step, {name: value}) of every report so far.
+    """
 
-    Args:
-        model: the segmenter.
+    step: int = 0
+    episode: int = 0
+    degenerate: int = 0
+    scalars: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+
+@dataclass
+class Training:
+    """A model with its optimiser, schedule and state.
+
+    The published optimiser also holds the encoder's unused parameters; they have no gradient and never change, so ours
+    leaves them out.
+
+    Attributes:
+        model: the segmenter, on its device.
         learning_rate: at the start.
         decay: factor on the learning rate every 1000 steps.
-        momentum: of SGD.
-        weight_decay: of SGD.
     """
-    optimiser = optim.SGD(
-        model.encoder.trained_parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )
-    return optimiser, optim.lr_scheduler.StepLR(optimiser, step_size=DECAY_EVERY, gamma=decay)
+
+    model: FewShotSegmenter
+    learning_rate: float
+    decay: float
+    state: TrainingState = field(default_factory=TrainingState)
+    optimiser: optim.SGD = field(init=False)
+    schedule: optim.lr_scheduler.StepLR = field(init=False)
+
+    def __post_init__(self):
+        parameters = self.model.encoder.trained_parameters()
+        self.optimiser = optim.SGD(parameters, lr=self.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
+
+    def take_step(self, episode: dict[str, torch.Tensor], **loss_options: Any) -> dict[str, float]:
+        """One optimiser step on one episode.
+
+        Args:
+            episode: see `Stage2.datasets.episodes.as_episode`.
+            **loss_options: `window`, `align`, `weigh_classes` of `FewShotSegmenter.training_losses`.
+
+        Returns:
+            query_loss, align_loss, total_loss, and the learning rate of this step as lr.
+
+        Raises:
+            DegenerateEpisodeError: the episode cannot be learnt from; weights and optimiser are as before.
+        """
+        device = next(self.model.parameters()).device
+        self.model.train()
+        losses = self.model.training_losses(**{key: value.to(device) for key, value in episode.items()}, **loss_options)
+        total = losses["query_loss"] + losses["align_loss"]
+        rate = self.schedule.get_last_lr()[0]
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return {
+            "query_loss": losses["query_loss"].item(),
+            "align_loss": losses["align_loss"].item(),
+            "total_loss": total.item(),
+            "lr": rate,
+        }
+
+    def run(
+        self,
+        episodes: SuperpixelEpisodes | FineTuningEpisodes,
+        *,
+        n_steps: int,
+        n_workers: int,
+        report_every: int,
+        snapshot_every: int,
+        on_report: Callable[[int, dict[str, float]], None],
+        on_snapshot: Callable[["Training"], None],
+        **loss_options: Any,
+    ) -> None:
+        """Train until `n_steps` optimiser steps are done.
+
+        Args:
+            episodes: where they come from.
+            n_steps: in all, those of an interrupted run included.
+            n_workers: processes that prepare episodes; the result does not depend on it.
+            report_every: steps between reports, each the mean since the last.
+            snapshot_every: steps between snapshots; there is always one of the last step.
+            on_report: called with step and mean scalars.
+            on_snapshot: called when weights should be kept.
+            **loss_options: see `take_step`.
+        """
+        state = self.state
+        if state.step >= n_steps:
+            logger.info("nothing to do: %d of %d steps are done", state.step, n_steps)
+            return
+        collected: list[dict[str, float]] = []
+        in_a_row = 0
+        started = time.monotonic()
+        first_step = state.step
+        progress = tqdm(total=n_steps, initial=state.step, unit="step", dynamic_ncols=True, mininterval=1.0)
+        for number, episode in stream_episodes(episodes, n_workers, start=state.episode):
+            state.episode = number + 1
+            try:
+                collected.append(self.take_step(episode, **loss_options))
+            except DegenerateEpisodeError as error:
+                state.degenerate += 1
+                in_a_row += 1
+                logger.debug("episode %d left out: %s", number, error)
+                if in_a_row >= DEGENERATE_LIMIT:
+                    raise ValueError(
+                        f"{in_a_row} episodes in a row had no background prototype (the query is predicted all "
+                        "foreground): the training has collapsed; lower the learning rate or start from other weights."
+                    ) from error
+                continue
+            in_a_row = 0
+            state.step += 1
+            progress.update()
+            if state.step % report_every == 0 or state.step == n_steps:
+                means = {key: sum(row[key] for row in collected) / len(collected) for key in collected[0]}
+                means["degenerate_episodes"] = state.degenerate
+                collected.clear()
+                state.scalars.append((state.step, means))
+                on_report(state.step, means)
+                progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
+            if state.step % snapshot_every == 0 or state.step == n_steps:
+                on_snapshot(self)
+            if state.step == n_steps:
+                break
+        progress.close()
+        seconds = time.monotonic() - started
+        logger.info(
+            "%d steps in %.0f s (%.2f s per step), %d degenerate episodes left out",
+            n_steps - first_step,
+            seconds,
+            seconds / (n_steps - first_step),
+            state.degenerate,
+        )
+
+    def save(self, path: Path, identity: dict[str, Any]) -> None:
+        """Write everything a resumed run needs, atomically; `identity` says which experiment this is."""
+        state = {**vars(self.state), "scalars": list(self.state.scalars)}
+        content = {
+            "identity": identity,
+            "state": state,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        save_atomically(content, path)
+
+    def restore(self, path: Path, identity: dict[str, Any]) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            ValueError: the file belongs to another experiment.
+        """
+        content = read_checkpoint(path)
+        differing = [
+            f"{key}={content['identity'].get(key)!r} there, {value!r} here"
+            for key, value in identity.items()
+            if content["identity"].get(key) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"{path} belongs to another experiment ({'; '.join(differing)}); resume with its settings."
+            )
+        self.model.load_state_dict(content["model"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.schedule.load_state_dict(content["schedule"])
+        self.state = TrainingState(**content["state"])

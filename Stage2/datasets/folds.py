@@ -53,7 +53,9 @@ def split_fold(scan_ids: Sequence[str], data_set: DataSet, fold: int, n_shots: i
         )
     test = ids[boundaries[fold] : boundaries[fold + 1]]
     if not 1 <= n_shots < len(ids) - len(test):
-        raise ValueError(f"n_shots={n_shots}: choose 1 to {len(ids) - len(test) - 1}, so that scans remain for training.")
+        raise ValueError(
+            f"n_shots={n_shots}: choose 1 to {len(ids) - len(test) - 1}, so that scans remain for training."
+        )
     support = [ids[(boundaries[fold + 1] + shot) % len(ids)] for shot in range(n_shots)]
     held_out = {*test, *support}
     return Fold(train=[scan for scan in ids if scan not in held_out], test=test, support=support)

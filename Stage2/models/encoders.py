@@ -90,3 +90,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision} is unknown; choose fp32 or bf16.")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def pooling_window(image_size: int, cells: int) -> int:
+    """Side of a pooling cell in feature pixels, when the feature grid of an image is to have `cells` along a side."""
+    grid = image_size // OUTPUT_STRIDE
+    if cells < 1 or grid % cells:
+        raise ValueError(f"proto_grid_size={cells} must divide the feature grid's side, {grid}.")
+    return grid // cells

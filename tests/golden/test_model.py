@@ -10,7 +10,7 @@ from torch.nn import functional
 from golden.weights import GOLDEN, fill_weights, needs_golden
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import QUERY_CLASS_WEIGHTS, FewShotSegmenter
-from Stage2.optimisation import build_optimiser
+from Stage2.optimisation import Training
 
 pytestmark = needs_golden
 CASES = [f"model_{case}" for case in ("main", "tiny", "emptyq", "emptysup", "noise", "faulty")]
@@ -19,7 +19,7 @@ CASES += [f"cond_{case}" for case in ("main", "tiny", "emptyq", "noise")]
 
 @pytest.fixture(scope="module")
 def model():
-    return FewShotSegmenter("dlfcn_res101")
+    return FewShotSegmenter("dlfcn_res101").to(memory_format=torch.channels_last)  # as the entry points run it
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -70,7 +70,7 @@ def test_evaluation(case, model):
 def test_training_steps(case, model):
     name, golden, episode = case
     model.train()
-    optimiser, _ = build_optimiser(model, learning_rate=1e-3, decay=0.95)
+    optimiser = Training(model, learning_rate=1e-3, decay=0.95).optimiser
     losses = {"query_loss": [], "align_loss": []}
     foreground_share = []
 

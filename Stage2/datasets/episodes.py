@@ -1,0 +1,196 @@
+"""Training episodes: a support and a query, made from superpixels or, in fine-tuning, from annotated classes.
+
+Episode e of a run is a function of (seed, e) only: the same with any number of loader workers, and a resumed run goes
+on exactly where it stopped.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from Stage2.datasets.augmentation import augment
+from Stage2.datasets.folds import part_of_slice
+from Stage2.datasets.volumes import Scan
+
+MANUAL_SHARE = 0.25  # of the fine-tuning episodes
+Episode = dict[str, Tensor]
+
+
+@dataclass
+class SuperpixelEpisodes:
+    """Episodes whose class is one random superpixel of one random training slice.
+
+    Attributes:
+        scans: training scans with superpixels.
+        excluded: scan id -> slices left out of training (setting 2: those with a test class).
+        seed: of the run.
+        scans_per_load: draw from this many scans at a time, chosen anew every `episodes_per_load` episodes; None: all.
+        episodes_per_load: length of a pass over the loader.
+    """
+
+    scans: Sequence[Scan]
+    excluded: Mapping[str, frozenset[int]]
+    seed: int
+    scans_per_load: int | None = None
+    episodes_per_load: int = 1000
+    _slices: dict[str, list[int]] = field(init=False, repr=False)  # scan id -> slices with a superpixel, not excluded
+
+    def __post_init__(self):
+        self._slices = {scan.id: self._usable_slices(scan) for scan in self.scans}
+        if not any(self._slices.values()):
+            raise ValueError(
+                f"none of the {len(self.scans)} training scans has a slice with a superpixel that is not excluded; "
+                "check the superpixels and exclude_cls_list."
+            )
+
+    def _usable_slices(self, scan: Scan) -> list[int]:
+        excluded = self.excluded.get(scan.id, frozenset())
+        return [z for z in range(len(scan.image)) if z not in excluded and scan.superpixels[z].any()]
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode `index`; see `as_episode` for its shapes."""
+        rng = np.random.default_rng([self.seed, index])
+        places = [(scan, z) for scan in self._scans_of_load(index) for z in self._slices[scan.id]]
+        scan, z = places[rng.integers(len(places))]
+        segments = scan.superpixels[z]
+        chosen = rng.choice(np.unique(segments[segments > 0]))
+        mask = segments == chosen
+        return as_episode(augment(scan.image[z], mask, rng), augment(scan.image[z], mask, rng))
+
+    def _scans_of_load(self, index: int) -> Sequence[Scan]:
+        usable = [scan for scan in self.scans if self._slices[scan.id]]
+        if self.scans_per_load is None or self.scans_per_load >= len(usable):
+            return usable
+        rng = np.random.default_rng([self.seed, index // self.episodes_per_load, 1])
+        return [usable[place] for place in sorted(rng.choice(len(usable), self.scans_per_load, replace=False))]
+
+
+@dataclass(frozen=True)
+class AnnotatedClass:
+    """What manual episodes need to know of one training class.
+
+    Attributes:
+        label: its value in the label volumes.
+        support_slices: slice of the support scan for every part.
+        ranges: training scan id -> first and last slice with the class; scans without it are absent.
+    """
+
+    label: int
+    support_slices: Sequence[int]
+    ranges: Mapping[str, tuple[int, int]]
+
+
+@dataclass
+class FineTuningEpisodes:
+    """Superpixel episodes mixed with manual ones: a training slice as query, an annotated scan as support.
+
+    A manual query is any slice of a training scan that has the class somewhere, and is not excluded; where the slice
+    itself lacks the class, its label is background. The classes take turns, one per pass over the loader. Support and
+    query are augmented like superpixel episodes.
+
+    Attributes:
+        superpixels: the superpixel episodes; their seed and pass length hold here too; their scans need labels.
+        support: the annotated scan, with labels.
+        classes: the training classes in turn.
+    """
+
+    superpixels: SuperpixelEpisodes
+    support: Scan
+    classes: Sequence[AnnotatedClass]
+    _queries: list[list[tuple[Scan, int]]] = field(init=False, repr=False)  # per class: where queries come from
+
+    def __post_init__(self):
+        self._queries = [self._query_places(of_class) for of_class in self.classes]
+
+    def _query_places(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
+        excluded = self.superpixels.excluded
+        places = [
+            (scan, z)
+            for scan in self.superpixels.scans
+            if scan.id in of_class.ranges
+            for z in range(len(scan.image))
+            if z not in excluded.get(scan.id, frozenset())
+        ]
+        if not places:
+            raise ValueError(f"no training slice can be the query of label {of_class.label}: no training scan has it.")
+        return places
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode `index`; see `as_episode` for its shapes."""
+        rng = np.random.default_rng([self.superpixels.seed, index, 2])
+        if rng.random() >= MANUAL_SHARE:
+            return self.superpixels[index]
+        turn = index // self.superpixels.episodes_per_load % len(self.classes)
+        of_class, places = self.classes[turn], self._queries[turn]
+        scan, z = places[rng.integers(len(places))]
+        part = part_of_slice(z, *of_class.ranges[scan.id], len(of_class.support_slices))
+        support_z = of_class.support_slices[part]
+        return as_episode(
+            augment(self.support.image[support_z], self.support.label[support_z] == of_class.label, rng),
+            augment(scan.image[z], scan.label[z] == of_class.label, rng),
+        )
+
+
+def as_episode(support: tuple[np.ndarray, np.ndarray], query: tuple[np.ndarray, np.ndarray]) -> Episode:
+    """Tensors of an episode from (image (H, W) float32, mask (H, W) bool) of support and query.
+
+    Returns:
+        support_image, query_image (1, 3, H, W) float32; support_foreground (1, H, W) float32; query_label (1, H, W)
+        int64.
+    """
+    return {
+        "support_image": three_channels(support[0][None]),
+        "support_foreground": torch.from_numpy(support[1][None]).float(),
+        "query_image": three_channels(query[0][None]),
+        "query_label": torch.from_numpy(query[1][None]).long(),
+    }
+
+
+def three_channels(slices: np.ndarray) -> Tensor:
+    """Slices (B, H, W) float32 as images (B, 3, H, W): the one channel repeated."""
+    return torch.from_numpy(slices)[:, None].repeat(1, 3, 1, 1)
+
+
+class _CountingSampler(Sampler):
+    """Episode numbers from `start` on, without end."""
+
+    def __init__(self, start: int):
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self._start)
+
+
+def stream_episodes(
+    episodes: SuperpixelEpisodes | FineTuningEpisodes, n_workers: int, start: int = 0
+) -> Iterator[tuple[int, Episode]]:
+    """(number, episode) from number `start` on, without end, made ahead of time by `n_workers` processes."""
+    loader = DataLoader(
+        _EpisodeDataset(episodes),
+        batch_size=None,
+        sampler=_CountingSampler(start),
+        num_workers=n_workers,
+        worker_init_fn=_keep_worker_on_one_core,
+    )
+    return zip(count(start), loader)
+
+
+class _EpisodeDataset(Dataset):
+    """The view of episodes that a loader needs."""
+
+    def __init__(self, episodes: SuperpixelEpisodes | FineTuningEpisodes):
+        self._episodes = episodes
+
+    def __getitem__(self, index: int) -> Episode:
+        return self._episodes[index]
+
+
+def _keep_worker_on_one_core(worker: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,169 @@
+"""Reading a processed folder: volumes, class maps, normalised scans ready for episodes and testing."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
+
+ClassMap = dict[str, dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation that normalise an image."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan: image (Z, 256, 256) float32 normalised; label (Z, 256, 256) uint8 or superpixels int32, where read."""
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray | None = None
+    superpixels: np.ndarray | None = None
+
+
+def list_scans(folder: Path) -> list[str]:
+    """Ids of the scans of a processed folder, sorted by number."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not a folder; expected a processed data set with image_<id>.nii.gz files."
+        )
+    ids = [path.name.removeprefix("image_").removesuffix(".nii.gz") for path in folder.glob("image_*.nii.gz")]
+    if not ids:
+        raise FileNotFoundError(f"{folder} has no image_<id>.nii.gz; expected a processed data set.")
+    for scan_id in ids:
+        if not scan_id.isdecimal():
+            raise ValueError(
+                f"{folder / f'image_{scan_id}.nii.gz'}: the id {scan_id!r} is not a number; rename the file."
+            )
+    return sorted(ids, key=int)
+
+
+def read_volume(path: Path) -> np.ndarray:
+    """Voxels of a 3D image file, (Z, H, W), as stored."""
+    if not path.is_file():
+        remedy = ""
+        if path.name.startswith("superpix"):
+            remedy = f"; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
+        raise FileNotFoundError(f"{path} is missing{remedy}.")
+    try:
+        volume = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as an image; it may be truncated: write it again.") from error
+    if volume.ndim != 3:
+        raise ValueError(f"{path} has {volume.ndim} dimensions; expected a 3D volume.")
+    return volume
+
+
+def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
+    """Class name -> scan id -> slices with at least `min_pixels` pixels of the class."""
+    path = folder / f"classmap_{min_pixels}.json"
+    if not path.is_file():
+        found = ", ".join(sorted(other.name for other in folder.glob("classmap_*.json"))) or "none"
+        raise FileNotFoundError(
+            f"{path} is missing (class maps found: {found}); make it with: "
+            f"python tools/prepare_data.py superpixels {folder}"
+        )
+    return json.loads(path.read_text())
+
+
+def slices_with_class(class_map: ClassMap, class_name: str, scan_id: str, folder: Path) -> list[int]:
+    """Slices of a scan with this class, ascending, possibly none."""
+    try:
+        return sorted(class_map[class_name][scan_id])
+    except KeyError:
+        raise ValueError(
+            f"the class map of {folder} has no entry for class {class_name}, scan {scan_id}; make it anew with: "
+            f"python tools/prepare_data.py superpixels {folder}"
+        ) from None
+
+
+def own_statistics(volume: np.ndarray) -> Statistics:
+    """Mean and standard deviation over all voxels of one volume (MR)."""
+    return pooled_statistics([volume])
+
+
+def pooled_statistics(volumes: Iterable[np.ndarray]) -> Statistics:
+    """Mean and standard deviation over all voxels of all volumes (CT), computed in one pass in float64."""
+    count, mean, squares = 0, 0.0, 0.0
+    for volume in volumes:
+        values = volume.astype(np.float64)
+        own_mean = values.mean()
+        own_squares = np.square(values - own_mean).sum()
+        total = count + values.size
+        squares += own_squares + (own_mean - mean) ** 2 * count * values.size / total
+        mean += (own_mean - mean) * values.size / total
+        count = total
+    if count == 0:
+        raise ValueError("no volumes to compute the mean and standard deviation of.")
+    if squares == 0:
+        raise ValueError("all voxels have the same value: an image without contrast cannot be normalised.")
+    return Statistics(mean=float(mean), std=float(np.sqrt(squares / count)))
+
+
+def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) -> Statistics | None:
+    """Statistics shared by all scans of a fold: those of its training volumes for CT; None for MR (each its own)."""
+    if modality == "MR":
+        return None
+    return pooled_statistics(read_volume(folder / f"image_{scan_id}.nii.gz") for scan_id in training_scans)
+
+
+def load_scan(
+    folder: Path,
+    scan_id: str,
+    statistics: Statistics | None,
+    *,
+    with_label: bool = False,
+    superpixel_scale: str | None = None,
+) -> Scan:
+    """Read and normalise one scan.
+
+    Args:
+        folder: processed folder.
+        scan_id: id of the scan.
+        statistics: of the fold; None to normalise by the volume's own.
+        with_label: read label_<id>.nii.gz.
+        superpixel_scale: read superpix-<scale>_<id>.nii.gz.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, unreadable, not finite, or its size differs from the image's.
+    """
+    path = folder / f"image_{scan_id}.nii.gz"
+    volume = read_volume(path).astype(np.float32)
+    if not np.isfinite(volume).all():
+        raise ValueError(
+            f"{path} contains {np.count_nonzero(~np.isfinite(volume))} voxels that are not finite numbers."
+        )
+    if min(volume.shape[1:]) < SLICE_SIZE:
+        raise ValueError(
+            f"{path} has slices of {volume.shape[1:]}; expected at least {SLICE_SIZE} x {SLICE_SIZE} pixels."
+        )
+    try:
+        statistics = statistics or own_statistics(volume)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    label = superpixels = None
+    if with_label:
+        label = _read_like(folder / f"label_{scan_id}.nii.gz", volume.shape, path).astype(np.uint8)
+    if superpixel_scale is not None:
+        name = f"superpix-{superpixel_scale}_{scan_id}.nii.gz"
+        superpixels = _read_like(folder / name, volume.shape, path).astype(np.int32)
+    image = (volume[:, :SLICE_SIZE, :SLICE_SIZE] - np.float32(statistics.mean)) / np.float32(statistics.std)
+    return Scan(id=scan_id, image=image, label=label, superpixels=superpixels)
+
+
+def _read_like(path: Path, shape: tuple[int, ...], image_path: Path) -> np.ndarray:
+    """Voxels of a file that must lie on the grid of an image, cut to 256 x 256."""
+    volume = read_volume(path)
+    if volume.shape != shape:
+        raise ValueError(f"{path} has size {volume.shape}, but {image_path} has {shape}; both must lie on one grid.")
+    return volume[:, :SLICE_SIZE, :SLICE_SIZE]

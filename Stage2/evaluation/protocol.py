@@ -1,0 +1,147 @@
+"""The paper protocol: every query slice is segmented with the support slice of its part of the organ, then scored.
+
+The query's own label tells its class range, and with it the part of every slice: as published. Nothing else is
+taken from it before scoring.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from Stage2.datasets.episodes import three_channels
+from Stage2.datasets.folds import part_of_slice
+from Stage2.datasets.volumes import Scan
+from Stage2.evaluation.metrics import ScanCounts, overlap_counts
+from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
+
+SLICES_AT_ONCE = 8
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """One class to test.
+
+    Attributes:
+        name: of the class.
+        label: its value in the label volumes.
+        support_slices: support scan id -> its slice for every part, in order.
+        ranges: query scan id -> first and last slice with the class; scans without it are absent.
+    """
+
+    name: str
+    label: int
+    support_slices: Mapping[str, Sequence[int]]
+    ranges: Mapping[str, tuple[int, int]]
+
+    @property
+    def n_parts(self) -> int:
+        return len(next(iter(self.support_slices.values())))
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """One class in one query scan; `mask` (Z, H, W) bool and `slice_range` are None where the scan lacks the class."""
+
+    task: ClassTask
+    scan_id: str
+    slice_range: tuple[int, int] | None
+    mask: np.ndarray | None
+    counts: ScanCounts
+
+
+@torch.no_grad()
+def encode_slices(model: FewShotSegmenter, slices: np.ndarray) -> Tensor:
+    """Features of slices, (Z, H, W) float32 -> (Z, C, h, w), a few slices at a time."""
+    device = next(model.parameters()).device
+    batches = [slices[first : first + SLICES_AT_ONCE] for first in range(0, len(slices), SLICES_AT_ONCE)]
+    return torch.cat([model.encode(three_channels(batch).to(device)) for batch in batches])
+
+
+@torch.no_grad()
+def support_prototypes(
+    model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int
+) -> list[Prototypes]:
+    """Prototypes of every part of a class, from the support scans' slices of that part.
+
+    Raises:
+        ValueError: a support slice shows no background.
+    """
+    by_part = []
+    for part in range(task.n_parts):
+        places = [(scan, task.support_slices[scan.id][part]) for scan in supports]
+        features = encode_slices(model, np.stack([scan.image[z] for scan, z in places]))
+        masks = torch.from_numpy(np.stack([scan.label[z] == task.label for scan, z in places]))
+        masks = masks.to(features.device, torch.float32)
+        try:
+            by_part.append(model.prototypes(features, masks, 1 - masks, window))
+        except DegenerateEpisodeError as error:
+            where = ", ".join(f"scan {scan.id} slice {z}" for scan, z in places)
+            raise ValueError(f"{task.name} fills the whole support ({where}): {error}") from error
+    return by_part
+
+
+@torch.no_grad()
+def segment_slices(
+    model: FewShotSegmenter,
+    features: Tensor,
+    prototypes: Sequence[Prototypes],
+    parts: Sequence[int],
+    size: Sequence[int],
+) -> np.ndarray:
+    """Mask of a class in every slice of a scan.
+
+    Args:
+        model: the segmenter.
+        features: of the slices, (Z, C, h, w).
+        prototypes: of every part.
+        parts: the part of every slice.
+        size: (H, W) of the slices.
+
+    Returns:
+        (Z, H, W) bool; a pixel with equal scores is background.
+    """
+    mask = np.zeros((len(features), *size), dtype=bool)
+    for part in sorted(set(parts)):
+        places = [z for z, own in enumerate(parts) if own == part]
+        logits = upsample(model.scores(features[places], prototypes[part]), size)
+        mask[places] = logits.argmax(dim=1).cpu().numpy().astype(bool)
+    return mask
+
+
+def evaluate_scan(
+    model: FewShotSegmenter,
+    query: Scan,
+    tasks: Sequence[ClassTask],
+    prototypes: Mapping[str, Sequence[Prototypes]],
+    z_margin: int,
+) -> list[ScanResult]:
+    """Segment and score every class in one query scan; its slices are encoded once for all classes.
+
+    Args:
+        model: the segmenter, in evaluation mode.
+        query: scan with label.
+        tasks: the classes.
+        prototypes: class name -> prototypes of every part.
+        z_margin: slices scored beyond the class's range, on either side.
+    """
+    features = encode_slices(model, query.image)
+    results = []
+    for task in tasks:
+        if query.id not in task.ranges:
+            logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
+            results.append(ScanResult(task, query.id, None, None, ScanCounts()))
+            continue
+        first, last = task.ranges[query.id]
+        parts = [part_of_slice(z, first, last, task.n_parts) for z in range(len(query.image))]
+        mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:])
+        scored = slice(max(first - z_margin, 0), last + z_margin + 1)
+        counts = overlap_counts(mask[scored], query.label[scored] == task.label)
+        results.append(ScanResult(task, query.id, (first, last), mask, counts))
+    return results

@@ -1,0 +1,102 @@
+"""Sacred experiments of Stage 2: checked settings, run folders, one-line errors."""
+
+import copy
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of its own end; the pins keep it
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    from sacred import SETTINGS, Experiment
+    from sacred.observers import FileStorageObserver
+    from sacred.run import Run
+
+import torch
+
+from Stage2.config import DEFAULTS, check_config
+from Stage2.datasets.catalog import DataSet
+from Stage2.run_folder import experiment_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SETTINGS.CAPTURE_MODE = "sys"  # "fd" would hold back the progress bars of child processes
+SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+
+logger = logging.getLogger(__name__)
+
+
+class Stage2Experiment(Experiment):
+    """A sacred experiment with our settings; bad input ends it with one sentence instead of a traceback.
+
+    Args:
+        name: of the experiment.
+        overrides: settings whose default differs in this experiment, nested as `Stage2.config.DEFAULTS`.
+    """
+
+    def __init__(self, name: str, overrides: Mapping[str, Any] | None = None):
+        super().__init__(name, base_dir=str(ROOT), save_git_info=True)
+        self.logger = logging.getLogger(name)
+        self.add_config(copy.deepcopy({**DEFAULTS, **(overrides or {})}))
+        self.captured_out_filter = _final_lines
+
+        @self.config_hook
+        def prepare_run(config, command_name, logger):
+            self._prepare_run(config, command_name)
+            return {}
+
+    def _prepare_run(self, config: dict, command_name: str) -> None:
+        """Check the settings, and let the run be kept in its experiment folder."""
+        check_config(config)
+        if command_name == self.default_command:
+            n_shots = len(config["support_idx"])
+            folder = experiment_folder(
+                config["path"]["log_dir"], config["exp_prefix"], config["dataset"], config["label_sets"], n_shots
+            )
+            self.observers[:] = [FileStorageObserver(str(folder))]
+
+    def run(self, *args: Any, **kwargs: Any) -> Run:
+        try:
+            return super().run(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            options = kwargs.get("options") or {}
+            if options.get("--debug"):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+
+
+def _final_lines(captured: str) -> str:
+    """Console output as a person saw it in the end: of a line that was redrawn, the last state."""
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in captured.split("\n"))
+
+
+def configure_logging() -> None:
+    """Log lines with time of day on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.captureWarnings(True)
+
+
+def run_folder(run: Run) -> Path:
+    """Folder of a run."""
+    return Path(run.observers[0].dir)
+
+
+def data_folder(data_dir: str | None, data_set: DataSet) -> Path:
+    """Processed folder: the given one, or the data set's own below the repository root."""
+    return Path(data_dir) if data_dir is not None else ROOT / data_set.default_folder
+
+
+def choose_device(name: str) -> torch.device:
+    """Device by name; "auto" is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name} is unknown; choose auto, cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name}: this machine has no CUDA device; choose auto or cpu.")
+    return device

@@ -1,0 +1,54 @@
+"""Fine-tune a trained segmenter with annotated training classes (Step 3): python finetuning.py with key=value ..."""
+
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.cohort import Cohort
+from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes
+from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.experiment import Run, Stage2Experiment, choose_device, configure_logging, data_folder
+from Stage2.models.build import build_segmenter
+from Stage2.models.encoders import pooling_window
+from Stage2.optimisation import Training
+from Stage2.recording import run_and_record
+from Stage2.training import optional_path, superpixel_episodes
+
+PUBLISHED = {"n_steps": 5_100, "optim": {"lr": 1e-4}, "save_snapshot_every": 1_000}
+experiment = Stage2Experiment("finetuning", PUBLISHED)
+
+
+@experiment.main
+def main(_run: Run, _config: dict) -> str:
+    """Fine-tune one fold; returns the path of the last snapshot."""
+    if _config["reload_model_path"] is None:
+        raise ValueError(
+            "fine-tuning starts from a trained snapshot; give reload_model_path=<run>/snapshots/<step>.pth."
+        )
+    model = build_segmenter(
+        _config["modelname"],
+        _config["clsname"],
+        _config["precision"],
+        choose_device(_config["device"]),
+        _config["seed"],
+        snapshot=optional_path(_config["reload_model_path"]),
+    )
+    data_set = get_dataset(_config["dataset"])
+    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
+    support_id = cohort.fold.choose_support(_config["support_idx"])[0]
+    classes = [
+        AnnotatedClass(
+            label,
+            cohort.support_slices(label, support_id, _config["n_sup_part"], _config["min_fg_data"]),
+            cohort.ranges(label, cohort.fold.train),
+        )
+        for label in data_set.training_labels(_config["label_sets"])
+    ]
+    episodes = FineTuningEpisodes(
+        superpixel_episodes(cohort, _config, with_label=True), cohort.annotated_scan(support_id), classes
+    )
+    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"])
+    window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
+    return str(run_and_record(_run, training, episodes, _config, window))
+
+
+if __name__ == "__main__":
+    configure_logging()
+    experiment.run_commandline()

@@ -1,0 +1,92 @@
+"""What a training run keeps in its folder: scalars, snapshots, the state to resume from."""
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from Stage2.experiment import Run, run_folder
+from Stage2.models.checkpoints import save_atomically
+from Stage2.optimisation import Training
+from Stage2.run_folder import list_runs, list_snapshots, snapshot_path
+
+STATE_FILE = "training_state.pth"
+# Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
+IDENTITY = (
+    "modelname", "clsname", "proto_grid_size", "dataset", "label_sets", "exclude_cls_list", "eval_fold",
+    "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",
+    "precision",
+)  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[str, Any], window: int) -> Path:
+    """Train as configured, resuming where asked to, and keep everything in the run folder.
+
+    Args:
+        run: the sacred run.
+        training: model and optimiser at their start.
+        episodes: where episodes come from.
+        config: settings of the run.
+        window: side of a pooling cell in feature pixels.
+
+    Returns:
+        The last snapshot.
+    """
+    folder = run_folder(run)
+    identity = {key: config[key] for key in IDENTITY}
+    if config["resume"]:
+        _resume(run, training, identity)
+
+    def report(step: int, scalars: dict[str, float]) -> None:
+        for name, value in scalars.items():
+            run.log_scalar(name, value, step)
+
+    def keep(training: Training) -> None:
+        save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
+        training.save(folder / STATE_FILE, identity)
+
+    training.run(
+        episodes,
+        n_steps=config["n_steps"],
+        n_workers=config["num_workers"],
+        report_every=config["print_interval"],
+        snapshot_every=config["save_snapshot_every"],
+        on_report=report,
+        on_snapshot=keep,
+        window=window,
+        align=config["usealign"],
+        weigh_classes=config["use_wce"],
+    )
+    last = list_snapshots(folder)[-1][1]
+    logger.info("snapshot: %s", last)
+    return last
+
+
+def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
+    """Go on from the latest earlier run of the experiment; its snapshots and scalars become this run's too."""
+    folder = run_folder(run)
+    earlier = [path for path in list_runs(folder.parent) if path != folder and (path / STATE_FILE).is_file()]
+    if not earlier:
+        logger.info("nothing to resume in %s: starting from the beginning", folder.parent)
+        return
+    source = earlier[-1]
+    training.restore(source / STATE_FILE, identity)
+    for step, path in list_snapshots(source):
+        _link_or_copy(path, snapshot_path(folder, step))
+    _link_or_copy(source / STATE_FILE, folder / STATE_FILE)
+    for step, scalars in training.state.scalars:
+        for name, value in scalars.items():
+            run.log_scalar(name, value, step)
+    logger.info("resumed %s at step %d", source, training.state.step)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

@@ -1,0 +1,57 @@
+"""Train the segmenter on superpixel pseudo-labels: python training.py with key=value ... (settings: config.py)."""
+
+from pathlib import Path
+
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.cohort import Cohort
+from Stage2.datasets.episodes import SuperpixelEpisodes
+from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder
+from Stage2.models.build import build_segmenter
+from Stage2.models.encoders import pooling_window
+from Stage2.optimisation import Training
+from Stage2.recording import run_and_record
+
+experiment = Stage2Experiment("training")
+
+
+@experiment.main
+def main(_run: Run, _config: dict) -> str:
+    """Train one fold; returns the path of the last snapshot."""
+    model = build_segmenter(
+        _config["modelname"],
+        _config["clsname"],
+        _config["precision"],
+        choose_device(_config["device"]),
+        _config["seed"],
+        snapshot=optional_path(_config["reload_model_path"]),
+        backbone=optional_path(_config["pretrained_backbone"]),
+        coco_folder=ROOT / "pretrained_model" if _config["use_coco_init"] else None,
+    )
+    data_set = get_dataset(_config["dataset"])
+    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
+    episodes = superpixel_episodes(cohort, _config)
+    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"])
+    window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
+    return str(run_and_record(_run, training, episodes, _config, window))
+
+
+def superpixel_episodes(cohort: Cohort, config: dict, with_label: bool = False) -> SuperpixelEpisodes:
+    """Superpixel episodes of the fold's training scans, as configured."""
+    return SuperpixelEpisodes(
+        scans=cohort.training_scans(config["superpix_scale"], with_label),
+        excluded=cohort.excluded_slices(config["exclude_cls_list"]),
+        seed=config["seed"],
+        scans_per_load=None if config["scan_per_load"] == -1 else config["scan_per_load"],
+        episodes_per_load=config["max_iters_per_load"],
+    )
+
+
+def optional_path(value: str | None) -> Path | None:
+    """A configured file, or None."""
+    return None if value is None else Path(value)
+
+
+if __name__ == "__main__":
+    configure_logging()
+    experiment.run_commandline()

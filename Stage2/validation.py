@@ -1,0 +1,89 @@
+"""Test a segmenter on the organs it was not trained on: python validation.py with key=value ..."""
+
+import logging
+from pathlib import Path
+
+from tqdm import tqdm
+
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.cohort import Cohort
+from Stage2.evaluation.protocol import ClassTask, ScanResult, evaluate_scan, support_prototypes
+from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
+from Stage2.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder, run_folder
+from Stage2.models.build import build_segmenter
+from Stage2.run_folder import RESULTS
+from Stage2.training import optional_path
+
+experiment = Stage2Experiment("validation")
+logger = logging.getLogger(__name__)
+
+
+@experiment.main
+def main(_run: Run, _config: dict) -> float | None:
+    """Test one fold by the paper protocol; returns the mean Dice."""
+    snapshot = optional_path(_config["reload_model_path"])
+    if snapshot is None:
+        logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
+    model = build_segmenter(
+        _config["modelname"],
+        _config["clsname"],
+        _config["precision"],
+        choose_device(_config["device"]),
+        _config["seed"],
+        snapshot=snapshot,
+        backbone=optional_path(_config["pretrained_backbone"]),
+        coco_folder=ROOT / "pretrained_model" if _config["use_coco_init"] else None,
+    ).eval()
+    data_set = get_dataset(_config["dataset"])
+    folder = data_folder(_config["path"]["data_dir"], data_set)
+    n_shots = len(_config["support_idx"])
+    cohort = Cohort(folder, data_set, _config["eval_fold"], n_shots)
+    support_ids = cohort.fold.choose_support(_config["support_idx"])
+    queries = [scan_id for scan_id in cohort.fold.test if scan_id not in support_ids]
+    tasks = [
+        ClassTask(
+            name=data_set.class_name(label),
+            label=label,
+            support_slices={
+                scan_id: cohort.support_slices(label, scan_id, _config["n_sup_part"], _config["min_fg_data"])
+                for scan_id in support_ids
+            },
+            ranges=cohort.ranges(label, queries),
+        )
+        for label in data_set.test_labels(_config["label_sets"])
+    ]
+
+    supports = [cohort.annotated_scan(scan_id) for scan_id in support_ids]
+    prototypes = {task.name: support_prototypes(model, supports, task, _config["val_wsize"]) for task in tasks}
+    results: list[ScanResult] = []
+    for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
+        of_scan = evaluate_scan(model, cohort.annotated_scan(scan_id), tasks, prototypes, _config["z_margin"])
+        write_masks(run_folder(_run), folder, of_scan)
+        results += of_scan
+
+    summary = summarise(results)
+    described = {
+        "protocol": "paper",
+        "dataset": data_set.name,
+        "fold": _config["eval_fold"],
+        "label_set": _config["label_sets"],
+        "exclude_classes": list(_config["exclude_cls_list"]),
+        "modelname": _config["modelname"],
+        "snapshot": None if snapshot is None else str(snapshot),
+        "step": step_of_snapshot(snapshot),
+    }
+    write_results(run_folder(_run) / RESULTS, {**described, **summary})
+    for name, value in published_scalars(results).items():
+        _run.log_scalar(name, value)
+    logger.info("paper protocol, fold %d:\n%s", _config["eval_fold"], as_text(summary))
+    return summary["mean"]["dice"]
+
+
+def step_of_snapshot(snapshot: Path | None) -> int | None:
+    """Step that a snapshot's file name tells; None where it tells none."""
+    return int(snapshot.stem) if snapshot is not None and snapshot.stem.isdecimal() else None
+
+
+if __name__ == "__main__":
+    configure_logging()
+    experiment.run_commandline()
