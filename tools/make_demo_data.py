@@ -1,0 +1,59 @@
+"""Make the demo data: phantom abdominal MR and CT as processed folders, and radiograph-like images for Stage 1."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from Stage2.preparation.phantom import Part, make_part
+
+KINDS = ("mr", "ct", "radiographs")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Run again, it does what is missing: nothing, if all is there."
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write MR, CT and radiographs to")
+    parser.add_argument("--only", default=",".join(KINDS), help="parts to make, e.g. mr,radiographs (default: all)")
+    parser.add_argument("--mr-scans", type=int, default=20, metavar="N", help="MR scans, ids 1 to N (default 20)")
+    parser.add_argument("--ct-scans", type=int, default=30, metavar="N", help="CT scans, ids 0 to N-1 (default 30)")
+    parser.add_argument("--radiographs", type=int, default=300, metavar="N", help="JPEG images (default 300)")
+    parser.add_argument("--size", type=int, default=256, help="height and width of the scans in pixels (default 256)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
+    parser.add_argument("--overwrite", action="store_true", help="replace folders made with other parameters")
+    options = parser.parse_args(arguments)
+
+    chosen = [kind.strip() for kind in options.only.split(",") if kind.strip()]
+    unknown = sorted(set(chosen) - set(KINDS))
+    if unknown or not chosen:
+        parser.error(f"--only {options.only}: expected one or more of {', '.join(KINDS)}")
+    counts = {"mr": options.mr_scans, "ct": options.ct_scans, "radiographs": options.radiographs}
+    if min(counts[kind] for kind in chosen) < 1 or options.size < 64 or options.seed < 0 or options.workers < 0:
+        parser.error("counts are at least 1, --size at least 64, --seed and --workers at least 0")
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    workers = options.workers or len(os.sched_getaffinity(0))
+    try:
+        for kind in (kind for kind in KINDS if kind in chosen):
+            size = 0 if kind == "radiographs" else options.size
+            part = Part(kind=kind, count=counts[kind], seed=options.seed, size=size)
+            started = time.monotonic()
+            made = make_part(options.out, part, workers, options.overwrite)
+            state = f"made in {time.monotonic() - started:.0f} s" if made else "already there"
+            logging.info("%s: %d items %s", options.out / part.folder_name, part.count, state)
+    except (ValueError, OSError, BrokenProcessPool) as error:
+        print(f"make_demo_data.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("make_demo_data.py: interrupted; run it again to complete the folder", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
