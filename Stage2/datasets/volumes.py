@@ -1,12 +1,14 @@
 """Reading a processed folder: volumes, class maps, normalised scans ready for episodes and testing."""
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
-import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 
@@ -49,16 +51,19 @@ def list_scans(folder: Path) -> list[str]:
 
 
 def read_volume(path: Path) -> np.ndarray:
-    """Voxels of a 3D image file, (Z, H, W), as stored."""
+    """Voxels of a 3D NIfTI file, (Z, H, W), as stored.
+
+    nibabel reads here, not SimpleITK: that one takes a truncated file for a whole one, and NaN for 0.
+    """
     if not path.is_file():
         remedy = ""
         if path.name.startswith("superpix"):
             remedy = f"; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
         raise FileNotFoundError(f"{path} is missing{remedy}.")
     try:
-        volume = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise ValueError(f"{path} cannot be read as an image; it may be truncated: write it again.") from error
+        volume = np.asanyarray(nibabel.load(path).dataobj).T  # stored x fastest
+    except (ImageFileError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as a whole image ({error}); write it again.") from error
     if volume.ndim != 3:
         raise ValueError(f"{path} has {volume.ndim} dimensions; expected a 3D volume.")
     return volume
