@@ -25,9 +25,9 @@ def fill_weights(state_dict: Mapping[str, Tensor], bn3_weight: float) -> dict[st
     Returns:
         Key -> tensor on the CPU. Keys that share one tensor (aliases) get the filling of the last key in sorted order.
     """
-    filled = {key: _fill_one(key, state_dict[key], bn3_weight) for key in sorted(state_dict)}
     last_alias = {_storage(key, state_dict[key]): key for key in sorted(state_dict)}
-    return {key: filled[last_alias[_storage(key, state_dict[key])]] for key in filled}
+    filled = {key: _fill_one(key, state_dict[key], bn3_weight) for key in last_alias.values()}
+    return {key: filled[last_alias[_storage(key, state_dict[key])]] for key in sorted(state_dict)}
 
 
 def _storage(key: str, tensor: Tensor) -> tuple:

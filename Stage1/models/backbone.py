@@ -1,0 +1,36 @@
+"""ResNet backbones that end at C5, with torchvision's parameter names."""
+
+from torch import Tensor
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+STAGES = {
+    18: (BasicBlock, [2, 2, 2, 2]),
+    50: (Bottleneck, [3, 4, 6, 3]),
+    101: (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class ResNetC5(ResNet):
+    """ResNet without its classifier: images in, the last feature grid (stride 32) out.
+
+    Args:
+        depth: 18, 50 or 101.
+
+    Raises:
+        ValueError: for any other depth.
+
+    Source: He et al., CVPR 2016; parameter names are torchvision's, so its files load key by key.
+    """
+
+    def __init__(self, depth: int) -> None:
+        if depth not in STAGES:
+            raise ValueError(f"found backbone depth {depth}, expected one of {sorted(STAGES)}; set depth=101")
+        block, blocks_per_stage = STAGES[depth]
+        super().__init__(block, blocks_per_stage)
+        self.out_channels = self.fc.in_features
+        del self.fc, self.avgpool
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> C5 features (N, out_channels, H / 32, W / 32), rounded up."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
