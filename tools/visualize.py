@@ -36,12 +36,13 @@ def read_slice(path: Path, z: int) -> np.ndarray:
 
 
 def scan_entries(results: Mapping, class_name: str) -> dict[str, Mapping]:
-    """Scan id -> its entry in ``results.json``, of one class."""
-    return {entry["scan"]: entry for entry in results["scans"] if entry["class"] == class_name}
+    """Scan id -> its entry in ``results.json``, of one class; scans without the class are left out."""
+    entries = (entry for entry in results["scans"] if entry["class"] == class_name)
+    return {entry["scan"]: entry for entry in entries if entry["z_min"] is not None}
 
 
 def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: str, scan: str | None) -> list[Panel]:
-    """Panels of one organ: support slice, every run's prediction, ground truth.
+    """Panels of one organ: a slice of the (first) support scan, every run's prediction, ground truth.
 
     The slice is the one of the scan where the organ is largest; the scan is the one that the last run segments best.
 
@@ -53,11 +54,11 @@ def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: 
     """
     results = list(runs.values())[-1][1]
     entries = scan_entries(results, class_name)
-    if scan is None:
+    if scan is None and entries:
         scan = max(entries, key=lambda name: -1.0 if entries[name]["dice"] is None else entries[name]["dice"])
     if scan not in entries:
-        raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {', '.join(entries)}")
-    entry, support = entries[scan], results["support"][class_name]
+        raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {', '.join(entries) or 'none'}")
+    entry, support = entries[scan], results["support"][class_name][0]
     label, z_min, z_max = entry["label"], entry["z_min"], entry["z_max"]
     truth = read_volume(data / f"label_{scan}.nii.gz")[:, :SLICE_SIZE, :SLICE_SIZE] == label
     z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
@@ -73,7 +74,7 @@ def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: 
     ]
     for run, own_results in runs.values():
         own = scan_entries(own_results, class_name).get(scan)
-        if own is None or own_results["support"][class_name] != support:
+        if own is None or own_results["support"][class_name][0] != support:
             raise ValueError(f"{run} has another support or other scans for {class_name}; draw tests of one setting")
         predicted = read_slice(prediction_path(run, scan, label), z) > 0
         dice = "undefined" if own["dice"] is None else f"{own['dice']:.2f}"

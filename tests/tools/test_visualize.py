@@ -48,7 +48,7 @@ def write_test_run(experiment: Path, dice: dict[str, float], support: list[int])
         for scan, d in dice.items()
     ]
     results = {"protocol": "paper", "dataset": "CHAOST2", "fold": 0, "label_set": 0, "exclude_classes": []}
-    results |= {"support": {"RK": {"scan": "3", "slices": support}}, "scans": scans, "mean": {"dice": 0.5} | values}
+    results |= {"support": {"RK": [{"scan": "3", "slices": support}]}, "scans": scans, "mean": {"dice": 0.5} | values}
     results |= {"class_means": {"RK": {"dice": 0.5, "scans": 2, "undefined": 0} | values}}
     for scan in dice:
         mask = np.zeros((12, 32, 32), dtype=np.uint8)

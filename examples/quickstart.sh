@@ -1,0 +1,318 @@
+#!/usr/bin/env bash
+# The whole road on one machine: Stage 1, backbone weights, Stage 2, testing, fine-tuning, testing, table and figures.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: bash examples/quickstart.sh [options]
+
+Walks the whole method and ends with a table of Dice (organ x untrained, after training, after fine-tuning) and two
+figures. Without options it makes a demo cohort of phantom MR scans and radiograph-like images and needs under ten
+minutes on two cores (the first run also installs the packages into .venv).
+
+Input
+  --radiographs DIR       images for Stage 1: .jpg, .jpeg, .png, in one folder (default: the demo's)
+  --data DIR              processed folder with image_<id>.nii.gz and label_<id>.nii.gz (default: the demo's); it may
+                          be read-only and lack superpixels: they are made in a folder below data/quickstart
+  --dataset CHAOST2|SABS  what the processed folder is: MR of 20 scans or CT of 30 (default CHAOST2)
+Experiment
+  --fold K                fold that is tested, 0 to 4 (default 0)
+  --label-set L           0: kidneys are tested, 1: liver and spleen (default 0)
+  --model NAME            dlfcn_res18, dlfcn_res50 or dlfcn_res101 (default dlfcn_res18)
+  --pretrain-epochs N     epochs of Stage 1 (default 4)
+  --steps N               steps of Stage 2 (default 400)
+  --finetune-steps N      steps of fine-tuning (default 100)
+  --precision fp32|bf16   of Stage 2's encoder (default fp32)
+  --device auto|cpu|cuda  of Stage 2 (default auto)
+Run
+  --out DIR               where everything goes (default exps/quickstart)
+  --restart               begin anew; without it, steps that are finished with the same options are not repeated
+  --dry-run               print the commands of the steps and run nothing
+  -h, --help              this text
+
+Made below --out: results.csv, results.md, losses.png, segmentation.png, stage1/, backbone.pth, runs/.
+
+Settings are the published ones of examples/mri_ct_s1_l0, except for what makes it short:
+  Stage 1  the demo recipe (small images, batch and queues) instead of 50 epochs of the ROCO recipe, no ImageNet start
+  Stage 2  ResNet-18 instead of ResNet-101; --steps instead of 100,100; --finetune-steps instead of 5,100; one fold
+Learning rates (1e-3; fine-tuning 1e-4), their decay and everything else are as published.
+TEXT
+}
+
+fail() {
+    echo "quickstart.sh: $*" >&2
+    exit 2
+}
+
+ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHON=$ROOT/.venv/bin/python
+STAGE1_RECIPE=$ROOT/configs/selfsup/densecl/densecl_demo.py
+started=$SECONDS
+unset RELOAD SNAPSHOT_STEP RUN_NAME DRY_RUN
+
+radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=4 steps=400
+finetune_steps=100 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        --restart) restart=1 && shift ;;
+        --dry-run) dry_run=1 && shift ;;
+        --radiographs | --data | --dataset | --fold | --label-set | --model | --pretrain-epochs | --steps | \
+            --finetune-steps | --precision | --device | --out)
+            [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value (see --help)"
+            name=${1#--}
+            printf -v "${name//-/_}" '%s' "$2"
+            shift 2
+            ;;
+        *) fail "option '$1' is unknown (see --help)" ;;
+    esac
+done
+
+# --- checks: whatever is wrong with the options is said before anything starts ---
+
+check_choice() {
+    local option=$1 value=$2
+    shift 2
+    local choice
+    for choice in "$@"; do
+        [ "$value" != "$choice" ] || return 0
+    done
+    fail "$option $value is not possible; choose one of: $*"
+}
+
+check_count() {
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 $2 is not possible; give a whole number, 1 or more"
+}
+
+# Number of files in a folder whose names match any of the patterns.
+count_files() {
+    local folder=$1 pattern names=()
+    shift
+    for pattern in "$@"; do
+        names+=(-o -iname "$pattern")
+    done
+    find -L "$folder" -maxdepth 1 -type f \( "${names[@]:1}" \) | wc -l
+}
+
+check_folder() {
+    [ -e "$2" ] || fail "$1 $2 does not exist; name a folder"
+    [ -d "$2" ] || fail "$1 $2 is not a folder; name a folder"
+    [ -r "$2" ] && [ -x "$2" ] || fail "$1 $2 cannot be read; check its permissions"
+}
+
+check_choice --dataset "$dataset" CHAOST2 SABS
+check_choice --fold "$fold" 0 1 2 3 4
+check_choice --label-set "$label_set" 0 1
+check_choice --model "$model" dlfcn_res18 dlfcn_res50 dlfcn_res101
+check_choice --precision "$precision" fp32 bf16
+check_choice --device "$device" auto cpu cuda
+check_count --pretrain-epochs "$pretrain_epochs"
+check_count --steps "$steps"
+check_count --finetune-steps "$finetune_steps"
+if [ -n "$radiographs" ]; then
+    check_folder --radiographs "$radiographs"
+    [ "$(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png')" -gt 0 ] ||
+        fail "--radiographs $radiographs holds no image; expected .jpg, .jpeg or .png files in the folder itself"
+    radiographs=$(cd "$radiographs" && pwd)
+fi
+if [ -n "$data" ]; then
+    check_folder --data "$data"
+    images=$(count_files "$data" 'image_*.nii.gz')
+    labels=$(count_files "$data" 'label_*.nii.gz')
+    [ "$images" -gt 0 ] || fail "--data $data holds no image_<id>.nii.gz; expected a processed folder"
+    [ "$images" -eq "$labels" ] ||
+        fail "--data $data holds $images image_<id>.nii.gz but $labels label_<id>.nii.gz; expected one label for each"
+    data=$(cd "$data" && pwd)
+fi
+if [ -e "$out" ]; then
+    [ -d "$out" ] || fail "--out $out is not a folder; name a folder, which is made if it does not exist"
+    [ -w "$out" ] || fail "--out $out cannot be written to; name another folder"
+fi
+
+# --- steps: each is stamped when done, with its settings and the stamps of the steps that it builds on ---
+
+N_STEPS=11
+step_number=0
+
+elapsed() {
+    printf '%dm %02ds' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+}
+
+heading() {
+    step_number=$((step_number + 1))
+    printf '\n=== [%d/%d] %s (elapsed %s)\n' "$step_number" "$N_STEPS" "$1" "$(elapsed)"
+}
+
+# step NAME TITLE "NAMES OF EARLIER STEPS" OUTPUT COMMAND...: the command's words are its settings; `watched` may name
+# an input folder.
+step() {
+    local name=$1 title=$2 earlier=$3 output=$4 wanted='' other
+    shift 4
+    heading "$title"
+    if [ "$dry_run" = 1 ]; then
+        show_or_run "$@"
+        return
+    fi
+    wanted=$(printf '%s\n' "$@")
+    [ -z "${watched:-}" ] || wanted+=$'\n'"of $(listing "$watched")"
+    for other in $earlier; do
+        wanted+=$'\n'"after $other: $(cksum <"$out/.steps/$other")"
+    done
+    if [ -e "$output" ] && [ "$wanted" = "$(sed '$d' "$out/.steps/$name" 2>/dev/null)" ]; then
+        echo "already done with these settings: $output"
+        return
+    fi
+    rm -f "$out/.steps/$name"
+    local begun=$SECONDS
+    "$@"
+    [ -e "$output" ] || fail "the step ended without $output; begin anew with --restart"
+    printf '%s\ndone %s\n' "$wanted" "$(date +%s.%N)" >"$out/.steps/$name"
+    printf -- '--- done in %d s: %s\n' $((SECONDS - begun)) "$output"
+}
+
+# What an input folder holds, so that a changed one is noticed: names, sizes and times of its images and labels.
+listing() {
+    find -L "$1" -maxdepth 1 -type f \( -name 'image_*' -o -name 'label_*' -o -iname '*.jp*g' -o -iname '*.png' \) \
+        -printf '%f %s %T@\n' | sort | cksum
+}
+
+show_or_run() {
+    if [ "$dry_run" = 1 ]; then
+        printf '%q ' "$@"
+        echo
+    else
+        "$@"
+    fi
+}
+
+
+if [ "$dry_run" = 0 ]; then
+    mkdir -p "$out" || fail "--out $out cannot be made; name another folder"
+    out=$(cd "$out" && pwd)
+    if [ "$restart" = 1 ]; then
+        rm -rf "$out/.steps" "$out/stage1" "$out/runs" "$out/backbone.pth"
+    fi
+    mkdir -p "$out/.steps"
+fi
+
+heading "Environment"
+if [ "$dry_run" = 1 ]; then
+    printf 'bash %q\n' "$ROOT/tools/setup.sh"
+else
+    bash "$ROOT/tools/setup.sh"
+    echo "using $("$PYTHON" --version) in $ROOT/.venv"
+fi
+
+# --- input ---
+
+demo_parts=()
+if [ -z "$data" ]; then
+    part=MR kind=mr
+    [ "$dataset" = CHAOST2 ] || part=CT kind=ct
+    demo_parts+=("$kind")
+    data=$ROOT/data/demo/$part
+    prepared=$data
+else
+    # superpixels are made beside the project's own folders only: other people's data is never written to
+    case "$data/" in
+        "$ROOT/data/"*) prepared=$data ;;
+        *) prepared=$ROOT/data/quickstart/$(basename "$data")-$(printf '%s' "$data" | cksum | cut -d ' ' -f 1) ;;
+    esac
+fi
+if [ -z "$radiographs" ]; then
+    demo_parts+=(radiographs)
+    radiographs=$ROOT/data/demo/radiographs
+fi
+if [ ${#demo_parts[@]} -gt 0 ]; then
+    step demo "Demo data" "" "$ROOT/data/demo" \
+        "$PYTHON" "$ROOT/tools/make_demo_data.py" "$ROOT/data/demo" --only "$(IFS=,; echo "${demo_parts[*]}")"
+    before=demo
+else
+    heading "Your data"
+    before=''
+fi
+if [ "$dry_run" = 0 ]; then
+    "$PYTHON" - "$data" "$dataset" "$fold" <<'PYTHON' || exit 2
+import sys
+from pathlib import Path
+
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.folds import split_fold
+from Stage2.datasets.volumes import list_scans
+
+try:
+    folder, name, fold = sys.argv[1:]
+    scans = split_fold(list_scans(Path(folder)), get_dataset(name), int(fold))
+except (OSError, ValueError) as error:
+    sys.exit(f"quickstart.sh: --data {sys.argv[1]}: {error}")
+print(f"{name}, fold {fold}: {len(scans.train)} training scans, tested {', '.join(scans.test)}, support {scans.support[0]}")
+PYTHON
+    echo "scans: $data; images for Stage 1: $radiographs ($(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png'))"
+fi
+
+prepare=("$PYTHON" "$ROOT/tools/prepare_data.py" superpixels "$data" --dataset "$dataset")
+[ "$prepared" = "$data" ] || prepare+=(--out "$prepared")
+watched=$data step superpixels "Superpixels, foreground masks, class maps" "$before" "$prepared/classmap_1.json" "${prepare[@]}"
+
+# --- Stage 1 ---
+
+watched=$radiographs step pretrain "Stage 1: dense contrastive pre-training ($pretrain_epochs epochs)" "$before" \
+    "$out/stage1/epoch_$pretrain_epochs.pth" \
+    bash "$ROOT/tools/single_train.sh" "$STAGE1_RECIPE" --work_dir "$out/stage1" --cfg-options \
+    "train_dataloader.dataset.data_root=$radiographs" "train_cfg.max_epochs=$pretrain_epochs" \
+    "model.backbone.depth=${model#dlfcn_res}"
+step extract "Backbone weights for Stage 2" pretrain "$out/backbone.pth" \
+    "$PYTHON" "$ROOT/tools/extract_backbone_weights.py" "$out/stage1/epoch_$pretrain_epochs.pth" "$out/backbone.pth"
+
+# --- Stage 2, through the driver that all experiments share; the settings are its variables ---
+
+driver=$ROOT/examples/run_experiment.sh
+common=(DATASET="${dataset}_Superpix" LABEL_SETS="$label_set" EXCLU='[]' ALL_EV="$fold" SEED=1234 SUPP_ID='[-1]' N_PART=3
+    SUPERPIX_SCALE=MIDDLE NWORKER=2 MODELNAME="$model" CLSNAME=grid_proto PROTO_GRID=8 USEALIGN=True
+    DATA_DIR="$prepared" LOGDIR="$out/runs" DEVICE="$device" PRECISION="$precision")
+optimisation=(DECAY=0.95 MAX_ITER=1000 PRINT_INTERVAL=10 SCAN_PER_LOAD=-1 MIN_FG_DATA=1 USE_WCE=True)
+testing=(VAL_WSIZE=2 Z_MARGIN=0)
+
+# Experiment folders, one a line: named in one place, by the code that reads them.
+experiment_folders() {
+    "$PYTHON" - "$out/runs" "$fold" "${dataset}_Superpix" "$label_set" "$@" <<'PYTHON'
+import sys
+
+from Stage2.run_folder import experiment_folder
+
+log_dir, fold, dataset, label_set, *names = sys.argv[1:]
+print(*(experiment_folder(log_dir, f"{name}_vfold{fold}", dataset, label_set) for name in names), sep="\n")
+PYTHON
+}
+names=(untrained train test ft_train ft_test)
+folders=("${names[@]/%/ runs}")
+[ "$dry_run" = 1 ] || mapfile -t folders < <(experiment_folders "${names[@]}")
+untrained=${folders[0]} trained=${folders[1]} tested=${folders[2]} finetuned=${folders[3]} finetuned_tested=${folders[4]}
+
+step untrained "Testing the untrained network (random weights)" superpixels "$untrained" \
+    env "${common[@]}" "${testing[@]}" RUN_NAME=untrained RELOAD=none bash "$driver" test
+step train "Stage 2: training on superpixels ($steps steps)" "superpixels extract" "$trained" \
+    env "${common[@]}" "${optimisation[@]}" USE_COCO_INIT=False USE_DENSECL_INIT=True \
+    PRETRAINED_BACKBONE="$out/backbone.pth" NSTEP="$steps" LR=1e-3 SNAPSHOT_INTERVAL="$steps" bash "$driver" train
+step test "Testing after training" train "$tested" \
+    env "${common[@]}" "${testing[@]}" bash "$driver" test
+step finetune "Fine-tuning with annotated training organs ($finetune_steps steps)" train "$finetuned" \
+    env "${common[@]}" "${optimisation[@]}" NSTEP="$finetune_steps" LR=1e-4 SNAPSHOT_INTERVAL="$finetune_steps" \
+    bash "$driver" finetune
+step finetune-test "Testing after fine-tuning" finetune "$finetuned_tested" \
+    env "${common[@]}" "${testing[@]}" bash "$driver" finetune-test
+
+# --- what it came to ---
+
+heading "Results"
+show_or_run "$PYTHON" "$ROOT/tools/collect_results.py" "$out/runs" --out "$out" --compare \
+    "untrained=$untrained" "after training=$tested" "after fine-tuning=$finetuned_tested"
+show_or_run "$PYTHON" "$ROOT/tools/visualize.py" losses --stage1 "$out/stage1" "Stage 2: training=$trained" \
+    "Stage 2: fine-tuning=$finetuned" --out "$out/losses.png"
+show_or_run "$PYTHON" "$ROOT/tools/visualize.py" segmentation "untrained=$untrained" "after training=$tested" \
+    "after fine-tuning=$finetuned_tested" --data "$prepared" --out "$out/segmentation.png"
+[ "$dry_run" = 1 ] || printf '\nFinished in %s. Everything is in %s\n' "$(elapsed)" "$out"

@@ -1,0 +1,248 @@
+"""Quickstart refuses bad input first, runs its steps in order, and repeats only what is not done.
+
+The steps' programs are stubs that note their calls and leave the files that the next step needs; the driver, the
+snapshot finder and the table are real.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = ROOT / "examples" / "quickstart.sh"
+
+STUB = """
+import json, sys
+from pathlib import Path
+root = Path(__file__).resolve().parents[1]
+settings = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+def note(text):
+    with open(root / "calls.log", "a") as log:
+        print(text, file=log)
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+def new_run():
+    name = f"mySSL_{settings['exp_prefix']}_{settings['dataset']}_sets_{settings['label_sets']}_1shot"
+    folder = Path(settings["path.log_dir"]) / name
+    return folder / str(1 + len(list(folder.glob("*"))))
+"""
+STUBS = {
+    "tools/make_demo_data.py": """
+note("demo " + sys.argv[3])
+for scan in range(1, 21):
+    for kind in ("image", "label"):
+        touch(Path(sys.argv[1]) / "MR" / f"{kind}_{scan}.nii.gz")
+touch(Path(sys.argv[1]) / "radiographs" / "a.jpg")
+""",
+    "tools/prepare_data.py": """
+out = Path(sys.argv[sys.argv.index("--out") + 1] if "--out" in sys.argv else sys.argv[2])
+note("superpixels")
+touch(out / "classmap_1.json")
+""",
+    "tools/extract_backbone_weights.py": """
+note("extract " + Path(sys.argv[1]).name)
+touch(Path(sys.argv[2]))
+""",
+    "tools/visualize.py": """
+note("draw " + sys.argv[1])
+touch(Path(sys.argv[sys.argv.index("--out") + 1]))
+""",
+    "Stage2/training.py": """
+note(f"train {settings['n_steps']} {settings['optim.lr']}")
+touch(new_run() / "snapshots" / f"{settings['n_steps']}.pth")
+""",
+    "Stage2/finetuning.py": """
+note(f"finetune {settings['n_steps']} {settings['optim.lr']} from {Path(settings['reload_model_path']).name}")
+touch(new_run() / "snapshots" / f"{settings['n_steps']}.pth")
+""",
+    "Stage2/validation.py": """
+snapshot = Path(settings.get("reload_model_path", "no snapshot")).name
+note(f"test {snapshot}")
+run = new_run()
+run.mkdir(parents=True)
+scores = dict(dice={"no snapshot": 0.125, "400.pth": 0.5}.get(snapshot, 0.75), precision=0.5, recall=0.5)
+(run / "results.json").write_text(json.dumps(dict(
+    protocol="paper", dataset="CHAOST2", fold=int(settings["eval_fold"]), label_set=0, exclude_classes=[],
+    scans=[dict(scores, scan="1", label=2, z_min=1, z_max=2) | {"class": "RK"}],
+    class_means=dict(RK=dict(scores, scans=1, undefined=0)), mean=scores,
+)))
+""",
+}
+SHELL_STUBS = {
+    "tools/setup.sh": 'echo setup >>"$(dirname "$0")/../calls.log"\n',
+    "tools/single_train.sh": """
+echo "pretrain $5 $6 $7" | sed "s#data_root=.*/#data_root=#" >>"$(dirname "$0")/../calls.log"
+mkdir -p "$3" && touch "$3/epoch_${6#*=}.pth"
+""",
+    ".venv/bin/python": f'exec "{sys.executable}" "$@"\n',
+}
+ALL_CALLS = [
+    "setup",
+    "demo mr,radiographs",
+    "superpixels",
+    "pretrain train_dataloader.dataset.data_root=radiographs train_cfg.max_epochs=4 model.backbone.depth=18",
+    "extract epoch_4.pth",
+    "test no snapshot",
+    "train 400 1e-3",
+    "test 400.pth",
+    "finetune 100 1e-4 from 400.pth",
+    "test 100.pth",
+    "draw losses",
+    "draw segmentation",
+]
+
+
+def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(["bash", str(script), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "a repository"
+    for name in ("examples/quickstart.sh", "examples/run_experiment.sh", "tools/find_snapshot.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    shutil.copy(ROOT / "tools" / "collect_results.py", root / "tools")
+    for name, body in {**{name: STUB + body for name, body in STUBS.items()}, **SHELL_STUBS}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(body if name.endswith(".py") else "#!/usr/bin/env bash\nset -e\n" + body)
+    (root / ".venv" / "bin" / "python").chmod(0o755)
+    return root
+
+
+def quickstart(repository: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """The finished process and the stubs called by it."""
+    log = repository / "calls.log"
+    log.unlink(missing_ok=True)
+    result = run(repository / "examples" / "quickstart.sh", *arguments, cwd=repository.parent)
+    return result, log.read_text().splitlines() if log.exists() else []
+
+
+def make_cohort(folder: Path, scans: int = 20) -> Path:
+    folder.mkdir(parents=True)
+    for scan in range(scans):
+        (folder / f"image_{scan}.nii.gz").touch()
+        (folder / f"label_{scan}.nii.gz").touch()
+    return folder
+
+
+def test_the_whole_road_and_what_is_repeated_afterwards(repository: Path):
+    result, calls = quickstart(repository)
+    assert result.returncode == 0, result.stderr
+    assert calls == ALL_CALLS
+    assert "=== [11/11] Results" in result.stdout
+    assert "| RK       |     0.125 |          0.500 |             0.750 |" in result.stdout
+    out = repository / "exps" / "quickstart"
+    assert {"results.csv", "results.md", "losses.png", "segmentation.png"} <= {path.name for path in out.iterdir()}
+
+    result, calls = quickstart(repository)
+    assert result.returncode == 0, result.stderr
+    assert calls == ["setup", "draw losses", "draw segmentation"], "the same options: nothing twice"
+    assert result.stdout.count("already done with these settings") == 9
+
+    _, calls = quickstart(repository, "--finetune-steps", "7")
+    assert calls == ["setup", "finetune 7 1e-4 from 400.pth", "test 7.pth", "draw losses", "draw segmentation"]
+
+    (out / "backbone.pth").unlink()
+    _, calls = quickstart(repository, "--finetune-steps", "7")
+    assert calls[:4] == ["setup", "extract epoch_4.pth", "train 400 1e-3", "test 400.pth"], (
+        "a lost output is made again"
+    )
+
+    _, calls = quickstart(repository, "--restart")
+    assert calls == ALL_CALLS
+
+
+def test_a_failing_step_stops_and_is_taken_up_again(repository: Path):
+    broken = repository / "Stage2" / "finetuning.py"
+    content = broken.read_text()
+    broken.write_text("import sys; print('error: no memory', file=sys.stderr); sys.exit(1)")
+    result, calls = quickstart(repository)
+    assert result.returncode == 1
+    assert calls == ALL_CALLS[:8]
+    broken.write_text(content)
+    _, calls = quickstart(repository)
+    assert calls == ["setup", *ALL_CALLS[8:]]
+
+
+def test_real_folders_are_not_written_to(repository: Path, tmp_path: Path):
+    data = make_cohort(tmp_path / "my scans")
+    (tmp_path / "x rays").mkdir()
+    (tmp_path / "x rays" / "one.PNG").touch()
+    before = sorted(path.name for path in data.iterdir())
+    result, calls = quickstart(
+        repository, "--data", "my scans", "--radiographs", "x rays", "--fold", "4", "--steps", "9"
+    )
+    assert result.returncode == 0, result.stderr
+    assert calls[1] == "superpixels"
+    assert "data_root=x rays" in calls[2]
+    assert "train 9 1e-3" in calls
+    assert sorted(path.name for path in data.iterdir()) == before
+    assert len(list((repository / "data" / "quickstart").glob("my scans-*/classmap_1.json"))) == 1
+
+    (data / "image_0.nii.gz").write_text("changed")
+    _, calls = quickstart(repository, "--data", "my scans", "--radiographs", "x rays", "--fold", "4", "--steps", "9")
+    assert calls[1:4] == ["superpixels", "test no snapshot", "train 9 1e-3"]
+
+
+def test_a_dry_run_prints_and_runs_nothing(repository: Path):
+    result, calls = quickstart(repository, "--dry-run", "--model", "dlfcn_res50", "--steps", "12")
+    assert result.returncode == 0, result.stderr
+    assert calls == []
+    assert not (repository / "exps").exists()
+    assert "MODELNAME=dlfcn_res50" in result.stdout
+    assert "NSTEP=12" in result.stdout
+    assert "model.backbone.depth=50" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--fold", "5"], "--fold 5 is not possible; choose one of: 0 1 2 3 4"),
+        (["--label-set", "2"], "--label-set 2 is not possible"),
+        (["--model", "vgg"], "--model vgg is not possible"),
+        (["--dataset", "ACDC"], "--dataset ACDC is not possible"),
+        (["--precision", "fp8"], "--precision fp8 is not possible"),
+        (["--steps", "0"], "--steps 0 is not possible; give a whole number, 1 or more"),
+        (["--finetune-steps", "many"], "--finetune-steps many is not possible"),
+        (["--steps"], "--steps needs a value"),
+        (["--stepz", "3"], "option '--stepz' is unknown"),
+        (["--data", "absent"], "--data absent does not exist"),
+        (["--data", "file"], "--data file is not a folder"),
+        (["--data", "empty"], "--data empty holds no image_<id>.nii.gz"),
+        (["--data", "unlabelled"], "--data unlabelled holds 1 image_<id>.nii.gz but 0 label_<id>.nii.gz"),
+        (["--radiographs", "empty"], "--radiographs empty holds no image"),
+        (["--out", "file"], "--out file is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_starts(repository: Path, arguments: list[str], sentence: str):
+    place = repository.parent
+    (place / "file").touch()
+    (place / "empty").mkdir()
+    (place / "unlabelled").mkdir()
+    (place / "unlabelled" / "image_1.nii.gz").touch()
+    result, calls = quickstart(repository, *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert calls == []
+
+
+def test_a_cohort_of_the_wrong_size_stops_before_the_first_step(repository: Path, tmp_path: Path):
+    make_cohort(tmp_path / "few", scans=3)
+    result, calls = quickstart(repository, "--data", "few")
+    assert result.returncode == 2
+    assert "CHAOST2 has folds for 20 scans, but 3 were found" in result.stderr
+    assert "pretrain" not in " ".join(calls)
+
+
+def test_help_tells_every_option():
+    text = run(QUICKSTART, "--help", cwd=ROOT).stdout
+    parsed = [line for line in QUICKSTART.read_text().splitlines() if line.strip().startswith("--") and "|" in line]
+    options = {word for line in parsed for word in line.replace(")", " ").split() if word.startswith("--")}
+    assert len(options) >= 12
+    assert all(option in text for option in options)
