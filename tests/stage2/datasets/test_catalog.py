@@ -17,7 +17,22 @@ def test_chaost2():
 
 def test_sabs():
     data_set = get_dataset("SABS")
-    names = "BGD SPLEEN KID_R KID_l GALLBLADDER ESOPHAGUS LIVER STOMACH AORTA IVC PS_VEIN PANCREAS AG_R AG_L".split()
+    names = [
+        "BGD",
+        "SPLEEN",
+        "KID_R",
+        "KID_l",
+        "GALLBLADDER",
+        "ESOPHAGUS",
+        "LIVER",
+        "STOMACH",
+        "AORTA",
+        "IVC",
+        "PS_VEIN",
+        "PANCREAS",
+        "AG_R",
+        "AG_L",
+    ]
     assert dict(data_set.classes) == {name: value for value, name in enumerate(names)}
     assert data_set.fold_boundaries == (0, 6, 12, 18, 24, 30)
     assert (data_set.training_labels(0), data_set.test_labels(0)) == ([1, 6], [2, 3])

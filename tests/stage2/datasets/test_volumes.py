@@ -147,5 +147,5 @@ def test_support_scan_without_the_class_is_named(cohort_folder, tmp_path):
     (tmp_path / "classmap_1.json").unlink()
     (tmp_path / "classmap_1.json").write_text(json.dumps(class_map))
     cohort = Cohort(tmp_path, get_dataset("CHAOST2"), fold=0)
-    with pytest.raises(ValueError, match="support scan 4 .* RK; choose another one with support_idx"):
+    with pytest.raises(ValueError, match=r"support scan 4 .* RK; choose another one with support_idx"):
         cohort.support_slices(2, "4", 3, 1)
