@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -28,6 +28,7 @@ def scores_from_sets(prediction: np.ndarray, target: np.ndarray) -> dict[str, fl
     return {name: top / bottom if bottom else math.nan for name, (top, bottom) in fractions.items()}
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_scores_equal_those_of_sets_of_pixels(prediction, target):
     counts = overlap_counts(prediction, target)
@@ -35,18 +36,21 @@ def test_scores_equal_those_of_sets_of_pixels(prediction, target):
         assert getattr(counts, name) == pytest.approx(expected, nan_ok=True), name
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_swapping_the_masks_keeps_dice_and_swaps_precision_and_recall(prediction, target):
     one, other = overlap_counts(prediction, target), overlap_counts(target, prediction)
     assert (one.dice, one.precision) == pytest.approx((other.dice, other.recall), nan_ok=True)
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_counts_of_slices_add_up_to_those_of_the_volume(prediction, target):
     slices = [overlap_counts(*pair) for pair in zip(prediction, target, strict=True)]
     assert sum(slices, start=ScanCounts()) == overlap_counts(prediction, target)
 
 
+@settings(deadline=None)
 @given(volumes, volumes, st.permutations([1, 2, 3]))
 def test_a_permuted_class_order_permutes_the_dice(prediction, target, order):
     new_value = np.array([0, *order])
