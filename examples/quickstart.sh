@@ -22,7 +22,7 @@ Experiment
   --pretrain-epochs N     epochs of Stage 1 (default 4)
   --steps N               steps of Stage 2 (default 400)
   --finetune-steps N      steps of fine-tuning (default 100)
-  --precision fp32|bf16   of Stage 2's encoder (default fp32)
+  --precision fp32|bf16   of the encoders (default fp32)
   --device auto|cpu|cuda  of Stage 2 (default auto)
 Run
   --out DIR               where everything goes (default exps/quickstart)
@@ -47,6 +47,7 @@ fail() {
 ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=$ROOT/.venv/bin/python
 STAGE1_RECIPE=$ROOT/configs/selfsup/densecl/densecl_demo.py
+STAGE1_BATCH=32
 started=$SECONDS
 unset RELOAD SNAPSHOT_STEP RUN_NAME DRY_RUN
 
@@ -115,8 +116,9 @@ check_count --steps "$steps"
 check_count --finetune-steps "$finetune_steps"
 if [ -n "$radiographs" ]; then
     check_folder --radiographs "$radiographs"
-    [ "$(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png')" -gt 0 ] ||
-        fail "--radiographs $radiographs holds no image; expected .jpg, .jpeg or .png files in the folder itself"
+    images=$(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png')
+    [ "$images" -ge "$STAGE1_BATCH" ] ||
+        fail "--radiographs $radiographs holds $images images; expected $STAGE1_BATCH .jpg, .jpeg or .png files or more"
     radiographs=$(cd "$radiographs" && pwd)
 fi
 if [ -n "$data" ]; then
@@ -263,8 +265,8 @@ watched=$data step superpixels "Superpixels, foreground masks, class maps" "$bef
 watched=$radiographs step pretrain "Stage 1: dense contrastive pre-training ($pretrain_epochs epochs)" "$before" \
     "$out/stage1/epoch_$pretrain_epochs.pth" \
     bash "$ROOT/tools/single_train.sh" "$STAGE1_RECIPE" --work_dir "$out/stage1" --cfg-options \
-    "train_dataloader.dataset.data_root=$radiographs" "train_cfg.max_epochs=$pretrain_epochs" \
-    "model.backbone.depth=${model#dlfcn_res}"
+    "data_root=$radiographs" "max_epochs=$pretrain_epochs" "depth=${model#dlfcn_res}" "batch_size=$STAGE1_BATCH" \
+    "precision=$precision"
 step extract "Backbone weights for Stage 2" pretrain "$out/backbone.pth" \
     "$PYTHON" "$ROOT/tools/extract_backbone_weights.py" "$out/stage1/epoch_$pretrain_epochs.pth" "$out/backbone.pth"
 

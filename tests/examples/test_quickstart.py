@@ -75,7 +75,7 @@ scores = dict(dice={"no snapshot": 0.125, "400.pth": 0.5}.get(snapshot, 0.75), p
 SHELL_STUBS = {
     "tools/setup.sh": 'echo setup >>"$(dirname "$0")/../calls.log"\n',
     "tools/single_train.sh": """
-echo "pretrain $5 $6 $7" | sed "s#data_root=.*/#data_root=#" >>"$(dirname "$0")/../calls.log"
+echo "pretrain ${*:5}" | sed "s#data_root=.*/#data_root=#" >>"$(dirname "$0")/../calls.log"
 mkdir -p "$3" && touch "$3/epoch_${6#*=}.pth"
 """,
     ".venv/bin/python": f'exec "{sys.executable}" "$@"\n',
@@ -84,7 +84,7 @@ ALL_CALLS = [
     "setup",
     "demo mr,radiographs",
     "superpixels",
-    "pretrain train_dataloader.dataset.data_root=radiographs train_cfg.max_epochs=4 model.backbone.depth=18",
+    "pretrain data_root=radiographs max_epochs=4 depth=18 batch_size=32 precision=fp32",
     "extract epoch_4.pth",
     "test no snapshot",
     "train 400 1e-3",
@@ -172,7 +172,8 @@ def test_a_failing_step_stops_and_is_taken_up_again(repository: Path):
 def test_real_folders_are_not_written_to(repository: Path, tmp_path: Path):
     data = make_cohort(tmp_path / "my scans")
     (tmp_path / "x rays").mkdir()
-    (tmp_path / "x rays" / "one.PNG").touch()
+    for number in range(32):
+        (tmp_path / "x rays" / f"{number}.PNG").touch()
     before = sorted(path.name for path in data.iterdir())
     result, calls = quickstart(
         repository, "--data", "my scans", "--radiographs", "x rays", "--fold", "4", "--steps", "9"
@@ -196,7 +197,7 @@ def test_a_dry_run_prints_and_runs_nothing(repository: Path):
     assert not (repository / "exps").exists()
     assert "MODELNAME=dlfcn_res50" in result.stdout
     assert "NSTEP=12" in result.stdout
-    assert "model.backbone.depth=50" in result.stdout
+    assert " depth=50 " in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,10 @@ def test_a_dry_run_prints_and_runs_nothing(repository: Path):
         (["--data", "file"], "--data file is not a folder"),
         (["--data", "empty"], "--data empty holds no image_<id>.nii.gz"),
         (["--data", "unlabelled"], "--data unlabelled holds 1 image_<id>.nii.gz but 0 label_<id>.nii.gz"),
-        (["--radiographs", "empty"], "--radiographs empty holds no image"),
+        (
+            ["--radiographs", "empty"],
+            "--radiographs empty holds 0 images; expected 32 .jpg, .jpeg or .png files or more",
+        ),
         (["--out", "file"], "--out file is not a folder"),
     ],
 )
