@@ -1,0 +1,13 @@
+"""Logs, checkpoints and randomness of every Stage 1 run."""
+
+custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.hooks", "Stage1.checkpoints"])
+
+default_hooks = dict(
+    logger=dict(type="LoggerHook", interval=50),
+    checkpoint=dict(type="CheckpointHook", interval=10, save_last=True, backend_args=dict(backend="atomic_local")),
+)
+custom_hooks = [dict(type="UnreadableImagesHook"), dict(type="RandomStateHook")]
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
+env_cfg = dict(dist_cfg=dict(backend="nccl"))
+randomness = dict(seed=0)
+log_level = "INFO"

@@ -1,0 +1,35 @@
+"""Writes the backbone of a Stage 1 checkpoint to a file of its own, for Stage 2.
+
+Example: python tools/extract_backbone_weights.py work_dirs/selfsup/densecl/densecl_roco_50ep/epoch_50.pth backbone.pth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from Stage1.checkpoints import backbone_weights, read_checkpoint, save_atomically
+
+AUTHOR = "DenseMP"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="checkpoint of tools/train.py, of DenseCL / OpenSelfSup, or a ResNet file")
+    parser.add_argument("output", help="file to write: {'state_dict': {'conv1.weight': ...}, 'author': 'DenseMP'}")
+    args = parser.parse_args(argv)
+    try:
+        if Path(args.output).is_dir():
+            raise ValueError(f"found a folder at {args.output}, expected the name of a file to write")
+        weights = backbone_weights(read_checkpoint(args.checkpoint), args.checkpoint)
+        # Copies: a slice of a larger tensor would be stored with all of it.
+        content = {"state_dict": {key: tensor.clone() for key, tensor in weights.items()}, "author": AUTHOR}
+        save_atomically(content, args.output)
+    except (ValueError, OSError) as error:
+        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {len(weights)} tensors to {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
