@@ -68,9 +68,9 @@ def test_a_blank_slice(golden):
     assert not pseudo_label_volume(np.zeros((1, 64, 64)), 1e-4)[0].any()
 
 
-@pytest.mark.parametrize(("scan_id", "pixels_of_segment_zero"), [("0", 18), ("7", 0)])
+@pytest.mark.parametrize(("scan_id", "pixels_of_segment_zero"), [("0", 18), ("7", 1)])
 def test_superpixels_of_stored_scans(scan_id, pixels_of_segment_zero):
-    """Where segment 0 grazes the body (slice 4 of scan 0), ours keeps it; all else is the same partition."""
+    """Where segment 0 grazes the body, in one slice of each scan, ours keeps it; all else is the same partition."""
     volume = read(COHORT / f"image_{scan_id}.nii.gz")
     published = read(COHORT / f"superpix-MIDDLE_{scan_id}.nii.gz")
     numbers, masks = pseudo_label_volume(volume, get_dataset("CHAOST2").foreground_threshold)
