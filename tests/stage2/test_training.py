@@ -1,0 +1,253 @@
+"""Training, fine-tuning and testing through the entry points, on a small cohort with ResNet-18."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from Stage2 import finetuning, training, validation
+from Stage2.datasets.episodes import SuperpixelEpisodes
+from Stage2.datasets.volumes import Scan
+from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.optimisation import DEGENERATE_LIMIT, Training
+from Stage2.run_folder import list_runs, list_snapshots, read_results, read_scalars
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"window": 2, "align": True, "weigh_classes": True}
+
+
+def toy_episodes(seed: int = 0) -> SuperpixelEpisodes:
+    """Slices of 64 px: one bright and one dark square on noise, each a superpixel."""
+    rng = np.random.default_rng(0)
+    superpixels = np.zeros((4, 64, 64), dtype=np.int32)
+    superpixels[:, 8:30, 8:30] = 1
+    superpixels[:, 34:58, 30:56] = 2
+    image = rng.normal(0, 0.3, (4, 64, 64)) + np.array([0, 3, -3])[superpixels]
+    return SuperpixelEpisodes([Scan("1", image.astype(np.float32), superpixels=superpixels)], excluded={}, seed=seed)
+
+
+def new_training(seed: int = 0, rate: float = 1e-3) -> Training:
+    torch.manual_seed(seed)
+    return Training(FewShotSegmenter("dlfcn_res18"), learning_rate=rate, decay=0.95)
+
+
+def train(training: Training, n_steps: int, n_workers: int = 0, snapshot_every: int = 1000, keep=lambda training: None):
+    reports = []
+    training.run(
+        toy_episodes(),
+        n_steps=n_steps,
+        n_workers=n_workers,
+        report_every=1,
+        snapshot_every=snapshot_every,
+        on_report=lambda step, scalars: reports.append((step, scalars)),
+        on_snapshot=keep,
+        **OPTIONS,
+    )
+    return reports
+
+
+def assert_same_weights(first, second):
+    for (name, one), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_some_steps_lower_the_loss():
+    training, episodes = new_training(), toy_episodes()
+    losses = [np.mean([training.take_step(episodes[e], **OPTIONS)["total_loss"] for e in (0, 1)]) for _ in range(8)]
+    assert losses[-1] < 0.7 * losses[0], losses
+
+
+def test_same_seed_is_the_same_run_with_any_number_of_workers():
+    first, second = new_training(), new_training()
+    assert train(first, 4) == train(second, 4, n_workers=2)
+    assert_same_weights(first.model, second.model)
+
+
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole, interrupted, resumed = new_training(), new_training(), new_training(seed=9)
+    train(whole, 6)
+    train(interrupted, 3)
+    interrupted.save(tmp_path / "state.pth", {"seed": 0})
+    resumed.restore(tmp_path / "state.pth", {"seed": 0})
+    train(resumed, 6)
+    assert_same_weights(whole.model, resumed.model)
+    assert whole.state == resumed.state
+    assert whole.schedule.get_last_lr() == resumed.schedule.get_last_lr()
+
+
+def test_state_of_another_experiment_is_refused(tmp_path):
+    new_training().save(tmp_path / "state.pth", {"seed": 0, "eval_fold": 1})
+    with pytest.raises(ValueError, match=r"another experiment \(eval_fold=1 there, 2 here\)"):
+        new_training().restore(tmp_path / "state.pth", {"seed": 0, "eval_fold": 2})
+
+
+def test_step_n_means_n_optimiser_steps():
+    kept = []
+    train(new_training(), 5, snapshot_every=2, keep=lambda training: kept.append(training.state.step))
+    assert kept == [2, 4, 5]  # the last step is always kept
+
+
+def test_learning_rate_falls_every_thousand_steps():
+    training = new_training()
+    rates = []
+    for _ in range(2001):
+        rates.append(training.schedule.get_last_lr()[0])
+        training.optimiser.step()
+        training.schedule.step()
+    assert rates[999] == pytest.approx(1e-3)
+    assert rates[1000] == pytest.approx(0.95e-3)
+    assert rates[2000] == pytest.approx(0.95**2 * 1e-3)
+
+
+def test_optimiser_is_the_published_one_over_the_used_weights():
+    training = new_training()
+    (group,) = training.optimiser.param_groups
+    assert (group["momentum"], group["weight_decay"]) == (0.9, 5e-4)
+    unused = [name for name, _ in training.model.named_parameters() if "aspp" in name]
+    assert len(group["params"]) == len(list(training.model.parameters())) - len(unused)
+
+
+def test_degenerate_episodes_are_counted_and_change_no_weight(monkeypatch):
+    training = new_training()
+    losses_of = training.model.training_losses
+    calls = []
+
+    def every_second_is_degenerate(**arguments):
+        calls.append(1)
+        if len(calls) % 2:
+            raise DegenerateEpisodeError("no background")
+        return losses_of(**arguments)
+
+    monkeypatch.setattr(training.model, "training_losses", every_second_is_degenerate)
+    reports = train(training, 2)
+    assert (training.state.step, training.state.episode, training.state.degenerate) == (2, 4, 2)
+    assert reports[-1][1]["degenerate_episodes"] == 2
+
+    before = {key: value.clone() for key, value in training.model.state_dict().items()}
+    calls.clear()
+    with pytest.raises(DegenerateEpisodeError):
+        training.take_step(toy_episodes()[0], **OPTIONS)
+    for key, value in training.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_other_errors_of_a_step_are_not_swallowed(monkeypatch):
+    training = new_training()
+
+    def broken(**arguments):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(training.model, "training_losses", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(training, 2)
+
+
+def test_collapsed_training_stops(monkeypatch):
+    training = new_training()
+
+    def degenerate(**arguments):
+        raise DegenerateEpisodeError("no background")
+
+    monkeypatch.setattr(training.model, "training_losses", degenerate)
+    with pytest.raises(ValueError, match=f"{DEGENERATE_LIMIT} episodes in a row .* collapsed"):
+        train(training, 2)
+
+
+@pytest.fixture(scope="module")
+def road(cohort_folder, tmp_path_factory):
+    """Training, resumed training, fine-tuning and testing of one fold; name -> run folder."""
+    log_dir = tmp_path_factory.mktemp("exps")
+    shared = {
+        "modelname": "dlfcn_res18",
+        "path": {"data_dir": str(cohort_folder), "log_dir": str(log_dir)},
+        "num_workers": 0,
+        "device": "cpu",
+        "print_interval": 1,
+    }
+
+    def run(experiment, prefix, **changes):
+        experiment.run(config_updates={**shared, "exp_prefix": prefix, **changes})
+        return list_runs(log_dir / f"mySSL_{prefix}_CHAOST2_Superpix_sets_0_1shot")[-1]
+
+    runs = {"train": run(training.experiment, "train", n_steps=2)}
+    runs["resumed"] = run(training.experiment, "train", n_steps=3, resume=True)
+    snapshot = str(list_snapshots(runs["resumed"])[-1][1])
+    runs["finetune"] = run(finetuning.experiment, "ft", n_steps=2, reload_model_path=snapshot)
+    runs["test"] = run(validation.experiment, "test", reload_model_path=snapshot)
+    return runs
+
+
+def test_run_folders(road):
+    assert [step for step, _ in list_snapshots(road["train"])] == [2]
+    assert [step for step, _ in list_snapshots(road["resumed"])] == [2, 3]
+    for run in road.values():
+        assert {"config.json", "metrics.json", "run.json", "cout.txt"} <= {path.name for path in run.iterdir()}
+        assert json.loads((run / "run.json").read_text())["status"] == "COMPLETED"
+
+
+def test_scalars_of_a_resumed_run_are_complete(road):
+    for name in ("query_loss", "align_loss", "total_loss", "lr", "degenerate_episodes"):
+        assert read_scalars(road["resumed"])[name][0] == [1, 2, 3]
+    assert read_scalars(road["finetune"])["lr"][1] == [1e-4, 1e-4]
+    total, query, align = (read_scalars(road["train"])[f"{name}_loss"][1] for name in ("total", "query", "align"))
+    np.testing.assert_allclose(total, np.add(query, align), rtol=1e-5)
+
+
+def test_snapshots_are_plain_state_dicts_under_the_published_keys(road):
+    content = torch.load(list_snapshots(road["train"])[0][1], weights_only=True)
+    prefixes = {".".join(key.split(".")[:2]) for key in content}
+    assert prefixes == {"encoder.backbone", "encoder.localconv", "encoder.aspp_out", "encoder.asppconv"}
+
+
+def test_results(road):
+    results = read_results(road["test"])
+    assert (results["protocol"], results["dataset"], results["fold"], results["label_set"]) == (
+        "paper",
+        "CHAOST2",
+        0,
+        0,
+    )
+    assert (results["step"], results["modelname"], results["exclude_classes"]) == (3, "dlfcn_res18", [])
+    assert {(row["class"], row["scan"]) for row in results["scans"]} == {
+        (name, scan) for name in ("RK", "LK") for scan in "0123"
+    }
+    for name in ("RK", "LK"):
+        assert results["support"][name][0]["scan"] == "4"
+        values = [row["dice"] for row in results["scans"] if row["class"] == name]
+        assert results["class_means"][name]["dice"] == pytest.approx(np.mean(values))
+        assert results["class_means"][name]["scans"] == 4
+    means = [results["class_means"][name]["dice"] for name in ("RK", "LK")]
+    assert results["mean"]["dice"] == pytest.approx(np.mean(means))
+    masks = sorted(path.name for path in (road["test"] / "interm_preds").iterdir())
+    assert masks == [f"scan_{scan}_label_{label}.nii.gz" for scan in "0123" for label in (2, 3)]
+
+
+def run_entry(*arguments, cwd=ROOT / "Stage2", name="training.py"):
+    command = [sys.executable, name, "with", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["modelnam=dlfcn_res18"], "error: modelnam is not a setting; the nearest one is modelname."),
+        (["path.data_dir=/nowhere", "modelname=dlfcn_res18"], "error: /nowhere is not a folder"),
+        (["device=abacus"], "error: device=abacus is unknown"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_failed_status(tmp_path, arguments, sentence):
+    done = run_entry(*arguments, f"path.log_dir={tmp_path}")
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_fine_tuning_without_a_snapshot_is_refused(tmp_path):
+    done = run_entry(f"path.log_dir={tmp_path}", name="Stage2/finetuning.py", cwd=ROOT)
+    assert done.returncode == 1
+    assert "fine-tuning starts from a trained snapshot" in done.stderr.splitlines()[-1]
