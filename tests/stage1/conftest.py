@@ -1,0 +1,57 @@
+"""Tiny radiograph folders and runs of a recipe that take seconds."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "configs/selfsup/densecl/densecl_demo.py"
+TINY = {
+    "max_epochs": 2,
+    "batch_size": 4,
+    "image_size": 32,
+    "queue_length": 16,
+    "num_workers": 0,
+    "checkpoint_interval": 1,
+    "log_interval": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def radiographs(tmp_path_factory) -> Path:
+    """A folder of 12 small grey JPEGs."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    random = np.random.default_rng(0)
+    for number in range(12):
+        pixels = random.integers(0, 256, (6, 8), dtype=np.uint8)
+        Image.fromarray(pixels).resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train_cli():
+    """The module tools/train.py."""
+    spec = importlib.util.spec_from_file_location("stage1_train_cli", ROOT / "tools/train.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def run_tiny(radiographs, train_cli):
+    """Runs the demo recipe, made tiny, in this process; returns its runner."""
+
+    def run(work_dir: Path, *arguments: str, **changes):
+        settings = TINY | {"data_root": radiographs} | changes
+        options = [f"{key}={value}" for key, value in settings.items()]
+        args = train_cli.parse_args([str(DEMO), "--work_dir", str(work_dir), *arguments, "--cfg-options", *options])
+        runner = train_cli.build_runner(args)
+        runner.train()
+        return runner
+
+    return run
