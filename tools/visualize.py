@@ -15,7 +15,8 @@ from Stage2.evaluation.method_figure import method_figure
 from Stage2.evaluation.report import load_results
 from Stage2.run_folder import RESULTS, SCALARS, list_runs, prediction_path, read_scalars
 
-STAGE2_LOSSES = ("query_loss", "align_loss")
+STAGE1_LOSSES = {"loss": "total", "loss_contra_single": "global", "loss_contra_dense": "dense"}
+STAGE2_LOSSES = {"query_loss": "query", "align_loss": "alignment"}
 
 
 def find_run(folder: Path, file: str) -> Path:
@@ -91,8 +92,8 @@ def draw_segmentation(data: Path, folders: Mapping[str, Path], out: Path, scan: 
     rows = {name: organ_row(data, runs, name, scan) for name in last["class_means"]}
     chosen = f"scan {scan}" if scan is not None else "the scan that the last run segments best"
     caption = (
-        f"{last['dataset'].removesuffix('_Superpix')}, fold {last['fold']}, protocol {last['protocol']}; "
-        f"{chosen}. Green: drawn by an expert; orange: predicted."
+        f"{last['dataset'].removesuffix('_Superpix')}, fold {last['fold']}, {last['protocol']} protocol; {chosen}\n"
+        "green: true mask or its outline; orange: prediction"
     )
     save_figure(segmentation_figure(["support", *runs, "ground truth"], rows, caption), out)
 
@@ -107,19 +108,19 @@ def read_stage1_losses(path: Path) -> Curves:
     files = [path] if path.is_file() else sorted(path.glob("*/vis_data/scalars.json"))
     if not files:
         raise FileNotFoundError(f"no */vis_data/scalars.json in {path}; name the work_dir of a Stage 1 training")
-    curves: dict[str, tuple[list[float], list[float]]] = {}
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in STAGE1_LOSSES}
     for line in files[-1].read_text().splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # a training that was killed leaves half a line
-        for name in (name for name in entry if name.startswith("loss")):
-            steps, values = curves.setdefault(name.replace("_", " "), ([], []))
+        for name in STAGE1_LOSSES.keys() & entry.keys():
+            steps, values = found[name]
             steps.append(entry["step"])
             values.append(entry[name])
-    if not curves:
+    if not found["loss"][0]:
         raise ValueError(f"{files[-1]} holds no loss; it should have one JSON object a line with 'loss' and 'step'")
-    return curves
+    return {heading: found[name] for name, heading in STAGE1_LOSSES.items() if found[name][0]}
 
 
 def draw_losses(stage1: Path | None, stage2: Mapping[str, Path], out: Path) -> None:
@@ -129,7 +130,7 @@ def draw_losses(stage1: Path | None, stage2: Mapping[str, Path], out: Path) -> N
         panels["Stage 1: pre-training"] = read_stage1_losses(stage1)
     for heading, folder in stage2.items():
         scalars = read_scalars(find_run(folder, SCALARS))
-        panels[heading] = {name.replace("_", " "): scalars[name] for name in STAGE2_LOSSES if name in scalars}
+        panels[heading] = {text: scalars[name] for name, text in STAGE2_LOSSES.items() if name in scalars}
     save_figure(loss_figure(panels), out)
 
 

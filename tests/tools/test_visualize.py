@@ -98,13 +98,16 @@ def test_runs_with_other_supports_are_refused(visualize, cohort: Path, tmp_path:
 
 
 def test_losses_come_from_both_stages(visualize, tmp_path: Path):
-    lines = [{"loss": 4.0, "loss_dense": 3.0, "lr": 0.1, "step": 10}, {"loss": 2.0, "loss_dense": 1.0, "step": 20}]
+    lines = [
+        {"loss": 4.0, "loss_contra_dense": 3.0, "lr": 0.1, "step": 10},
+        {"loss": 2.0, "loss_contra_dense": 1.0, "step": 20},
+    ]
     for stamp, factor in (("20260101_000000", 9), ("20260102_000000", 1)):
         file = tmp_path / "work" / stamp / "vis_data" / "scalars.json"
         file.parent.mkdir(parents=True)
         file.write_text("\n".join(json.dumps(line | {"loss": line["loss"] * factor}) for line in lines) + '\n{"loss"')
     assert visualize.read_stage1_losses(tmp_path / "work") == {
-        "loss": ([10, 20], [4.0, 2.0]), "loss dense": ([10, 20], [3.0, 1.0]),
+        "total": ([10, 20], [4.0, 2.0]), "dense": ([10, 20], [3.0, 1.0]),
     }  # fmt: skip
     (tmp_path / "train" / "3").mkdir(parents=True)
     scalars = {name: {"steps": [1, 2], "values": [1.0, 0.5]} for name in ("query_loss", "align_loss", "lr")}
