@@ -1,0 +1,110 @@
+"""The paper protocol against the plain loop: support recomputed for every slice, one slice at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from Stage2.datasets.episodes import three_channels
+from Stage2.datasets.volumes import Scan
+from Stage2.evaluation import protocol
+from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
+from Stage2.models.few_shot import FewShotSegmenter
+
+SIDE = 64
+
+
+def scan_of(name: str, depth: int, seed: int) -> Scan:
+    """Organ 2 in slices 1 to depth - 2, organ 3 in the last slice only."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros((depth, SIDE, SIDE), dtype=np.uint8)
+    label[1:-1, 8:40, 8:40] = 2
+    label[-1, 30:62, 30:62] = 3
+    image = rng.normal(0, 0.5, label.shape) + np.array([0, 0, 3, -3])[label]
+    return Scan(name, image.astype(np.float32), label)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return FewShotSegmenter("dlfcn_res18").eval()
+
+
+@pytest.fixture(scope="module")
+def support():
+    return scan_of("9", 5, seed=1)
+
+
+@pytest.fixture(scope="module")
+def query():
+    return scan_of("1", 11, seed=2)
+
+
+def task_of(ranges, n_parts=3):
+    return ClassTask("RK", 2, support_slices={"9": [1, 2, 3][:n_parts]}, ranges=ranges)
+
+
+@torch.no_grad()
+def plain_loop(model, support, query, task, window):
+    """Mask of every slice: support and query through the network together, slice by slice."""
+    first, last = task.ranges[query.id]
+    masks = []
+    for z in range(len(query.image)):
+        width = (last - first) / task.n_parts
+        part = min(max(int((z - first) // width), 0), task.n_parts - 1) if width else 0
+        support_z = task.support_slices[support.id][part]
+        features = model.encode(three_channels(np.stack([support.image[support_z], query.image[z]])))
+        foreground = torch.from_numpy(support.label[support_z][None] == task.label).float()
+        prototypes = model.prototypes(features[:1], foreground, 1 - foreground, window)
+        scores = torch.nn.functional.interpolate(model.scores(features[1:], prototypes), (SIDE, SIDE), mode="bilinear")
+        masks.append((scores[0, 1] > scores[0, 0]).numpy())
+    return np.stack(masks)
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+@pytest.mark.parametrize("slices_at_once", [1, 4, 100])
+def test_masks_equal_the_plain_loop(monkeypatch, model, support, query, n_parts, slices_at_once):
+    monkeypatch.setattr(protocol, "SLICES_AT_ONCE", slices_at_once)
+    task = task_of({"1": (1, 9)}, n_parts)
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (result,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
+    expected = plain_loop(model, support, query, task, window=2)
+    assert 0.02 < expected.mean() < 0.98
+    assert (result.mask != expected).mean() < 1e-3  # ties may fall either way in float32
+
+
+@pytest.mark.parametrize("z_margin", [0, 1, 50])
+def test_scores_count_the_class_range_and_the_margin(model, support, query, z_margin):
+    task = task_of({"1": (4, 6)})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (result,) = evaluate_scan(model, query, [task], prototypes, z_margin)
+    intersection = predicted = target = 0
+    for z in range(max(0, 4 - z_margin), min(10, 6 + z_margin) + 1):
+        for row, truth in zip(result.mask[z], query.label[z] == 2, strict=True):
+            intersection += int((row & truth).sum())
+            predicted += int(row.sum())
+            target += int(truth.sum())
+    counts = result.counts
+    assert (counts.intersection, counts.predicted, counts.target) == (intersection, predicted, target)
+
+
+def test_scan_without_the_class_has_no_mask_and_undefined_scores(model, support, query):
+    task = task_of({})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (result,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
+    assert result.mask is None and result.slice_range is None
+    assert np.isnan(result.counts.dice)
+
+
+def test_support_without_background_is_named(model):
+    full = Scan("9", np.zeros((4, SIDE, SIDE), dtype=np.float32), np.full((4, SIDE, SIDE), 2, dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"RK fills the whole support \(scan 9 slice 1\)"):
+        support_prototypes(model, [full], task_of({"1": (0, 2)}), window=2)
+
+
+def test_nothing_of_the_query_label_but_its_range_reaches_the_mask(model, support, query):
+    task = task_of({"1": (1, 9)})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    other_label = Scan(query.id, query.image, np.roll(query.label, 17, axis=2))
+    first, second = (evaluate_scan(model, scan, [task], prototypes, z_margin=0)[0] for scan in (query, other_label))
+    np.testing.assert_array_equal(first.mask, second.mask)
+    assert first.counts.dice != second.counts.dice

@@ -1,0 +1,95 @@
+"""What a test run leaves behind: tables, published names, masks on the grid of the image."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from Stage2.evaluation.metrics import ScanCounts
+from Stage2.evaluation.protocol import ClassTask, ScanResult
+from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
+
+
+def task(name, label):
+    return ClassTask(name, label, support_slices={"8": [3, 5, 7]}, ranges={})
+
+
+@pytest.fixture
+def results():
+    """Two classes, two scans; scan 2 lacks LK."""
+    right, left = task("RK", 2), task("LK", 3)
+    mask = np.zeros((4, 256, 256), dtype=bool)
+    mask[1, 10:20, 30:50] = True
+    return [
+        ScanResult(right, "1", (1, 2), mask, ScanCounts(50, 100, 100)),
+        ScanResult(left, "1", (0, 3), mask, ScanCounts(80, 100, 80)),
+        ScanResult(right, "2", (1, 2), ~mask, ScanCounts(0, 0, 40)),
+        ScanResult(left, "2", None, None, ScanCounts()),
+    ]
+
+
+def test_summary(results):
+    summary = summarise(results)
+    assert summary["support"]["RK"] == [{"scan": "8", "slices": [3, 5, 7]}]
+    assert summary["class_means"]["RK"] == {
+        "dice": 0.25, "precision": 0.5, "recall": 0.25, "scans": 2, "undefined": 0,
+    }  # fmt: skip
+    left = summary["class_means"]["LK"]
+    assert left["dice"] == pytest.approx(160 / 180)  # the undefined scan is left out, and counted
+    assert (left["scans"], left["undefined"]) == (2, 1)
+    assert summary["mean"]["dice"] == pytest.approx((0.25 + 160 / 180) / 2)
+    rows = {(row["class"], row["scan"]): row for row in summary["scans"]}
+    assert rows["LK", "2"] == {
+        "class": "LK", "label": 3, "scan": "2", "z_min": None, "z_max": None,
+        "dice": None, "precision": None, "recall": None,
+    }  # fmt: skip
+    assert rows["RK", "2"]["precision"] is None and rows["RK", "2"]["dice"] == 0
+    json.dumps(summary, allow_nan=False)
+
+
+def test_permuted_classes_permute_the_table(results):
+    forward, backward = summarise(results), summarise(results[::-1])
+    assert forward["class_means"] == backward["class_means"]
+    assert forward["mean"]["dice"] == pytest.approx(backward["mean"]["dice"])
+
+
+def test_published_names(results):
+    scalars = published_scalars(results)
+    assert scalars["mar_val_batches_classDice"] == [0.25, pytest.approx(160 / 180)]
+    assert scalars["mar_val_batches_rawDice"][0] == [0.5, pytest.approx(160 / 180)]
+    assert np.isnan(scalars["mar_val_batches_rawDice"][1][1])
+    assert scalars["mar_val_al_batches_meanRec"] == pytest.approx((0.25 + 1) / 2)
+
+
+def test_text_shows_every_class_and_the_mean(results):
+    lines = as_text(summarise(results)).splitlines()
+    assert [line.split()[0] for line in lines] == ["class", "RK", "LK", "mean"]
+    assert lines[1].split()[1:] == ["0.2500", "0.5000", "0.2500"]
+
+
+def test_masks_lie_on_the_grid_of_the_image(results, tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((4, 257, 257), dtype=np.float32))
+    image.SetSpacing((1.3, 1.3, 5.0))
+    image.SetOrigin((-10, 20, 30))
+    image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, -1))
+    sitk.WriteImage(image, str(tmp_path / "image_1.nii.gz"))
+    write_masks(tmp_path / "run", tmp_path, results[:2])
+    mask = sitk.ReadImage(str(tmp_path / "run" / "interm_preds" / "scan_1_label_2.nii.gz"))
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert mask.GetSize() == (257, 257, 4)
+    for own, expected in (
+        (mask.GetSpacing(), image.GetSpacing()),
+        (mask.GetOrigin(), image.GetOrigin()),
+        (mask.GetDirection(), image.GetDirection()),
+    ):
+        assert own == pytest.approx(expected)
+    voxels = sitk.GetArrayFromImage(mask)
+    np.testing.assert_array_equal(voxels[:, :256, :256], results[0].mask)
+    assert not voxels[:, 256].any() and not voxels[:, :, 256].any()
+
+
+def test_results_are_written_at_once(tmp_path):
+    write_results(tmp_path / "results.json", {"mean": {"dice": 0.5}})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"mean": {"dice": 0.5}}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
