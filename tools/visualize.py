@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
 from Stage2.datasets.folds import part_of_slice
@@ -32,8 +33,10 @@ def find_run(folder: Path, file: str) -> Path:
 
 
 def read_slice(path: Path, z: int) -> np.ndarray:
-    """One axial slice of a volume, (256, 256)."""
-    return read_volume(path)[z, :SLICE_SIZE, :SLICE_SIZE]
+    """One axial slice of a volume, (256, 256), as radiologists see it: front up, right side on the left."""
+    to_side, to_front = nibabel.aff2axcodes(nibabel.load(path).affine)[:2]
+    picture = read_volume(path)[z, :SLICE_SIZE, :SLICE_SIZE]
+    return picture[:: -1 if to_front == "A" else 1, :: -1 if to_side == "R" else 1]
 
 
 def scan_entries(results: Mapping, class_name: str) -> dict[str, Mapping]:
@@ -65,6 +68,7 @@ def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: 
     z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
     support_z = support["slices"][part_of_slice(z, z_min, z_max, len(support["slices"]))]
     image = read_slice(data / f"image_{scan}.nii.gz", z)
+    drawn = read_slice(data / f"label_{scan}.nii.gz", z) == label
 
     panels = [
         Panel(
@@ -79,8 +83,8 @@ def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: 
             raise ValueError(f"{run} has another support or other scans for {class_name}; draw tests of one setting")
         predicted = read_slice(prediction_path(run, scan, label), z) > 0
         dice = "undefined" if own["dice"] is None else f"{own['dice']:.2f}"
-        panels.append(Panel(image, drawn=truth[z], predicted=predicted, text=f"Dice of the scan {dice}"))
-    panels.append(Panel(image, drawn=truth[z], text=f"scan {scan}, slice {z}"))
+        panels.append(Panel(image, drawn=drawn, predicted=predicted, text=f"Dice of the scan {dice}"))
+    panels.append(Panel(image, drawn=drawn, text=f"scan {scan}, slice {z}"))
     return panels
 
 

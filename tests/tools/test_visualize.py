@@ -22,9 +22,11 @@ def visualize():
     return module
 
 
-def write_volume(path: Path, volume: np.ndarray) -> None:
+def write_volume(path: Path, volume: np.ndarray, direction: tuple[float, float] = (1, 1)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(sitk.GetImageFromArray(volume), str(path))
+    image = sitk.GetImageFromArray(volume)
+    image.SetDirection((direction[0], 0, 0, 0, direction[1], 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
 
 
 @pytest.fixture
@@ -75,6 +77,15 @@ def test_the_row_shows_the_largest_slice_of_the_best_scan(visualize, cohort: Pat
     assert visualize.organ_row(cohort, runs, "RK", "1")[1].text == "Dice of the scan 0.90"
     with pytest.raises(ValueError, match="scan 9 was not tested for RK"):
         visualize.organ_row(cohort, runs, "RK", "9")
+
+
+@pytest.mark.parametrize("direction", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_slices_are_shown_front_up_with_the_right_side_on_the_left(visualize, tmp_path: Path, direction):
+    """Directions are SimpleITK's: positive means towards the patient's left and back."""
+    upright = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    stored = np.ascontiguousarray(upright[:, :: direction[1], :: direction[0]])
+    write_volume(tmp_path / "image_1.nii.gz", stored, direction)
+    np.testing.assert_array_equal(visualize.read_slice(tmp_path / "image_1.nii.gz", 0), upright[0])
 
 
 def test_segmentation_writes_a_grid(visualize, cohort: Path, tmp_path: Path, capsys):
