@@ -26,8 +26,13 @@ COPIED_KEY_ENCODER = {"r18_copyk", "r101_copyk"}
 
 
 def build(case: str, golden) -> DenseCL:
-    model = DenseCL(depth=int(case.split("_")[0][1:]), queue_length=golden["queue0"].shape[1])
-    model.load_state_dict(fill_weights(model.state_dict(), float(golden["bn3_weight"])))
+    with torch.device("meta"):  # no time is spent on a random initialisation
+        model = DenseCL(depth=int(case.split("_")[0][1:]), queue_length=golden["queue0"].shape[1])
+    weights = fill_weights(model.state_dict(), float(golden["bn3_weight"]))
+    weights |= {
+        key: weights[key.replace("backbone", "encoder_q.0", 1)] for key in weights if key.startswith("backbone")
+    }
+    model.load_state_dict(weights, assign=True)
     if case in COPIED_KEY_ENCODER:
         model.encoder_k.load_state_dict(model.encoder_q.state_dict())
     model.queue.copy_(torch.from_numpy(golden["queue0"]))
@@ -52,13 +57,14 @@ def test_steps_equal_the_published_implementation(case, monkeypatch):
         for name, loss in losses.items():
             assert loss.item() == pytest.approx(golden[name][step], abs=tolerance), f"{name} at step {step + 1}"
         if step == 2:
-            break
+            break  # the third forward shows what two steps have changed
         optimizer.zero_grad()
         sum(losses.values()).backward()
         if step == 0:
             assert_gradient_norms(model, golden, relative=2e-2 if golden["bn3_weight"] == 1 else 1e-3)
             np.testing.assert_array_equal(matches[0].numpy(), golden["dense_match_step1"])
-        optimizer.step()
+        if len(tolerances) > 1:
+            optimizer.step()
         if step == 1:
             assert_state_after_two_steps(model, golden)
 

@@ -72,10 +72,10 @@ def test_some_steps_lower_both_losses(model, views):
     queues = {name: getattr(model, name).clone() for name in ("queue", "queue2")}
     optimizer = torch.optim.SGD(model.encoder_q.parameters(), lr=0.05, momentum=0.9)
     history = []
-    for _ in range(8):
+    for _ in range(5):
         for name, start in queues.items():
             getattr(model, name).copy_(start)
-        losses = model(views, mode="loss")
+        losses = model(views[:4], mode="loss")
         history.append({name: loss.item() for name, loss in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()

@@ -1,0 +1,98 @@
+"""Whole runs of a tiny recipe: logs, the same seed twice, resume, starting weights."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from Stage1.checkpoints import read_checkpoint
+from Stage1.models import ResNetC5
+
+
+@pytest.fixture(scope="module")
+def finished(run_tiny, tmp_path_factory):
+    """Folder of a run of two epochs, not interrupted."""
+    work_dir = tmp_path_factory.mktemp("finished")
+    run_tiny(work_dir)
+    return work_dir
+
+
+def assert_equal_checkpoints(a, b):
+    assert a["state_dict"].keys() == b["state_dict"].keys()
+    for key, value in a["state_dict"].items():
+        assert torch.equal(value, b["state_dict"][key]), key
+    for index, state in a["optimizer"]["state"].items():
+        assert torch.equal(state["momentum_buffer"], b["optimizer"]["state"][index]["momentum_buffer"])
+    assert a["optimizer"]["param_groups"] == b["optimizer"]["param_groups"]
+    assert a["random_state"].keys() == {"torch", "cuda", "python", "numpy"}
+    assert torch.equal(a["random_state"]["torch"], b["random_state"]["torch"])
+    assert a["random_state"]["python"] == b["random_state"]["python"]
+    assert a["random_state"]["numpy"] == b["random_state"]["numpy"]
+    assert a["meta"]["iter"] == b["meta"]["iter"] == 6
+
+
+def test_logs_and_checkpoints(finished):
+    assert sorted(path.name for path in finished.glob("*.pth")) == ["epoch_1.pth", "epoch_2.pth"]
+    (scalars,) = finished.glob("*/vis_data/scalars.json")
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["loss_contra_single"] + line["loss_contra_dense"], rel=1e-4)
+        assert line["lr"] > 0
+    events = EventAccumulator(str(scalars.parent)).Reload()
+    assert {"loss", "loss_contra_single", "loss_contra_dense", "lr"} <= set(events.Tags()["scalars"])
+    (log,) = finished.glob("*/*.log")
+    assert "eta: 0:00:" in log.read_text()
+
+
+def test_same_seed_same_run_with_any_number_of_workers(finished, run_tiny, tmp_path):
+    run_tiny(tmp_path, num_workers=2)
+    assert_equal_checkpoints(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
+
+
+def test_another_seed_another_run(finished, run_tiny, tmp_path):
+    run_tiny(tmp_path, "--seed", "1", max_epochs=1)
+    ours, other = (read_checkpoint(folder / "epoch_1.pth")["state_dict"] for folder in (finished, tmp_path))
+    assert not torch.equal(ours["encoder_q.0.conv1.weight"], other["encoder_q.0.conv1.weight"])
+    assert not torch.equal(ours["queue"], other["queue"])
+
+
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(finished, run_tiny, tmp_path):
+    torch.rand(3)  # the process that resumes has another history
+    run_tiny(tmp_path, "--resume_from", str(finished / "epoch_1.pth"))
+    assert not (tmp_path / "epoch_1.pth").exists()
+    assert_equal_checkpoints(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
+
+
+def test_resume_refuses_another_seed_or_model(finished, run_tiny, tmp_path):
+    checkpoint = str(finished / "epoch_1.pth")
+    with pytest.raises(ValueError, match=r"found --seed 5, but .* continues a run with seed 0"):
+        run_tiny(tmp_path, "--resume_from", checkpoint, "--seed", "5")
+    with pytest.raises(ValueError, match=r"that do not fit the model \(queue, queue2\)"):
+        run_tiny(tmp_path, "--resume_from", checkpoint, queue_length=32)
+
+
+def test_pretrained_weights_start_both_encoders(radiographs, train_cli, run_tiny, tmp_path):
+    torch.manual_seed(9)
+    weights = ResNetC5(18).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    run_tiny(tmp_path / "run", "--pretrained", str(tmp_path / "resnet18.pth"), max_epochs=1, lr=0.0)
+    state = read_checkpoint(tmp_path / "run/epoch_1.pth")["state_dict"]
+    for key in ("conv1.weight", "layer4.1.conv2.weight"):
+        for encoder in ("backbone", "encoder_q.0", "encoder_k.0"):
+            torch.testing.assert_close(state[f"{encoder}.{key}"], weights[key])
+    (log,) = (tmp_path / "run").glob("*/*.log")
+    assert f"Loaded {len(weights)} tensors" in log.read_text()
+
+
+def test_unreadable_images_are_counted_and_named(radiographs, run_tiny, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(radiographs, folder)
+    (folder / "03.jpg").write_bytes(b"damaged")
+    (folder / "07.jpg").write_bytes(b"")
+    run_tiny(tmp_path / "run", max_epochs=1, data_root=folder)
+    (log,) = (tmp_path / "run").glob("*/*.log")
+    assert "2 of 12 images could not be read" in log.read_text()
+    assert "03.jpg, 07.jpg" in log.read_text()
