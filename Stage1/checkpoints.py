@@ -18,6 +18,7 @@ from torch import Tensor, nn
 # of published DenseCL backbones and of tools/extract_backbone_weights.py.
 BACKBONE_PREFIXES = ("encoder_q.0.", "backbone.", "")
 FIRST_LAYER = "conv1.weight"
+RESNET_PARTS = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
 LAYERS_NAMED = 4
 
 
@@ -72,8 +73,8 @@ def backbone_weights(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
         state = {str(key).removeprefix("module."): value for key, value in state.items()}
         for prefix in BACKBONE_PREFIXES:
             if prefix + FIRST_LAYER in state:
-                weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-                return {key: value for key, value in weights.items() if not key.startswith("fc.")}
+                parts = tuple(prefix + part for part in RESNET_PARTS)
+                return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(parts)}
     found = ", ".join(list(state)[:LAYERS_NAMED]) if isinstance(state, dict) and state else "nothing"
     raise ValueError(
         f"found no backbone in {path} (it holds {found}), expected conv1.weight, backbone.conv1.weight or "
