@@ -129,7 +129,9 @@ find_snapshot() {
 read -r -a folds <<<"$ALL_EV"
 for fold in "${folds[@]}"; do
     command=("$PYTHON" "$ROOT/Stage2/$ENTRY" with "${settings[@]}" "exp_prefix=${NAME}_vfold$fold" "eval_fold=$fold")
-    start='starting weights as configured'
+    start='random starting weights'
+    [ "${USE_COCO_INIT:-False}" != True ] || start='COCO starting weights'
+    [ "${USE_DENSECL_INIT:-False}" != True ] || start="starting weights ${PRETRAINED_BACKBONE:-}"
     if [ -n "$SOURCE" ]; then
         snapshot=$(find_snapshot "$fold")
         if [ "$snapshot" = none ]; then
