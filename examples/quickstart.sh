@@ -19,9 +19,9 @@ Experiment
   --fold K                fold that is tested, 0 to 4 (default 0)
   --label-set L           0: kidneys are tested, 1: liver and spleen (default 0)
   --model NAME            dlfcn_res18, dlfcn_res50 or dlfcn_res101 (default dlfcn_res18)
-  --pretrain-epochs N     epochs of Stage 1 (default 4)
-  --steps N               steps of Stage 2 (default 400)
-  --finetune-steps N      steps of fine-tuning (default 100)
+  --pretrain-epochs N     epochs of Stage 1 (default 3)
+  --steps N               steps of Stage 2 (default 200)
+  --finetune-steps N      steps of fine-tuning (default 50)
   --precision fp32|bf16   of the encoders (default fp32)
   --device auto|cpu|cuda  of Stage 2 (default auto)
 Run
@@ -51,8 +51,8 @@ STAGE1_BATCH=32
 started=$SECONDS
 unset RELOAD SNAPSHOT_STEP RUN_NAME DRY_RUN
 
-radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=4 steps=400
-finetune_steps=100 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0
+radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=3 steps=200
+finetune_steps=50 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0
 
 while [ $# -gt 0 ]; do
     case "$1" in

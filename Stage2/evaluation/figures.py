@@ -68,7 +68,8 @@ def loss_figure(panels: Mapping[str, Curves]) -> Figure:
             colour = f"C{number}"
             window = max(1, len(values) // SMOOTHED_PART)
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(steps, running_mean(values, window), color=colour, linewidth=1.6, label=name)
+            marker = "o" if len(values) == 1 else None  # a line of one point would not be seen
+            axes.plot(steps, running_mean(values, window), color=colour, linewidth=1.6, label=name, marker=marker)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("step")
         axes.set_ylabel("loss")

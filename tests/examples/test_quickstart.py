@@ -64,7 +64,7 @@ snapshot = Path(settings.get("reload_model_path", "no snapshot")).name
 note(f"test {snapshot}")
 run = new_run()
 run.mkdir(parents=True)
-scores = dict(dice={"no snapshot": 0.125, "400.pth": 0.5}.get(snapshot, 0.75), precision=0.5, recall=0.5)
+scores = dict(dice={"no snapshot": 0.125, "200.pth": 0.5}.get(snapshot, 0.75), precision=0.5, recall=0.5)
 (run / "results.json").write_text(json.dumps(dict(
     protocol="paper", dataset="CHAOST2", fold=int(settings["eval_fold"]), label_set=0, exclude_classes=[],
     scans=[dict(scores, scan="1", label=2, z_min=1, z_max=2) | {"class": "RK"}],
@@ -84,13 +84,13 @@ ALL_CALLS = [
     "setup",
     "demo mr,radiographs",
     "superpixels",
-    "pretrain data_root=radiographs max_epochs=4 depth=18 batch_size=32 precision=fp32",
-    "extract epoch_4.pth",
+    "pretrain data_root=radiographs max_epochs=3 depth=18 batch_size=32 precision=fp32",
+    "extract epoch_3.pth",
     "test no snapshot",
-    "train 400 1e-3",
-    "test 400.pth",
-    "finetune 100 1e-4 from 400.pth",
-    "test 100.pth",
+    "train 200 1e-3",
+    "test 200.pth",
+    "finetune 50 1e-4 from 200.pth",
+    "test 50.pth",
     "draw losses",
     "draw segmentation",
 ]
@@ -145,11 +145,11 @@ def test_the_whole_road_and_what_is_repeated_afterwards(repository: Path):
     assert result.stdout.count("already done with these settings") == 9
 
     _, calls = quickstart(repository, "--finetune-steps", "7")
-    assert calls == ["setup", "finetune 7 1e-4 from 400.pth", "test 7.pth", "draw losses", "draw segmentation"]
+    assert calls == ["setup", "finetune 7 1e-4 from 200.pth", "test 7.pth", "draw losses", "draw segmentation"]
 
     (out / "backbone.pth").unlink()
     _, calls = quickstart(repository, "--finetune-steps", "7")
-    assert calls[:4] == ["setup", "extract epoch_4.pth", "train 400 1e-3", "test 400.pth"], (
+    assert calls[:4] == ["setup", "extract epoch_3.pth", "train 200 1e-3", "test 200.pth"], (
         "a lost output is made again"
     )
 

@@ -25,6 +25,7 @@ def test_a_loss_figure_has_a_panel_per_training_and_a_line_per_loss(tmp_path: Pa
     assert [axes.get_title() for axes in figure.axes] == ["Stage 1", "Stage 2"]
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["query loss", "align loss"]
+    assert figure.axes[0].lines[1].get_marker() == "o", "a single value must be visible"
     np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), [3, 2, 1])
     save_figure(figure, tmp_path / "new" / "losses.png", dpi=50)
     assert matplotlib.image.imread(tmp_path / "new" / "losses.png").shape[:2] == (170, 460)
