@@ -1,0 +1,149 @@
+"""From raw scans to processed volumes: intensities, resampling, crop, labels. Images are SimpleITK's, (W, H, Z)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+MR_SPACING = (1.25, 1.25, 7.70)  # mm
+MR_PERCENTILE = 99.5
+CT_WINDOW = (-125.0, 275.0)  # Hounsfield units
+CT_BORDER = 32  # pixels cut off each in-plane border: 512 -> 448
+CT_COARSENING = 1.75  # in-plane: 448 -> 256 (257 by the size formula)
+SLICE_SIZE = (256, 256)
+
+# Grey value of the CHAOS MR ground truth PNGs -> label. The published preparation ranks the values that a scan has,
+# which shifts the labels where an organ is missing; the table is fixed instead.
+CHAOS_LABELS = ((0, 0), (63, 1), (126, 2), (189, 3), (252, 4))
+
+
+def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sitk.Image:
+    """Voxels above a percentile of the volume set to it; the pixel type stays (integers: the percentile cut off)."""
+    voxels = sitk.GetArrayFromImage(image)
+    upper = np.percentile(voxels, percentile)
+    return _with_voxels(np.minimum(voxels, voxels.dtype.type(upper)), image)
+
+
+def window_intensities(image: sitk.Image, window: tuple[float, float] = CT_WINDOW) -> sitk.Image:
+    """Clip to a window, then stretch what is left linearly to [0, 255], float64.
+
+    The lowest and highest *remaining* values become 0 and 255, as published: a volume that does not fill the window
+    is stretched more.
+
+    Raises:
+        ValueError: no contrast is left.
+    """
+    clipped = np.clip(sitk.GetArrayFromImage(image).astype(np.float64), *window)
+    lowest, highest = clipped.min(), clipped.max()
+    if lowest == highest:
+        raise ValueError(
+            f"all voxels are {lowest:g} after clipping to {list(window)}; expected a CT in Hounsfield units."
+        )
+    return _with_voxels((clipped - lowest) / (highest - lowest) * 255, image)
+
+
+def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> list[int]:
+    """Voxels along each axis after resampling, by the published formula, floor(extent / new spacing + 1).
+
+    The one more can put the last row, column or slice outside the scan, where it is zero.
+    """
+    return [int(n * old / new + 1) for n, old, new in zip(size, spacing, new_spacing, strict=True)]
+
+
+def resample(image: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
+    """Resample linearly to a spacing in mm; origin, direction and pixel type stay, outside is 0."""
+    return sitk.Resample(
+        image,
+        resampled_size(image.GetSize(), image.GetSpacing(), spacing),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        image.GetOrigin(),
+        [float(value) for value in spacing],
+        image.GetDirection(),
+        0.0,
+        image.GetPixelID(),
+    )
+
+
+def resample_labels(label: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
+    """Resample a label volume as `resample` does an image: each value as its own linear map, rounded at 0.5; uint8.
+
+    A voxel in which no value reaches more than one half becomes background.
+
+    Raises:
+        ValueError: values that are not whole numbers in [0, 255].
+    """
+    voxels = sitk.GetArrayFromImage(label)
+    values = np.unique(voxels)
+    if (values != np.rint(values)).any() or values[0] < 0 or values[-1] > 255:
+        raise ValueError(f"label values run from {values[0]} to {values[-1]}; expected whole numbers in [0, 255].")
+    # float32 as published: in float64 some voxels at one half round the other way.
+    maps = [resample(_with_voxels((voxels == value).astype(np.float32), label), spacing) for value in values if value]
+    if not maps:
+        return sitk.Cast(resample(label, spacing), sitk.sitkUInt8)
+    result = np.zeros(maps[0].GetSize()[::-1], dtype=np.uint8)
+    for value, share in zip((value for value in values if value), maps, strict=True):
+        result += np.rint(sitk.GetArrayViewFromImage(share)).astype(np.uint8) * np.uint8(value)
+    return _with_voxels(result, maps[0])
+
+
+def crop_border(image: sitk.Image, pixels: int = CT_BORDER) -> sitk.Image:
+    """Cut a number of pixels off each in-plane border; the origin moves with the first voxel."""
+    width, height, _ = image.GetSize()
+    if min(width, height) <= 2 * pixels:
+        raise ValueError(f"slices of {height} x {width} pixels have no room to cut {pixels} off each border.")
+    return sitk.Crop(image, (pixels, pixels, 0), (pixels, pixels, 0))
+
+
+def centre_crop_or_pad(image: sitk.Image, size: tuple[int, int] = SLICE_SIZE) -> sitk.Image:
+    """Slices of a size (W, H), cropped or padded about their centre, padded with the volume's minimum.
+
+    An odd pixel goes to the far side. The published preparation keeps the old origin; here it moves with the first
+    voxel, so that every voxel stays at its place in the patient.
+    """
+    old = image.GetSize()
+    surplus = [old[0] - size[0], old[1] - size[1], 0]
+    cut = [max(amount, 0) for amount in surplus]
+    added = [max(-amount, 0) for amount in surplus]
+    minimum = float(sitk.GetArrayViewFromImage(image).min())
+    return sitk.ConstantPad(sitk.Crop(image, *_halves(cut)), *_halves(added), minimum)
+
+
+def drop_blank_trailing_slice(
+    image: sitk.Image, label: sitk.Image | None = None
+) -> tuple[sitk.Image, sitk.Image | None]:
+    """Leave out the last slice of an image, and of its label, if all its voxels are zero.
+
+    The size formula of `resampled_size` often adds one. Published volumes keep it, so this is optional.
+    """
+    if sitk.GetArrayViewFromImage(image)[-1].any() or image.GetDepth() == 1:
+        return image, label
+    return image[:, :, :-1], None if label is None else label[:, :, :-1]
+
+
+def labels_from_grey_values(grey: np.ndarray) -> np.ndarray:
+    """Labels 0 to 4 of CHAOS MR ground truth, of any shape, uint8.
+
+    Raises:
+        ValueError: a grey value that is not in the table.
+    """
+    table = np.full(256, 255, dtype=np.uint8)
+    for value, label in CHAOS_LABELS:
+        table[value] = label
+    known = [value for value, _ in CHAOS_LABELS]
+    unknown = np.setdiff1d(grey, known)
+    if unknown.size:
+        raise ValueError(f"grey values {unknown[:5].tolist()} are no CHAOS MR labels; expected only {known}.")
+    return table[grey]
+
+
+def _halves(amounts: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Shares of the near and the far side; the far side takes the odd one."""
+    return [amount // 2 for amount in amounts], [amount - amount // 2 for amount in amounts]
+
+
+def _with_voxels(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
+    """Other voxels of the same size on the grid of an image."""
+    image = sitk.GetImageFromArray(voxels)
+    image.CopyInformation(like)
+    return image
