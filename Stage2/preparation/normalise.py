@@ -77,14 +77,13 @@ def resample_labels(label: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
     values = np.unique(voxels)
     if (values != np.rint(values)).any() or values[0] < 0 or values[-1] > 255:
         raise ValueError(f"label values run from {values[0]} to {values[-1]}; expected whole numbers in [0, 255].")
-    # float32 as published: in float64 some voxels at one half round the other way.
-    maps = [resample(_with_voxels((voxels == value).astype(np.float32), label), spacing) for value in values if value]
-    if not maps:
-        return sitk.Cast(resample(label, spacing), sitk.sitkUInt8)
-    result = np.zeros(maps[0].GetSize()[::-1], dtype=np.uint8)
-    for value, share in zip((value for value in values if value), maps, strict=True):
+    grid = resample(label, spacing)
+    result = np.zeros(grid.GetSize()[::-1], dtype=np.uint8)
+    for value in values[values > 0]:
+        # float32 as published: in float64 some voxels at one half round the other way.
+        share = resample(_with_voxels((voxels == value).astype(np.float32), label), spacing)
         result += np.rint(sitk.GetArrayViewFromImage(share)).astype(np.uint8) * np.uint8(value)
-    return _with_voxels(result, maps[0])
+    return _with_voxels(result, grid)
 
 
 def crop_border(image: sitk.Image, pixels: int = CT_BORDER) -> sitk.Image:
