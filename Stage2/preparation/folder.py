@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -222,7 +223,7 @@ def _run_jobs(jobs: Sequence[ScanJob], workers: int) -> Iterator[tuple[str, dict
         return
     # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
     with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_use_one_thread
+        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_process
     ) as pool:
         futures = [pool.submit(prepare_scan, job) for job in jobs]
         try:
@@ -237,7 +238,8 @@ def _run_jobs(jobs: Sequence[ScanJob], workers: int) -> Iterator[tuple[str, dict
             pool.shutdown(cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _set_up_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers for them
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
