@@ -5,6 +5,7 @@ Example: python tools/train.py configs/selfsup/densecl/densecl_demo.py --cfg-opt
 
 import argparse
 import sys
+import uuid
 from pathlib import Path
 
 import torch
@@ -48,6 +49,8 @@ def build_runner(args: argparse.Namespace) -> Runner:
     check_data(cfg, distributed.processes(args.launcher))
     cfg.work_dir = str(args.work_dir or default_work_dir(args.config))
     cfg.launcher = args.launcher
+    # MMEngine shares loggers and message hubs between runs of one process by name and second of their start.
+    cfg.experiment_name = f"{Path(args.config).stem}_{uuid.uuid4().hex[:8]}"
     cfg.train_dataloader.pin_memory = torch.cuda.is_available()
     if args.seed is not None:
         cfg.randomness.seed = args.seed

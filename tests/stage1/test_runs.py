@@ -47,6 +47,15 @@ def test_logs_and_checkpoints(finished):
     assert "eta: 0:00:" in log.read_text()
 
 
+def test_runs_of_one_process_that_start_in_the_same_second_keep_their_logs_apart(run_tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.runner.runner.time.strftime", lambda *_: "20260101_000000")
+    for name in ("first", "second"):
+        runner = run_tiny(tmp_path / name, max_epochs=1)
+        (scalars,) = (tmp_path / name).glob("*/vis_data/scalars.json")
+        assert len(scalars.read_text().splitlines()) == 3
+        assert len(runner.message_hub.log_scalars["train/lr"].data[0]) == 3
+
+
 def test_same_seed_same_run_with_any_number_of_workers(finished, run_tiny, tmp_path):
     run_tiny(tmp_path, num_workers=2)
     assert_equal_checkpoints(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
