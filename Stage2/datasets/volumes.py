@@ -1,14 +1,13 @@
 """Reading a processed folder: volumes, class maps, normalised scans ready for episodes and testing."""
 
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
+
+from Stage2.nifti import read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 
@@ -51,22 +50,16 @@ def list_scans(folder: Path) -> list[str]:
 
 
 def read_volume(path: Path) -> np.ndarray:
-    """Voxels of a 3D NIfTI file, (Z, H, W), as stored.
+    """Voxels of one file of a processed folder, (Z, H, W), as stored.
 
-    nibabel reads here, not SimpleITK: that one takes a truncated file for a whole one, and NaN for 0.
+    Raises:
+        FileNotFoundError, ValueError: the file is missing, damaged, not 3D, or holds values that are not finite.
     """
-    if not path.is_file():
-        remedy = ""
-        if path.name.startswith("superpix"):
-            remedy = f"; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
-        raise FileNotFoundError(f"{path} is missing{remedy}.")
-    try:
-        volume = np.asanyarray(nibabel.load(path).dataobj).T  # stored x fastest
-    except (ImageFileError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as a whole image ({error}); write it again.") from error
-    if volume.ndim != 3:
-        raise ValueError(f"{path} has {volume.ndim} dimensions; expected a 3D volume.")
-    return volume
+    if not path.is_file() and path.name.startswith("superpix"):
+        raise FileNotFoundError(
+            f"{path} is missing; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
+        )
+    return read_voxels(path)
 
 
 def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
@@ -144,10 +137,6 @@ def load_scan(
     """
     path = folder / f"image_{scan_id}.nii.gz"
     volume = read_volume(path).astype(np.float32)
-    if not np.isfinite(volume).all():
-        raise ValueError(
-            f"{path} contains {np.count_nonzero(~np.isfinite(volume))} voxels that are not finite numbers."
-        )
     if min(volume.shape[1:]) < SLICE_SIZE:
         raise ValueError(
             f"{path} has slices of {volume.shape[1:]}; expected at least {SLICE_SIZE} x {SLICE_SIZE} pixels."

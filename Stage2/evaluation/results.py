@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from Stage2.evaluation.metrics import SCORES, mean_of_defined
 from Stage2.evaluation.protocol import ScanResult
+from Stage2.nifti import write_volume
 from Stage2.run_folder import prediction_path
 
 # Names under which the published code logs a test run; "al" in the last one is its own spelling.
@@ -107,13 +108,9 @@ def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResul
         width, height, depth = image.GetSize()
         on_grid = np.zeros((depth, height, width), dtype=np.uint8)
         on_grid[:, : result.mask.shape[1], : result.mask.shape[2]] = result.mask
-        mask = sitk.GetImageFromArray(on_grid)
-        mask.CopyInformation(image)
         path = prediction_path(run_folder, result.scan_id, result.task.label)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        sitk.WriteImage(mask, str(temporary), useCompression=True)
-        temporary.replace(path)
+        write_volume(path, on_grid, like=image)
 
 
 def as_text(summary: dict[str, Any]) -> str:

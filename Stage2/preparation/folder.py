@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.volumes import list_scans
+from Stage2.nifti import SUFFIX, read_header, read_volume, write_volume
 from Stage2.preparation.class_map import MIN_PIXELS, class_map, count_class_pixels
-from Stage2.preparation.nifti import SUFFIX, read_header, read_volume, write_volume
 from Stage2.preparation.pseudo_labels import SCALES, pseudo_label_volume
 
 # 257 is what the CT preparation's size formula gives; training and testing use the first 256 rows and columns.

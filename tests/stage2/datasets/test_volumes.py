@@ -78,7 +78,7 @@ def test_label_on_another_grid_is_refused(folder):
 @pytest.mark.parametrize(
     ("volume", "sentence"),
     [
-        (np.full((2, 256, 256), np.nan, dtype=np.float32), "131072 voxels that are not finite"),
+        (np.full((2, 256, 256), np.nan, dtype=np.float32), r"131072 voxel\(s\) that are not finite"),
         (np.ones((2, 256, 256), dtype=np.float32), "without contrast"),
         (np.ones((2, 100, 256), dtype=np.float32), r"slices of \(100, 256\)"),
         (np.ones((256, 256), dtype=np.float32), "2 dimensions"),
@@ -93,7 +93,7 @@ def test_unusable_images_are_refused(folder, volume, sentence):
 def test_truncated_file_is_named(folder):
     path = folder / "image_2.nii.gz"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"image_2.nii.gz cannot be read"):
+    with pytest.raises(ValueError, match=r"image_2.nii.gz is truncated or damaged"):
         load_scan(folder, "2", None)
 
 

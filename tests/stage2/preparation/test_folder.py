@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.nifti import read_header, read_volume
 from Stage2.preparation import folder as folder_module
 from Stage2.preparation.folder import prepare_folder
-from Stage2.preparation.nifti import read_header, read_volume
 from Stage2.preparation.pseudo_labels import pseudo_label_volume
 
 MR = get_dataset("CHAOST2")
