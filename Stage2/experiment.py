@@ -23,9 +23,7 @@ from Stage2.run_folder import experiment_folder
 ROOT = Path(__file__).resolve().parents[1]
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" would hold back the progress bars of child processes
-SETTINGS.CONFIG.READ_ONLY_CONFIG = False
-
-logger = logging.getLogger(__name__)
+SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only lists are no plain values for a checkpoint
 
 
 class Stage2Experiment(Experiment):

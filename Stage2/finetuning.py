@@ -4,12 +4,11 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes
 from Stage2.datasets.volumes import SLICE_SIZE
-from Stage2.experiment import Run, Stage2Experiment, choose_device, configure_logging, data_folder
-from Stage2.models.build import build_segmenter
+from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_folder
 from Stage2.models.encoders import pooling_window
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
-from Stage2.training import optional_path, superpixel_episodes
+from Stage2.training import configured_segmenter, superpixel_episodes
 
 PUBLISHED = {"n_steps": 5_100, "optim": {"lr": 1e-4}, "save_snapshot_every": 1_000}
 experiment = Stage2Experiment("finetuning", PUBLISHED)
@@ -22,14 +21,7 @@ def main(_run: Run, _config: dict) -> str:
         raise ValueError(
             "fine-tuning starts from a trained snapshot; give reload_model_path=<run>/snapshots/<step>.pth."
         )
-    model = build_segmenter(
-        _config["modelname"],
-        _config["clsname"],
-        _config["precision"],
-        choose_device(_config["device"]),
-        _config["seed"],
-        snapshot=optional_path(_config["reload_model_path"]),
-    )
+    model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
     cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
     support_id = cohort.fold.choose_support(_config["support_idx"])[0]

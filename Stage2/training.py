@@ -9,6 +9,7 @@ from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder
 from Stage2.models.build import build_segmenter
 from Stage2.models.encoders import pooling_window
+from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
 
@@ -18,22 +19,27 @@ experiment = Stage2Experiment("training")
 @experiment.main
 def main(_run: Run, _config: dict) -> str:
     """Train one fold; returns the path of the last snapshot."""
-    model = build_segmenter(
-        _config["modelname"],
-        _config["clsname"],
-        _config["precision"],
-        choose_device(_config["device"]),
-        _config["seed"],
-        snapshot=optional_path(_config["reload_model_path"]),
-        backbone=optional_path(_config["pretrained_backbone"]),
-        coco_folder=ROOT / "pretrained_model" if _config["use_coco_init"] else None,
-    )
+    model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
     cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
     episodes = superpixel_episodes(cohort, _config)
     training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"])
     window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
     return str(run_and_record(_run, training, episodes, _config, window))
+
+
+def configured_segmenter(config: dict) -> FewShotSegmenter:
+    """The segmenter on its device, with the starting weights that the settings name."""
+    return build_segmenter(
+        config["modelname"],
+        config["clsname"],
+        config["precision"],
+        choose_device(config["device"]),
+        config["seed"],
+        snapshot=optional_path(config["reload_model_path"]),
+        backbone=optional_path(config["pretrained_backbone"]),
+        coco_folder=ROOT / "pretrained_model" if config["use_coco_init"] else None,
+    )
 
 
 def superpixel_episodes(cohort: Cohort, config: dict, with_label: bool = False) -> SuperpixelEpisodes:

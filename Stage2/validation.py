@@ -9,10 +9,9 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.evaluation.protocol import ClassTask, ScanResult, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
-from Stage2.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder, run_folder
-from Stage2.models.build import build_segmenter
+from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
 from Stage2.run_folder import RESULTS
-from Stage2.training import optional_path
+from Stage2.training import configured_segmenter, optional_path
 
 experiment = Stage2Experiment("validation")
 logger = logging.getLogger(__name__)
@@ -24,16 +23,7 @@ def main(_run: Run, _config: dict) -> float | None:
     snapshot = optional_path(_config["reload_model_path"])
     if snapshot is None:
         logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
-    model = build_segmenter(
-        _config["modelname"],
-        _config["clsname"],
-        _config["precision"],
-        choose_device(_config["device"]),
-        _config["seed"],
-        snapshot=snapshot,
-        backbone=optional_path(_config["pretrained_backbone"]),
-        coco_folder=ROOT / "pretrained_model" if _config["use_coco_init"] else None,
-    ).eval()
+    model = configured_segmenter(_config).eval()
     data_set = get_dataset(_config["dataset"])
     folder = data_folder(_config["path"]["data_dir"], data_set)
     n_shots = len(_config["support_idx"])

@@ -42,7 +42,10 @@ def read_checkpoint(path: Path) -> Mapping:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} cannot be read as a file of plain tensors ({reason}); write it again.") from error
+        raise ValueError(
+            f"{path} cannot be read as a file of plain tensors ({reason}); write it again, or, from a Stage 1 "
+            "checkpoint, take the backbone with tools/extract_backbone_weights.py."
+        ) from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a state dict.")
     return content

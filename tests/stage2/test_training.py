@@ -251,3 +251,17 @@ def test_fine_tuning_without_a_snapshot_is_refused(tmp_path):
     done = run_entry(f"path.log_dir={tmp_path}", name="Stage2/finetuning.py", cwd=ROOT)
     assert done.returncode == 1
     assert "fine-tuning starts from a trained snapshot" in done.stderr.splitlines()[-1]
+
+
+def test_a_published_launch_line_runs_inside_stage2(cohort_folder, tmp_path):
+    done = run_entry(
+        "modelname=dlfcn_res18", "usealign=True", "optim_type=sgd", "num_workers=0", "scan_per_load=-1", "label_sets=0",
+        "use_wce=True", "exp_prefix=train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0", "clsname=grid_proto",
+        "n_steps=1", "exclude_cls_list=[2,3]", "eval_fold=0", "dataset=CHAOST2_Superpix", "proto_grid_size=8",
+        "max_iters_per_load=1000", "min_fg_data=1", "seed=1234", "save_snapshot_every=25000", "superpix_scale=MIDDLE",
+        "lr_step_gamma=0.95", f"path.log_dir={tmp_path}", "support_idx=[4]", "use_coco_init=False",
+        f"path.data_dir={cohort_folder}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    name = "mySSL_train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0_CHAOST2_Superpix_sets_0_1shot"
+    assert (tmp_path / name / "1" / "snapshots" / "1.pth").is_file()
