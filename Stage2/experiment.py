@@ -13,6 +13,7 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
     from sacred import SETTINGS, Experiment
     from sacred.observers import FileStorageObserver
     from sacred.run import Run
+    from sacred.utils import apply_backspaces_and_linefeeds
 
 import torch
 
@@ -38,7 +39,7 @@ class Stage2Experiment(Experiment):
         super().__init__(name, base_dir=str(ROOT), save_git_info=True)
         self.logger = logging.getLogger(name)
         self.add_config(copy.deepcopy({**DEFAULTS, **(overrides or {})}))
-        self.captured_out_filter = _final_lines
+        self.captured_out_filter = apply_backspaces_and_linefeeds  # progress bars as they looked in the end
 
         @self.config_hook
         def prepare_run(config, command_name, logger):
@@ -66,14 +67,21 @@ class Stage2Experiment(Experiment):
             raise SystemExit(1) from error
 
 
-def _final_lines(captured: str) -> str:
-    """Console output as a person saw it in the end: of a line that was redrawn, the last state."""
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in captured.split("\n"))
+class _CurrentStderr:
+    """Whatever sys.stderr is when something is written: a run captures its console by exchanging it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logging() -> None:
     """Log lines with time of day on standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=_CurrentStderr(), force=True
+    )
     logging.captureWarnings(True)
 
 

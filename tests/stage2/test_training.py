@@ -265,3 +265,4 @@ def test_a_published_launch_line_runs_inside_stage2(cohort_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     name = "mySSL_train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0_CHAOST2_Superpix_sets_0_1shot"
     assert (tmp_path / name / "1" / "snapshots" / "1.pth").is_file()
+    assert "1 steps in" in (tmp_path / name / "1" / "cout.txt").read_text()  # the run folder keeps the log
