@@ -1,0 +1,60 @@
+"""Starting weights of a segmenter: random by seed, a backbone, a whole snapshot, COCO's."""
+
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+
+from Stage2.models import build
+from Stage2.models.build import build_segmenter
+from Stage2.models.checkpoints import load_coco_backbone, save_atomically
+
+CPU = torch.device("cpu")
+
+
+def segmenter(seed: int = 0, **weights):
+    return build_segmenter("dlfcn_res18", "grid_proto", "fp32", CPU, seed, **weights)
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_seed_decides_the_random_weights():
+    first, again, other = segmenter(1), segmenter(1), segmenter(2)
+    assert same(first, again)
+    assert not same(first.encoder.backbone, other.encoder.backbone)
+
+
+def test_a_backbone_leaves_the_rest_random_and_a_snapshot_overrides_it(tmp_path):
+    source, random = segmenter(1), segmenter(2)
+    save_atomically({"state_dict": source.encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
+    started = segmenter(2, backbone=tmp_path / "backbone.pth")
+    assert same(started.encoder.backbone, source.encoder.backbone)
+    assert same(started.encoder.localconv, random.encoder.localconv)
+
+    save_atomically(random.state_dict(), tmp_path / "5.pth")
+    assert same(segmenter(3, snapshot=tmp_path / "5.pth", backbone=tmp_path / "backbone.pth"), random)
+
+
+def test_missing_coco_weights_without_network_are_named(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    with pytest.raises(
+        FileNotFoundError, match=r"deeplabv3_resnet101_coco-.*\.pth is missing .* put torchvision's file"
+    ):
+        load_coco_backbone(segmenter().encoder.backbone, tmp_path)
+
+
+def test_coco_weights_are_asked_for_only_without_other_weights(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(build, "load_coco_backbone", lambda backbone, folder: asked.append(folder))
+    save_atomically({"state_dict": segmenter().encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
+    segmenter(backbone=tmp_path / "backbone.pth", coco_folder=tmp_path)
+    assert asked == []
+    segmenter(coco_folder=tmp_path)
+    assert asked == [tmp_path]
