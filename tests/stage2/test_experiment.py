@@ -47,5 +47,7 @@ def test_overrides_change_defaults_of_one_experiment_only():
     found = {}
     for experiment in (changed, plain):
         experiment.main(lambda: None)
-        found[experiment.path] = experiment._create_run(experiment.default_command, {"path": {"log_dir": "unused"}}).config["n_steps"]
+        found[experiment.path] = experiment._create_run(
+            experiment.default_command, {"path": {"log_dir": "unused"}}
+        ).config["n_steps"]
     assert found == {"changed": 7, "plain": 100_100}
