@@ -49,6 +49,16 @@ def start_cpu_group(launcher: str) -> None:
     distributed.init_process_group("gloo")
 
 
+def leave_group() -> None:
+    """Waits for all processes and leaves their group, where there is one.
+
+    A process that ends while another is still in the group can make that one abort.
+    """
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def model_wrapper() -> dict:
     """MMEngine's settings for data-parallel training; the queues are buffers that every process keeps equal itself."""
     wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}

@@ -47,6 +47,7 @@ DEFAULTS: Mapping[str, Any] = {
     "exp_prefix": "",
     "path": {"log_dir": "./exps", "data_dir": None},  # data_dir: processed folder; None: the data set's own
     "device": "auto",  # auto, cpu, cuda, cuda:1 ...
+    "channels_last": False,  # memory layout of the encoder: faster on most CPUs and GPUs, results differ by rounding
     "precision": "fp32",  # of the encoder: fp32, or bf16 (faster on GPUs and on CPUs with AMX only)
 }
 

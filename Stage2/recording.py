@@ -17,7 +17,7 @@ STATE_FILE = "training_state.pth"
 IDENTITY = (
     "modelname", "clsname", "proto_grid_size", "dataset", "label_sets", "exclude_cls_list", "eval_fold",
     "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",
-    "precision",
+    "precision", "channels_last",
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)

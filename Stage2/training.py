@@ -39,6 +39,7 @@ def configured_segmenter(config: dict) -> FewShotSegmenter:
         snapshot=optional_path(config["reload_model_path"]),
         backbone=optional_path(config["pretrained_backbone"]),
         coco_folder=ROOT / "pretrained_model" if config["use_coco_init"] else None,
+        channels_last=config["channels_last"],
     )
 
 

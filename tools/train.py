@@ -94,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
         return 1
     runner.train()
+    distributed.leave_group()
     return 0
 
 

