@@ -101,11 +101,12 @@ def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResul
         data_folder: processed folder with the images.
         results: of one scan; a class without prediction is passed over.
     """
-    for result in results:
-        if result.mask is None:
-            continue
-        image = sitk.ReadImage(str(data_folder / f"image_{result.scan_id}.nii.gz"))
-        width, height, depth = image.GetSize()
+    predicted = [result for result in results if result.mask is not None]
+    if not predicted:
+        return
+    image = sitk.ReadImage(str(data_folder / f"image_{predicted[0].scan_id}.nii.gz"))
+    width, height, depth = image.GetSize()
+    for result in predicted:
         on_grid = np.zeros((depth, height, width), dtype=np.uint8)
         on_grid[:, : result.mask.shape[1], : result.mask.shape[2]] = result.mask
         path = prediction_path(run_folder, result.scan_id, result.task.label)
