@@ -1,6 +1,7 @@
-"""Hooks of the Stage 1 run: unreadable images are reported, random states survive a resume."""
+"""Hooks of the Stage 1 run: unreadable images and throughput are reported, random states survive a resume."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,32 +10,69 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-NAMES_SHOWN = 5
+from Stage1.datasets.radiographs import check_readable
+
+REPORT = "unreadable.txt"
+STEPS_BETWEEN_REPORTS = 100
 
 
 @HOOKS.register_module()
 class UnreadableImagesHook(Hook):
-    """Counts the images of an epoch that could not be decoded, and logs their number and first names."""
+    """Lists images that could not be read in ``<work_dir>/unreadable.txt``, each once: path, tab, reason.
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        self.unreadable: list[int] = []
+    Stops the run with a ValueError once they are more than :func:`Stage1.datasets.radiographs.check_readable` allows.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        self.found: dict[int, str] = {}  # by this process
+        self.listed: dict[int, str] = {}  # by all processes
+        self.report = Path(runner.work_dir) / REPORT
+        if runner.iter == 0:
+            if dist.is_main_process():
+                self.report.unlink(missing_ok=True)
+        elif self.report.is_file():
+            places = {str(path): index for index, path in enumerate(runner.train_dataloader.dataset.paths)}
+            lines = (line.partition("\t") for line in self.report.read_text().splitlines())
+            self.listed = {places[path]: reason for path, _, reason in lines if path in places}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        samples = data_batch["data_samples"]
-        self.unreadable += samples["index"][samples["unreadable"]].tolist()
+        self.found |= data_batch["data_samples"]["unreadable"]
+        if self.every_n_inner_iters(batch_idx, STEPS_BETWEEN_REPORTS):
+            self.write_report(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        indices = sorted({index for part in dist.all_gather_object(self.unreadable) for index in part})
-        if indices:
-            paths = runner.train_dataloader.dataset.paths
-            names = ", ".join(paths[index].name for index in indices[:NAMES_SHOWN])
-            more = f" and {len(indices) - NAMES_SHOWN} more" if len(indices) > NAMES_SHOWN else ""
-            runner.logger.warning(
-                f"{len(indices)} of {len(paths)} images could not be read and were replaced by the next readable one: "
-                f"{names}{more}"
-            )
+        self.write_report(runner)
+
+    def write_report(self, runner: Runner) -> None:
+        """Joins what all processes found; every process takes part."""
+        known = len(self.listed)
+        for found in dist.all_gather_object(self.found):
+            self.listed |= found
+        if len(self.listed) == known:
+            return
+        dataset = runner.train_dataloader.dataset
+        if dist.is_main_process():
+            lines = (f"{dataset.paths[index]}\t{reason}\n" for index, reason in sorted(self.listed.items()))
+            self.report.write_text("".join(lines))
+        runner.logger.warning(
+            f"{len(self.listed)} of {len(dataset)} images could not be read so far and were replaced by the next "
+            f"readable one; they are listed in {self.report}"
+        )
+        check_readable(self.listed, len(dataset), dataset)
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Logs the images trained on per second, over all processes, as ``images_per_second``."""
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        seconds = runner.message_hub.get_scalar("train/time").current()
+        images = len(data_batch["inputs"]) * dist.get_world_size()
+        runner.message_hub.update_scalar("train/images_per_second", images / seconds)
 
 
 @HOOKS.register_module()

@@ -3,9 +3,11 @@
 import difflib
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
+from Stage1.datasets.radiographs import check_sample
 from Stage1.models.contrast import check_queue_length
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,7 @@ SHORT_NAMES = {
     "queue_length": "model.queue_length",
     "precision": "model.precision",
     "channels_last": "model.channels_last",
+    "compile": "model.compile",
     "max_epochs": "train_cfg.max_epochs",
     "lr": "optim_wrapper.optimizer.lr",
     "checkpoint_interval": "default_hooks.checkpoint.interval",
@@ -59,6 +62,9 @@ def load_recipe(path: str | Path, options: dict | None = None) -> Config:
             nearest = difflib.get_close_matches(name, sorted(known | set(SHORT_NAMES)), n=1, cutoff=0)[0]
             raise ValueError(f"found option {name!r}, which {path.name} does not have; did you mean {nearest!r}?")
     cfg.merge_from_dict(changes)
+    if cfg.model.precision == "fp16":  # gradients below its range vanish unless the loss is scaled
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.dtype = "float16"
     dataset = cfg.train_dataloader.dataset
     dataset.data_root = str(find_path(dataset.data_root))
     return cfg
@@ -87,18 +93,20 @@ def check_data(cfg: Config, processes: int) -> None:
     """Fails early on what a run over this many processes would fail on later.
 
     Raises:
-        FileNotFoundError, ValueError: no folder, no (readable) image, fewer images than one batch, or a batch that
-            does not divide the queue.
+        FileNotFoundError, ValueError: no folder, no image, too many unreadable ones, fewer images than one batch, a
+            batch that does not divide the queue, or half precision without a GPU.
     """
     loader = cfg.train_dataloader
     batch = loader.batch_size * processes
     if batch < 1:
         raise ValueError(f"found batch_size {loader.batch_size}, expected at least 1; set batch_size=32")
     check_queue_length(cfg.model.queue_length, batch)
+    if cfg.model.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("found precision fp16 but no CUDA GPU, expected one; set precision=bf16 or precision=fp32")
     dataset = DATASETS.build(loader.dataset)
     if len(dataset) < batch:
         raise ValueError(
             f"found {len(dataset)} images in {dataset.data_root}, expected at least one batch of {batch} over all "
             f"processes; add images or set batch_size"
         )
-    dataset.read(0)
+    check_sample(dataset)

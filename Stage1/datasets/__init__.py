@@ -1,6 +1,8 @@
 """Radiograph folders as pairs of random views."""
 
-from Stage1.datasets.radiographs import RadiographPairs
+from Stage1.datasets.colour import ColourAugmentation
+from Stage1.datasets.radiographs import RadiographPairs, collate_pairs
 from Stage1.datasets.sampling import SampleKey, SeededSampler
+from Stage1.datasets.views import RandomViews
 
-__all__ = ["RadiographPairs", "SampleKey", "SeededSampler"]
+__all__ = ["ColourAugmentation", "RadiographPairs", "RandomViews", "SampleKey", "SeededSampler", "collate_pairs"]

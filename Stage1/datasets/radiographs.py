@@ -1,17 +1,20 @@
 """A folder of images without labels, served as pairs of random views."""
 
-import os
 from pathlib import Path
 
+import numpy as np
 import torch
-from mmengine.registry import DATASETS
-from PIL import Image
+from mmengine.registry import DATASETS, FUNCTIONS
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from Stage1.datasets.images import UnreadableImageError, list_images, read_image
 from Stage1.datasets.sampling import SampleKey
-from Stage1.datasets.views import random_view
+from Stage1.datasets.views import Colour, RandomViews
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+# Above this share of unreadable images, the folder is taken for damaged and training stops.
+MAX_UNREADABLE = 0.05
+SAMPLED = 200
 
 
 @DATASETS.register_module()
@@ -20,10 +23,10 @@ class RadiographPairs(Dataset):
 
     Args:
         data_root: folder with .jpg, .jpeg or .png files; its order is the sorted order of their paths.
-        view: settings of :func:`Stage1.datasets.views.random_view`.
+        view: settings of :class:`Stage1.datasets.views.RandomViews`.
 
     A file that cannot be decoded (ROCO has truncated files and files that are not images) is replaced by the next
-    readable one; the sample says so.
+    readable one; the sample names it and the reason.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -33,60 +36,95 @@ class RadiographPairs(Dataset):
     def __init__(self, data_root: str, view: dict | None = None) -> None:
         self.data_root = Path(data_root)
         self.paths = list_images(self.data_root)
-        self.view = random_view(**(view or {}))
+        self.views = RandomViews(**(view or {}))
         self.metainfo = {"dataset": "radiographs", "images": len(self.paths)}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: SampleKey) -> dict:
-        """Sample of a key.
+        """Sample of a key: a function of the key and the folder alone.
 
         Returns:
-            ``inputs``: (2, 3, H, W) float32; ``data_samples``: the ``index`` asked for, and ``unreadable``, True where
-            another image had to take its place.
+            ``inputs``: (2, 3, H, W) uint8, cropped, resized and mirrored; ``data_samples``: ``colour``, a
+            :class:`Stage1.datasets.views.Colour` of (2,) arrays for :class:`Stage1.datasets.colour.ColourAugmentation`;
+            ``grey``, True where the three channels are equal; ``unreadable``, the reasons of files that could not be
+            read on the way to this image, by index.
         """
-        image, used = self.read(key.index)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key.view_seed())
-            views = torch.stack([self.view(image), self.view(image)])
-        return {"inputs": views, "data_samples": {"index": key.index, "unreadable": used != key.index}}
+        image, unreadable = self.read(key.index)
+        random = key.generator()
+        views = [self.views.draw(*image.shape[1:], random) for _ in range(2)]
+        crops = torch.stack([self.views.crop(image, view) for view in views])  # (2, 1 or 3, H, W)
+        colour = Colour(*(np.stack(field) for field in zip(*(view.colour for view in views), strict=True)))
+        samples = {"colour": colour, "grey": crops.shape[1] == 1, "unreadable": unreadable}
+        return {"inputs": crops.expand(-1, 3, -1, -1), "data_samples": samples}
 
-    def read(self, index: int) -> tuple[Image.Image, int]:
-        """The RGB image at an index or, if it is unreadable, the next readable one; and the index it was found at."""
+    def read(self, index: int) -> tuple[Tensor, dict[int, str]]:
+        """The image at an index or, if it is unreadable, the next readable one.
+
+        Returns:
+            (1, H, W) or (3, H, W) uint8, and the reason of every file that could not be read before it, by index.
+        """
+        unreadable = {}
         for candidate in range(index, index + len(self)):
-            image = decode(self.paths[candidate % len(self)])
-            if image is not None:
-                return image, candidate % len(self)
+            candidate %= len(self)
+            try:
+                return read_image(self.paths[candidate]), unreadable
+            except UnreadableImageError as error:
+                unreadable[candidate] = str(error)
         raise ValueError(
-            f"found {len(self)} files named like images in {self.data_root}, but none can be decoded; "
-            "set data_root to a folder of JPEG or PNG images"
+            f"found {len(self)} files named like images in {self.data_root}, but none can be decoded "
+            f"({self.paths[index].name}: {unreadable[index]}); set data_root to a folder of JPEG or PNG images"
         )
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Sorted paths of the image files in a folder and its subfolders."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"found no folder {folder}, expected a folder of .jpg, .jpeg or .png images; set data_root to it"
-        )
-    paths = sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
-    if not paths:
+def check_readable(unreadable: dict[int, str], images: int, dataset: RadiographPairs) -> None:
+    """Raises a ValueError if more than ``MAX_UNREADABLE`` of so many images of a folder have proved unreadable."""
+    if len(unreadable) > MAX_UNREADABLE * images:
+        index, reason = min(unreadable.items())
         raise ValueError(
-            f"found no image in {folder}, expected .jpg, .jpeg or .png files; set data_root to the folder that has them"
+            f"found {len(unreadable)} unreadable files among {images} images in {dataset.data_root} "
+            f"({dataset.paths[index].name}: {reason}), expected at most {MAX_UNREADABLE:.0%}; mend the folder "
+            "or make a clean one with tools/prepare_data.py roco"
         )
-    return paths
 
 
-def decode(path: Path) -> Image.Image | None:
-    """The image of a file as RGB, or None if the file is damaged, not an image or gone."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
-        return None
+def check_sample(dataset: RadiographPairs) -> None:
+    """Stops early where a folder is plainly damaged: reads up to ``SAMPLED`` images spread over it.
+
+    Raises:
+        ValueError: so many of them are unreadable that the whole folder has, but for a chance of 1 in 10,000, more than
+            ``MAX_UNREADABLE``; all are read where there are no more.
+    """
+    images = len(dataset)
+    sample = np.unique(np.linspace(0, images - 1, min(images, SAMPLED)).astype(int))
+    unreadable = {}
+    for index in sample.tolist():
+        try:
+            read_image(dataset.paths[index])
+        except UnreadableImageError as error:
+            unreadable[index] = str(error)
+    deviation = (MAX_UNREADABLE * (1 - MAX_UNREADABLE) * len(sample)) ** 0.5
+    allowed = MAX_UNREADABLE * len(sample) + (4 * deviation if len(sample) < images else 0)
+    if len(unreadable) > allowed:
+        check_readable(unreadable, len(sample), dataset)
+
+
+@FUNCTIONS.register_module()
+def collate_pairs(samples: list[dict]) -> dict:
+    """A batch of samples: tensors stacked, ``unreadable`` merged into one dictionary.
+
+    Returns:
+        ``inputs``: (N, 2, 3, H, W) uint8; ``data_samples``: ``colour`` of (N, 2) tensors, ``grey`` (N,) and
+        ``unreadable``.
+    """
+    notes = [sample["data_samples"] for sample in samples]
+    fields = zip(*(note["colour"] for note in notes), strict=True)
+    return {
+        "inputs": torch.stack([sample["inputs"] for sample in samples]),
+        "data_samples": {
+            "colour": Colour(*(torch.from_numpy(np.stack(field)) for field in fields)),
+            "grey": torch.tensor([note["grey"] for note in notes]),
+            "unreadable": {index: reason for note in notes for index, reason in note["unreadable"].items()},
+        },
+    }

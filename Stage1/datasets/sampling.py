@@ -19,9 +19,9 @@ class SampleKey(NamedTuple):
     epoch: int
     seed: int
 
-    def view_seed(self) -> int:
-        """Seed of this sample's views, 64 bits mixed from all three numbers."""
-        return int(np.random.SeedSequence(self).generate_state(1, np.uint64)[0])
+    def generator(self) -> np.random.Generator:
+        """The source of this sample's randomness, seeded by all three numbers."""
+        return np.random.default_rng(self)
 
 
 @DATA_SAMPLERS.register_module()

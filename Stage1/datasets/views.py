@@ -1,40 +1,51 @@
-"""The random view of an image that contrastive learning compares: crop, colour, blur, flip."""
+"""The random views that contrastive learning compares: what is drawn for each, and the crop, made by loader workers.
 
-import torch
-from PIL import Image, ImageFilter
-from torch import nn
-from torchvision.transforms import v2
+Colour and blur are drawn here too but left to the device (:mod:`Stage1.datasets.colour`): a worker decodes, crops and
+resizes, which keeps it several times cheaper than the published pipeline, and hands over bytes instead of floats.
+"""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+CROP_RATIO = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
 
 
-class RandomGaussianBlur(nn.Module):
-    """Blurs a PIL image with a standard deviation in pixels drawn uniformly from a range.
+class Colour(NamedTuple):
+    """What is drawn for the colours of a view; as numbers for one view, as arrays (..., views) for several.
 
-    Pillow's blur, as published; on 224-pixel views it is also faster than torchvision's convolution.
+    ``order`` has one more axis, the last: a permutation of the four adjustments in the order of the fields below.
+    A view that is not jittered has neutral factors.
     """
 
-    def __init__(self, sigma: tuple[float, float]) -> None:
-        super().__init__()
-        self.sigma = sigma
+    order: np.ndarray
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    grayscale: bool
+    blur_sigma: float  # pixels; 0 is no blur
 
-    def forward(self, image: Image.Image) -> Image.Image:
-        low, high = self.sigma
-        return image.filter(ImageFilter.GaussianBlur(low + (high - low) * torch.rand(()).item()))
+
+class View(NamedTuple):
+    """One random view: the part of the image it shows, in pixels, whether it is mirrored, and its colours."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+    colour: Colour
 
 
-def random_view(
-    image_size: int = 224,
-    crop_scale: tuple[float, float] = (0.2, 1.0),
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
-    jitter_probability: float = 0.8,
-    grayscale_probability: float = 0.2,
-    blur_sigma: tuple[float, float] = (0.1, 2.0),
-    blur_probability: float = 0.5,
-    flip_probability: float = 0.5,
-) -> v2.Compose:
-    """A transform from an RGB PIL image to one random view, (3, image_size, image_size) float32.
+@dataclass(frozen=True)
+class RandomViews:
+    """Draws random views.
 
     Args:
         image_size: side of the view in pixels.
@@ -43,19 +54,62 @@ def random_view(
         jitter_probability, grayscale_probability, blur_probability, flip_probability: of each step.
         blur_sigma: range of the blur's standard deviation in pixels.
 
-    All randomness is drawn from torch's global generator. The view is normalised by ImageNet's mean and deviation.
-
     Source: MoCo v2 (Chen et al., 2020), as used by DenseCL (Wang et al., CVPR 2021).
     """
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(image_size, scale=tuple(crop_scale)),
-            v2.RandomApply([v2.ColorJitter(*jitter)], p=jitter_probability),
-            v2.RandomGrayscale(p=grayscale_probability),
-            v2.RandomApply([RandomGaussianBlur(tuple(blur_sigma))], p=blur_probability),
-            v2.RandomHorizontalFlip(p=flip_probability),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
+
+    image_size: int = 224
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter_probability: float = 0.8
+    grayscale_probability: float = 0.2
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_probability: float = 0.5
+    flip_probability: float = 0.5
+
+    def draw(self, height: int, width: int, random: np.random.Generator) -> View:
+        """A view of an image of this size in pixels."""
+        box = draw_crop(height, width, self.crop_scale, random)
+        return View(*box, flip=random.random() < self.flip_probability, colour=self.draw_colour(random))
+
+    def draw_colour(self, random: np.random.Generator) -> Colour:
+        brightness = contrast = saturation = 1.0
+        hue = 0.0
+        order = random.permutation(4)
+        if random.random() < self.jitter_probability:
+            strengths = np.array(self.jitter)
+            brightness, contrast, saturation, hue = random.uniform(-strengths, strengths) + (1.0, 1.0, 1.0, 0.0)
+        grayscale = random.random() < self.grayscale_probability
+        blurred = random.random() < self.blur_probability
+        sigma = random.uniform(*self.blur_sigma) if blurred else 0.0
+        # A strength above 1 would reach negative factors; like torchvision, stop at 0.
+        factors = (max(0.0, factor) for factor in (brightness, contrast, saturation))
+        return Colour(order, *factors, hue=hue, grayscale=grayscale, blur_sigma=sigma)
+
+    def crop(self, image: Tensor, view: View) -> Tensor:
+        """The part of an image (C, H, W) uint8 that a view shows, (C, image_size, image_size) uint8."""
+        part = image[:, view.top : view.top + view.height, view.left : view.left + view.width]
+        resized = F.resize(part, [self.image_size, self.image_size], antialias=True)
+        return resized.flip(2) if view.flip else resized
+
+
+def draw_crop(
+    height: int, width: int, scale: tuple[float, float], random: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random crop, as torchvision's RandomResizedCrop draws it.
+
+    The area is uniform in ``scale`` (of the image's), the aspect ratio log-uniform between 3/4 and 4/3. Where ten draws
+    do not fit into the image, the largest central crop of an allowed ratio is taken.
+    """
+    log_ratio = np.log(CROP_RATIO)
+    for _ in range(CROP_ATTEMPTS):
+        area = height * width * random.uniform(*scale)
+        ratio = math.exp(random.uniform(*log_ratio))
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = int(random.integers(height - crop_height + 1))
+            left = int(random.integers(width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    ratio = min(max(width / height, CROP_RATIO[0]), CROP_RATIO[1])
+    crop_width, crop_height = min(width, round(height * ratio)), min(height, round(width / ratio))
+    crop_width, crop_height = max(1, crop_width), max(1, crop_height)
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width

@@ -1,29 +1,78 @@
 """The contrastive parts of DenseCL as functions of tensors: InfoNCE, dense matching, the queue."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Logits held at a time, 64 MB in float32: all of them would be 0.4 GB for the dense loss of 32 published images.
+LOGITS_AT_ONCE = 2**24
 
 
-def info_nce(queries: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+def info_nce(queries: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """InfoNCE loss: every query must single out its positive among the negatives.
 
     Args:
-        queries: (M, D), L2-normalised over D.
+        queries: (M, D), L2-normalised over D; the only argument that gets a gradient.
         positives: (M, D), L2-normalised over D; row i belongs to query i.
-        negatives: (D, K), columns L2-normalised; shared by all queries.
+        negatives: (D, K), columns L2-normalised; shared by all queries. May be changed before the backward pass.
         temperature: divides the cosine similarities, > 0.
 
     Returns:
-        Scalar, the mean over the M queries.
+        The loss, a scalar, the mean over the M queries; and the share of queries, a scalar without gradient, whose
+        positive is more similar than every negative (contrastive accuracy).
 
     Source: van den Oord et al., 2018; MoCo (He et al., CVPR 2020), equation 1.
     """
-    positive_logits = (queries * positives).sum(dim=1, keepdim=True)  # (M, 1)
-    negative_logits = queries @ negatives  # (M, K)
-    logits = torch.cat([positive_logits, negative_logits], dim=1) / temperature
-    target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    return F.cross_entropy(logits, target)
+    return _InfoNCE.apply(queries, positives, negatives, temperature)
+
+
+class _InfoNCE(torch.autograd.Function):
+    """Finds the gradient together with the loss, a block of queries at a time.
+
+    Only the gradient (M, D) is kept for the backward pass, and neither the logits (M, K) nor the negatives: these can
+    be the queue itself, which takes in new keys before the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, queries: Tensor, positives: Tensor, negatives: Tensor, temperature: float):
+        loss, correct = queries.new_zeros(()), queries.new_zeros(())
+        gradient = torch.empty_like(queries) if ctx.needs_input_grad[0] else None
+        rows = max(1, LOGITS_AT_ONCE // negatives.shape[1])
+        for start in range(0, len(queries), rows):
+            block = slice(start, start + rows)
+            query, positive = queries[block], positives[block]
+            positive_logits = (query * positive).sum(dim=1, keepdim=True) / temperature  # (rows, 1)
+            logits = (query @ negatives).div_(temperature)  # (rows, K)
+            hardest = logits.amax(dim=1, keepdim=True)
+            largest = torch.maximum(positive_logits, hardest)
+            logits.sub_(largest).exp_()
+            positive_share = (positive_logits - largest).exp()
+            total = logits.sum(dim=1, keepdim=True) + positive_share
+            loss += (total.log() + largest - positive_logits).sum()
+            correct += (positive_logits > hardest).sum()
+            if gradient is not None:
+                softmax = logits.div_(total)
+                torch.addcmul(softmax @ negatives.T, positive_share / total - 1, positive, out=gradient[block])
+        count = len(queries)
+        ctx.gradient = None if gradient is None else gradient.div_(temperature * count)
+        correct /= count
+        ctx.mark_non_differentiable(correct)
+        return loss / count, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: Tensor, _: Tensor):
+        return loss_gradient * ctx.gradient, None, None, None
+
+
+def feature_spread(rows: Tensor) -> Tensor:
+    """Standard deviation of L2-normalised features (M, D) over the rows, mean over D: a scalar without gradient.
+
+    About 1 / sqrt(D) where features differ as they should; near 0 where they have collapsed to one point.
+
+    Source: SimSiam (Chen and He, CVPR 2021), section 4.1.
+    """
+    return rows.detach().std(dim=0, correction=0).mean()
 
 
 def match_dense_keys(query_grid: Tensor, key_grid: Tensor) -> Tensor:

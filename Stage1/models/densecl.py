@@ -9,11 +9,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from Stage1.models.backbone import ResNetC5
-from Stage1.models.contrast import enqueue, gather_cells, info_nce, match_dense_keys
+from Stage1.models.contrast import enqueue, feature_spread, gather_cells, info_nce, match_dense_keys
 from Stage1.models.neck import DenseCLNeck
 from Stage1.models.shuffle import gather_ranks, shuffle_ranks, unshuffle_ranks
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @MODELS.register_module()
@@ -27,8 +27,10 @@ class DenseCL(BaseModel):
         momentum: share of its own weights that the key encoder keeps at every update.
         temperature: of both InfoNCE losses.
         loss_lambda: weight of the dense loss; the global loss has 1 - loss_lambda.
-        precision: "fp32", or "bf16" to run the encoders under autocast on CPU or GPU; losses stay float32.
+        precision: "fp32"; "bf16" to run the encoders under autocast on CPU or GPU, "fp16" on GPU (with a scaled loss,
+            which is the optimiser's part); matching and losses stay float32.
         channels_last: keep images and convolution weights in the channels-last memory layout.
+        compile: have torch.compile build the encoders; the first step then takes minutes.
         data_preprocessor, init_cfg: as in :class:`mmengine.model.BaseModel`.
 
     State-dict keys are those of published DenseCL checkpoints: ``encoder_q.0`` (also named ``backbone``),
@@ -47,6 +49,7 @@ class DenseCL(BaseModel):
         loss_lambda: float = 0.5,
         precision: str = "fp32",
         channels_last: bool = False,
+        compile: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -62,6 +65,9 @@ class DenseCL(BaseModel):
         self.backbone = self.encoder_q[0]
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        if compile:
+            for part in (*self.encoder_q, *self.encoder_k):
+                part.compile()
 
         for name in ("queue", "queue2"):
             self.register_buffer(name, F.normalize(torch.randn(feature_channels, queue_length), dim=0))
@@ -78,7 +84,9 @@ class DenseCL(BaseModel):
             mode: "loss" (moves the key encoder and the queues on by one step) or "tensor".
 
         Returns:
-            mode "loss": ``loss_contra_single`` and ``loss_contra_dense``, weighted so that their sum is the loss;
+            mode "loss": ``loss_contra_single`` and ``loss_contra_dense``, weighted so that their sum is the loss, and
+            for the log the contrastive accuracy (``accuracy_single``, ``accuracy_dense``) and the spread of features
+            (``std_single``, ``std_dense``; 1 / sqrt(D) is healthy, 0 is collapse) of both branches;
             mode "tensor": C5 features (N, C, H / 32, W / 32).
         """
         if mode == "tensor":
@@ -93,19 +101,23 @@ class DenseCL(BaseModel):
         features_q, global_q, dense_q, _ = self.encode(self.encoder_q, query_images)
         features_k, global_k, dense_k, pooled_k = self.encode_keys(key_images)
 
-        cells = match_dense_keys(F.normalize(features_q.detach(), dim=1), F.normalize(features_k, dim=1))  # (N, S)
-        matched_k = gather_cells(dense_k, cells)  # (N, D, S)
-
-        # The losses see the queues as earlier batches left them; copies, because enqueue writes in place before
-        # the backward pass reads the negatives.
-        single = info_nce(global_q, global_k, self.queue.clone(), self.temperature)
-        dense = info_nce(cells_as_rows(dense_q), cells_as_rows(matched_k), self.queue2.clone(), self.temperature)
+        with torch.autocast(query_images.device.type, enabled=False):  # an outer autocast ends here
+            cells = match_dense_keys(F.normalize(features_q.detach(), dim=1), F.normalize(features_k, dim=1))  # (N, S)
+            matched_k = gather_cells(dense_k, cells)  # (N, D, S)
+            # The losses see the queues as earlier batches left them.
+            single, accuracy_single = info_nce(global_q, global_k, self.queue, self.temperature)
+            dense_rows = cells_as_rows(dense_q)  # (N * S, D)
+            dense, accuracy_dense = info_nce(dense_rows, cells_as_rows(matched_k), self.queue2, self.temperature)
 
         enqueue(self.queue, self.queue_ptr, gather_ranks(global_k))
         enqueue(self.queue2, self.queue2_ptr, gather_ranks(pooled_k))
         return {
             "loss_contra_single": single * (1 - self.loss_lambda),
             "loss_contra_dense": dense * self.loss_lambda,
+            "accuracy_single": accuracy_single,
+            "accuracy_dense": accuracy_dense,
+            "std_single": feature_spread(global_q),
+            "std_dense": feature_spread(dense_rows),
         }
 
     @torch.no_grad()
@@ -139,8 +151,9 @@ class DenseCL(BaseModel):
     @torch.no_grad()
     def update_key_encoder(self) -> None:
         """Moves every key parameter towards its query parameter: k = momentum * k + (1 - momentum) * q."""
-        for key, query in zip(self.encoder_k.parameters(), self.encoder_q.parameters(), strict=True):
-            key.mul_(self.momentum).add_(query.detach(), alpha=1 - self.momentum)
+        keys, queries = list(self.encoder_k.parameters()), list(self.encoder_q.parameters())
+        torch._foreach_mul_(keys, self.momentum)  # as the optimisers do: a few kernels instead of two for every tensor
+        torch._foreach_add_(keys, queries, alpha=1 - self.momentum)
 
 
 def cells_as_rows(grid: Tensor) -> Tensor:

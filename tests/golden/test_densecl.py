@@ -53,7 +53,7 @@ def test_steps_equal_the_published_implementation(case, monkeypatch):
     )
 
     for step, tolerance in enumerate(tolerances):
-        losses = model(views, mode="loss")
+        losses = {name: value for name, value in model(views, mode="loss").items() if name.startswith("loss")}
         for name, loss in losses.items():
             assert loss.item() == pytest.approx(golden[name][step], abs=tolerance), f"{name} at step {step + 1}"
         if step == 2:

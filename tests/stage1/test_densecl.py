@@ -18,12 +18,16 @@ def views():
     return torch.randn(8, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
+def losses_of(outputs):
+    return {name: value for name, value in outputs.items() if name.startswith("loss")}
+
+
 def test_a_step_moves_the_key_encoder_by_momentum_and_the_queues_by_the_batch(model, views):
     with torch.no_grad():
         for parameter in model.encoder_k.parameters():
             parameter.add_(0.01)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    losses = model(views, mode="loss")
+    losses = losses_of(model(views, mode="loss"))
     sum(losses.values()).backward()
     after = model.state_dict()
 
@@ -75,7 +79,7 @@ def test_some_steps_lower_both_losses(model, views):
     for _ in range(5):
         for name, start in queues.items():
             getattr(model, name).copy_(start)
-        losses = model(views[:4], mode="loss")
+        losses = losses_of(model(views[:4], mode="loss"))
         history.append({name: loss.item() for name, loss in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -84,14 +88,43 @@ def test_some_steps_lower_both_losses(model, views):
         assert history[-1][name] < 0.9 * history[0][name], history
 
 
-@pytest.mark.parametrize("options", [{"channels_last": True}, {"precision": "bf16"}])
-def test_options_for_speed_leave_the_loss(views, options):
+def test_log_values_describe_the_batch(model, views):
+    outputs = model(views, mode="loss")
+    for branch in ("single", "dense"):
+        accuracy, spread = outputs[f"accuracy_{branch}"], outputs[f"std_{branch}"]
+        assert not accuracy.requires_grad
+        assert not spread.requires_grad
+        assert 0 <= accuracy.item() <= 1
+        assert 0 < spread.item() < 1 / 128**0.5
+    model.queue.copy_(-model.encode(model.encoder_q, views[:, 0])[1].mean(dim=0, keepdim=True).T.expand(-1, 32))
+    assert model(views, mode="loss")["accuracy_single"].item() == 1  # negatives opposite to all images
+
+
+def test_a_step_keeps_neither_the_queues_nor_the_logits_for_the_backward_pass(model, views):
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+        model(views, mode="loss")
+    assert len(kept) > 50
+    assert not [shape for shape in kept if 32 in shape and 128 in shape]  # no (128, 32) queue
+    assert not [shape for shape in kept if len(shape) == 2 and shape[1] in (32, 33)]  # no (M, 32) logits
+
+
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"precision": "bf16"}, {"compile": True}])
+def test_options_for_speed_leave_the_loss(views, options, monkeypatch):
+    # The compiler proper takes half a minute; its front end alone shows that the encoders go through it.
+    original, compiled = torch.nn.Module.compile, []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self: compiled.append(self) or original(self, backend="eager")
+    )
+
     def losses(**options):
         torch.manual_seed(0)
         with torch.no_grad():
-            return DenseCL(depth=18, queue_length=32, **options).train()(views, mode="loss")
+            model = DenseCL(depth=18, queue_length=32, **options).train()
+            return losses_of(model(views, mode="loss"))
 
     plain, fast = losses(), losses(**options)
+    assert len(compiled) == (4 if "compile" in options else 0)
     tolerance = 5e-2 if "precision" in options else 1e-4
     for name, loss in plain.items():
         assert fast[name].dtype == torch.float32

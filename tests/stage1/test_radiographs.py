@@ -5,21 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
-from Stage1.datasets import RadiographPairs, SampleKey, SeededSampler
+from Stage1.datasets import RadiographPairs, SampleKey, SeededSampler, collate_pairs
+from Stage1.datasets.images import UnreadableImageError
+from Stage1.datasets.radiographs import check_sample
 
 VIEW = {"image_size": 16}
-
-
-def test_lists_images_of_all_kinds_and_folders_in_order(tmp_path):
-    (tmp_path / "deeper").mkdir()
-    for name in ("b.jpg", "a.JPEG", "deeper/c.png", "notes.txt", ".hidden.jpg"):
-        image = Image.fromarray(np.zeros((8, 8), np.uint8))
-        image.save(tmp_path / name, format="PNG") if name != "notes.txt" else (tmp_path / name).write_text("x")
-    dataset = RadiographPairs(str(tmp_path))
-    assert [str(path.relative_to(tmp_path)) for path in dataset.paths] == ["a.JPEG", "b.jpg", "deeper/c.png"]
 
 
 def test_missing_empty_and_unreadable_folders_are_one_sentence(tmp_path):
@@ -44,21 +36,67 @@ def test_damaged_files_are_replaced_by_the_next_readable_one(radiographs, tmp_pa
     replaced_by = {3: 5, 4: 5, 11: 0, 12: 0}
     for index in range(13):
         sample = dataset[SampleKey(index, 0, 0)]
-        assert sample["data_samples"] == {"index": index, "unreadable": index in replaced_by}
-        if index in replaced_by:
-            assert dataset.read(index)[1] == replaced_by[index]
+        bad = {3: {3, 4}, 4: {4}, 11: {11, 12}, 12: {12}}.get(index, set())
+        assert sample["data_samples"]["unreadable"].keys() == bad
+        image, unreadable = dataset.read(index)
+        assert unreadable == sample["data_samples"]["unreadable"]
+        assert torch.equal(image, dataset.read(replaced_by.get(index, index))[0])
+
+
+def test_too_many_unreadable_files_stop_early(radiographs, tmp_path):
+    for number in range(100):
+        (tmp_path / f"{number:03d}.jpg").symlink_to(radiographs / f"{number % 12:02d}.jpg")
+    for number in range(0, 50, 10):
+        (tmp_path / f"{number:03d}.jpg").unlink()
+        (tmp_path / f"{number:03d}.jpg").write_bytes(b"")
+    dataset = RadiographPairs(str(tmp_path))
+    check_sample(dataset)  # 5 of 100
+    (tmp_path / "051.jpg").unlink()
+    (tmp_path / "051.jpg").write_text("<html>")
+    with pytest.raises(
+        ValueError, match=r"found 6 unreadable files among 100 images .*\(000.jpg: .*\), expected at most 5%"
+    ):
+        check_sample(dataset)
+
+
+@pytest.mark.parametrize(("damaged", "stops"), [(10, False), (22, False), (23, True), (200, True)])
+def test_a_sample_of_a_large_folder_stops_only_where_it_is_decisive(monkeypatch, tmp_path, damaged, stops):
+    for number in range(1000):
+        (tmp_path / f"{number:04d}.jpg").touch()
+    read = []
+
+    def read_image(path):
+        read.append(path)
+        if len(read) <= damaged:
+            raise UnreadableImageError("empty file")
+
+    monkeypatch.setattr("Stage1.datasets.radiographs.read_image", read_image)
+    dataset = RadiographPairs(str(tmp_path))
+    if stops:
+        with pytest.raises(ValueError, match="unreadable files among 200 images"):
+            check_sample(dataset)
+    else:
+        check_sample(dataset)
+    assert len(set(read)) == 200
+    assert read[0].name == "0000.jpg"
+    assert read[-1].name == "0999.jpg"
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone(radiographs):
     dataset = RadiographPairs(str(radiographs), VIEW)
     views = dataset[SampleKey(3, 1, 7)]["inputs"]
     assert views.shape == (2, 3, 16, 16)
+    assert views.dtype == torch.uint8
     assert not torch.equal(views[0], views[1])
     torch.rand(5), np.random.default_rng().random()
+    colour = dataset[SampleKey(3, 1, 7)]["data_samples"]["colour"]
+    assert all(
+        np.array_equal(a, b) for a, b in zip(colour, dataset[SampleKey(3, 1, 7)]["data_samples"]["colour"], strict=True)
+    )
     assert torch.equal(dataset[SampleKey(3, 1, 7)]["inputs"], views)
     for other in (SampleKey(4, 1, 7), SampleKey(3, 2, 7), SampleKey(3, 1, 8)):
         assert not torch.equal(dataset[other]["inputs"], views)
-        assert other.view_seed() != SampleKey(3, 1, 7).view_seed()
+        assert other.generator().random() != SampleKey(3, 1, 7).generator().random()
 
 
 def test_drawing_views_leaves_the_global_generator(radiographs):
@@ -74,10 +112,14 @@ def test_batches_are_the_same_with_any_number_of_workers(radiographs):
         dataset = RadiographPairs(str(radiographs), VIEW)
         sampler = SeededSampler(dataset, shuffle=True, seed=3)
         sampler.set_epoch(1)
-        return [batch["inputs"] for batch in DataLoader(dataset, 4, sampler=sampler, num_workers=workers)]
+        return list(DataLoader(dataset, 4, sampler=sampler, num_workers=workers, collate_fn=collate_pairs))
 
     for alone, shared in zip(batches(0), batches(2), strict=True):
-        assert torch.equal(alone, shared)
+        assert alone["inputs"].shape == (4, 2, 3, 16, 16)
+        assert torch.equal(alone["inputs"], shared["inputs"])
+        for name, drawn in alone["data_samples"]["colour"]._asdict().items():
+            assert drawn.shape == ((4, 2, 4) if name == "order" else (4, 2))
+            assert torch.equal(drawn, getattr(shared["data_samples"]["colour"], name))
 
 
 def test_every_epoch_sees_every_image_once_in_a_new_order(radiographs):

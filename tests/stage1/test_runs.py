@@ -41,8 +41,14 @@ def test_logs_and_checkpoints(finished):
     for line in lines:
         assert line["loss"] == pytest.approx(line["loss_contra_single"] + line["loss_contra_dense"], rel=1e-4)
         assert line["lr"] > 0
+        assert line["images_per_second"] > 0
+        for branch in ("single", "dense"):
+            assert 0 <= line[f"accuracy_{branch}"] <= 1
+            assert 0 < line[f"std_{branch}"] < 0.1
     events = EventAccumulator(str(scalars.parent)).Reload()
-    assert {"loss", "loss_contra_single", "loss_contra_dense", "lr"} <= set(events.Tags()["scalars"])
+    wanted = {"loss", "loss_contra_single", "loss_contra_dense", "lr", "images_per_second"}
+    wanted |= {"accuracy_single", "accuracy_dense", "std_single", "std_dense"}
+    assert wanted <= set(events.Tags()["scalars"])
     (log,) = finished.glob("*/*.log")
     assert "eta: 0:00:" in log.read_text()
 
@@ -96,12 +102,41 @@ def test_pretrained_weights_start_both_encoders(radiographs, train_cli, run_tiny
     assert f"Loaded {len(weights)} tensors" in log.read_text()
 
 
-def test_unreadable_images_are_counted_and_named(radiographs, run_tiny, tmp_path):
+@pytest.fixture
+def damaged(radiographs, tmp_path):
+    """A folder of 48 images, two of which (4 %) are damaged."""
     folder = tmp_path / "damaged"
-    shutil.copytree(radiographs, folder)
+    folder.mkdir()
+    for number in range(48):
+        shutil.copy(radiographs / f"{number % 12:02d}.jpg", folder / f"{number:02d}.jpg")
     (folder / "03.jpg").write_bytes(b"damaged")
     (folder / "07.jpg").write_bytes(b"")
-    run_tiny(tmp_path / "run", max_epochs=1, data_root=folder)
+    return folder
+
+
+def test_unreadable_images_are_counted_and_listed_once(damaged, run_tiny, tmp_path):
+    run_tiny(tmp_path / "run", max_epochs=2, data_root=damaged, batch_size=8)
     (log,) = (tmp_path / "run").glob("*/*.log")
-    assert "2 of 12 images could not be read" in log.read_text()
-    assert "03.jpg, 07.jpg" in log.read_text()
+    assert log.read_text().count("2 of 48 images could not be read so far") == 1
+    lines = (tmp_path / "run/unreadable.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == [str(damaged / "03.jpg"), str(damaged / "07.jpg")]
+    assert all(line.split("\t")[1] for line in lines)
+
+
+def test_a_resumed_run_keeps_the_list_of_unreadable_images(damaged, run_tiny, tmp_path):
+    run_tiny(tmp_path, max_epochs=2, data_root=damaged, batch_size=8)
+    before = (tmp_path / "unreadable.txt").read_text()
+    run_tiny(tmp_path, "--resume_from", str(tmp_path / "epoch_1.pth"), max_epochs=2, data_root=damaged, batch_size=8)
+    assert (tmp_path / "unreadable.txt").read_text() == before
+    for path in sorted(damaged.iterdir()):
+        path.write_bytes((damaged / "01.jpg").read_bytes())
+    run_tiny(tmp_path, max_epochs=1, data_root=damaged, batch_size=8)
+    assert not (tmp_path / "unreadable.txt").exists()  # a new run starts a new list
+
+
+def test_a_run_stops_when_more_than_a_twentieth_is_unreadable(damaged, run_tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("Stage1.recipe.check_sample", lambda dataset: None)  # as if the sample had missed them
+    (damaged / "11.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"found 3 unreadable files among 48 images .* expected at most 5%"):
+        run_tiny(tmp_path / "run", max_epochs=1, data_root=damaged, batch_size=8)
+    assert len((tmp_path / "run/unreadable.txt").read_text().splitlines()) == 3

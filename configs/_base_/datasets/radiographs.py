@@ -4,7 +4,7 @@ train_dataloader = dict(
     batch_size=32,  # per process
     num_workers=4,
     drop_last=True,
-    collate_fn=dict(type="default_collate"),
+    collate_fn=dict(type="collate_pairs"),
     sampler=dict(type="SeededSampler", shuffle=True),
     dataset=dict(
         type="RadiographPairs",

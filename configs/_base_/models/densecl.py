@@ -10,4 +10,6 @@ model = dict(
     loss_lambda=0.5,
     precision="fp32",
     channels_last=False,
+    compile=False,
+    data_preprocessor=dict(type="ColourAugmentation"),  # the device's half of the random views
 )
