@@ -1,14 +1,36 @@
-"""What Stage 1's benchmark compares with: the published view pipeline and a plain training step."""
+"""Stage 1's speed against named baselines: the published view pipeline, and a training step written plainly.
+
+Everything is measured in the run that prints it; the ratios, not the times, are what carries over to other machines.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from Stage1.datasets.colour import IMAGENET_MEAN, IMAGENET_STD
+from Stage1.datasets.colour import IMAGENET_MEAN, IMAGENET_STD, ColourAugmentation
+from Stage1.datasets.radiographs import RadiographPairs, collate_pairs
+from Stage1.datasets.sampling import SampleKey
 from Stage1.models.contrast import gather_cells, match_dense_keys
 from Stage1.models.densecl import DenseCL, cells_as_rows
+
+BATCH = 16  # images that the device's half of the views takes at a time
+STEPS = {
+    "plain": {},
+    "fp32": {"channels_last": True},
+    "bf16": {"channels_last": True, "precision": "bf16"},
+    "fp32 compiled": {"channels_last": True, "compile": True},
+    "bf16 compiled": {"channels_last": True, "precision": "bf16", "compile": True},
+}
 
 
 class PillowBlur(torch.nn.Module):
@@ -21,7 +43,7 @@ class PillowBlur(torch.nn.Module):
 def published_view(image_size: int = 224) -> v2.Compose:
     """The published pipeline: torchvision's transforms on RGB Pillow images, to (3, image_size, image_size) float32.
 
-    Source: the view list of facts: MoCo v2 (Chen et al., 2020), as used by DenseCL (Wang et al., CVPR 2021).
+    Source: MoCo v2 (Chen et al., 2020), as used by DenseCL (Wang et al., CVPR 2021).
     """
     return v2.Compose(
         [
@@ -53,3 +75,115 @@ def plain_losses(model: DenseCL, query_images: Tensor, key_images: Tensor) -> Te
     model.queue[:, : len(global_k)] = global_k.T
     model.queue2[:, : len(pooled_k)] = pooled_k.T
     return total
+
+
+def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict[str, float]:
+    """Milliseconds per image of both views, one thread each.
+
+    Args:
+        folder: images, of which the first ``limit`` are used; each pipeline decodes them from their files.
+
+    Returns:
+        ``published``: Pillow and torchvision transforms, all of it on the host; ``host``: ours, decoding, cropping and
+        collating; ``device``: ours, colour, blur and normalisation, here on one thread of the CPU.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    dataset = RadiographPairs(str(folder), {"image_size": image_size})
+    count = min(limit, len(dataset)) // BATCH * BATCH
+    if not count:
+        raise ValueError(f"found {len(dataset)} images in {folder}, expected at least {BATCH}; give a larger folder")
+    published, colour = published_view(image_size), ColourAugmentation()
+
+    def published_pair(path: Path) -> Tensor:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+        return torch.stack([published(image), published(image)])
+
+    spent = {"published": 0.0, "host": 0.0, "device": 0.0}
+    for start in range(-BATCH, count, BATCH):  # the batch before the first warms up
+        indices = [index % count for index in range(start, start + BATCH)]
+        times = {}
+        begun = time.perf_counter()
+        torch.stack([published_pair(dataset.paths[index]) for index in indices])
+        times["published"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        batch = collate_pairs([dataset[SampleKey(index, 0, 0)] for index in indices])
+        times["host"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        colour(batch, training=True)
+        times["device"] = time.perf_counter() - begun
+        if start >= 0:
+            spent = {name: spent[name] + times[name] for name in spent}
+    torch.set_num_threads(threads)
+    return {name: 1e3 * seconds / count for name, seconds in spent.items()}
+
+
+def training_step(name: str, depth: int, batch: int, image_size: int, device: str) -> Callable[[], None]:
+    """A function that does one whole training step (both encoders, losses, backward, SGD) on fixed random views.
+
+    Args:
+        name: of ``STEPS``; "plain" is float32 in the default layout with the losses of :func:`plain_losses`.
+    """
+    torch.manual_seed(0)
+    model = DenseCL(depth=depth, **STEPS[name]).to(device).train()
+    optimizer = torch.optim.SGD(model.encoder_q.parameters(), lr=0.0375, momentum=0.9, weight_decay=1e-4)
+    views = torch.randn(2, batch, 3, image_size, image_size, device=device)
+
+    def step() -> None:
+        if name == "plain":
+            loss = plain_losses(model, *views)
+        else:
+            loss = sum(value for key, value in model.loss(*views).items() if key.startswith("loss"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
+    """Seconds of a training step (median) and peak memory in MiB, in a process of its own.
+
+    On the CPU the memory is the whole process's; on a GPU it is what PyTorch allocated.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure_step, (name, repeats, settings))
+
+
+def _measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
+    step = training_step(name, **settings)
+    step(), step()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    if settings["device"] == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {"seconds": statistics.median(times), "memory": memory}
+
+
+def step_flops(settings: dict) -> float:
+    """Floating-point operations of one training step."""
+    step = training_step("plain", **settings)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 5) -> float:
+    """Floating-point operations per second of a square matrix product, the best of some."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 2 * size**3 / (time.perf_counter() - begun))
+    return best

@@ -41,36 +41,44 @@ class ColourAugmentation(BaseDataPreprocessor):
         Returns:
             The same dictionary with ``inputs`` (N, 2, 3, H, W) float32.
         """
-        views = data["inputs"].to(self.device, non_blocking=True).flatten(0, 1)
+        views = data["inputs"].to(self.device, non_blocking=True).flatten(0, 1)  # (2 * N, 3, H, W)
         samples = data["data_samples"]
         colour = Colour(*(field.flatten(0, 1) for field in samples["colour"]))
-        coloured = ~samples["grey"].repeat_interleave(2)
-        if not coloured.any():
-            views = views[:, :1]  # one channel stands for all three until they are normalised
-        views = (adjust_views(views / 255, colour, coloured) - self.mean) / self.std  # (2 * N, 3, H, W) either way
-        return data | {"inputs": views.unflatten(0, (-1, 2))}
+        grey = samples["grey"].repeat_interleave(2)
+        inputs = torch.empty_like(views, dtype=torch.float32)
+        # One channel stands for all three of a grey image until it is normalised: a third of the work.
+        for chosen, channels in ((grey, 1), (~grey, 3)):
+            rows = chosen.nonzero().squeeze(1)
+            if len(rows):
+                places = rows.to(self.device, non_blocking=True)
+                images = adjust_views(views[places, :channels] / 255, Colour(*(field[rows] for field in colour)))
+                inputs[places] = (images - self.mean) / self.std
+        return data | {"inputs": inputs.unflatten(0, (-1, 2))}
 
 
-def adjust_views(images: Tensor, colour: Colour, coloured: Tensor) -> Tensor:
+def adjust_views(images: Tensor, colour: Colour) -> Tensor:
     """Jitter, grayscale and blur, each image by its own draws.
 
     Args:
-        images: (B, C, H, W) float32 in [0, 1]; changed in place.
+        images: (B, 3 or 1, H, W) float32 in [0, 1]; changed in place. Saturation, hue and grayscale cannot change grey
+            images and are left out where there is one channel.
         colour: tensors (B,), ``order`` (B, 4), on the CPU, so that no step has to ask the device which images
             it concerns.
-        coloured: (B,) bool, on the CPU: False where the channels are equal, so that saturation, hue and grayscale
-            change nothing.
     """
-    adjustments = (
-        (adjust_brightness, colour.brightness, colour.brightness != 1),
-        (adjust_contrast, colour.contrast, colour.contrast != 1),
-        (adjust_saturation, colour.saturation, coloured & (colour.saturation != 1)),
-        (adjust_hue, colour.hue, coloured & (colour.hue != 0)),
-    )
-    for position in range(len(adjustments)):
-        for number, (adjust, factors, wanted) in enumerate(adjustments):
+    adjustments = [
+        (0, adjust_brightness, colour.brightness, colour.brightness != 1),
+        (1, adjust_contrast, colour.contrast, colour.contrast != 1),
+    ]
+    if images.shape[1] == 3:
+        adjustments += [
+            (2, adjust_saturation, colour.saturation, colour.saturation != 1),
+            (3, adjust_hue, colour.hue, colour.hue != 0),
+        ]
+    for position in range(colour.order.shape[1]):
+        for number, adjust, factors, wanted in adjustments:
             change_some(images, wanted & (colour.order[:, position] == number), adjust, factors)
-    change_some(images, coloured & colour.grayscale, lambda some, _: to_gray(some).expand_as(some), colour.hue)
+    if images.shape[1] == 3:
+        change_some(images, colour.grayscale, lambda some, _: to_gray(some).expand_as(some), colour.hue)
     reach = math.ceil(BLUR_REACH * float(colour.blur_sigma.max()))
     change_some(images, colour.blur_sigma > 0, partial(gaussian_blur, reach=reach), colour.blur_sigma)
     return images

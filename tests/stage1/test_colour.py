@@ -95,7 +95,7 @@ def test_every_image_is_changed_by_its_own_draws_in_its_own_order(images):
         grayscale=torch.tensor([False, False, True, False, False, False]),
         blur_sigma=torch.tensor([0.0, 0.0, 1.0, 2.0, 0.0, 0.5]),
     )
-    adjusted = adjust_views(images.clone(), colour, torch.ones(6, dtype=torch.bool))
+    adjusted = adjust_views(images.clone(), colour)
     assert torch.equal(adjusted[0], images[0])
     for index in range(6):
         image = images[index]

@@ -1,0 +1,118 @@
+"""Measures speed against named baselines, all in one run on one machine.
+
+Example: python tools/benchmark.py stage1 --images data/roco
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from Stage1.benchmark import STEPS, matmul_rate, measure_step, measure_views, step_flops
+from Stage2.preparation.phantom_radiographs import draw_radiograph
+
+DRAWN = 64  # images drawn where no folder is given
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a Markdown table."""
+    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def benchmark_views(folder: Path, image_size: int) -> None:
+    spent = measure_views(folder, image_size)
+    rows = [
+        ("published: Pillow, torchvision transforms", spent["published"]),
+        ("ours, host: decode, crop, resize, mirror", spent["host"]),
+        ("ours, left to the device: colour, blur (here on the CPU)", spent["device"]),
+    ]
+    print_table(
+        f"Both views of an image, {image_size} x {image_size}, one core",
+        ("pipeline", "ms per image", "images/s per core", "published / this"),
+        [(name, f"{ms:.2f}", f"{1e3 / ms:.0f}", f"{spent['published'] / ms:.2f}") for name, ms in rows],
+    )
+    both = spent["host"] + spent["device"]
+    print(f"\nHost and device together on one CPU core: {both:.2f} ms, {spent['published'] / both:.2f} times as fast.")
+
+
+def benchmark_steps(names: Sequence[str], repeats: int, settings: dict) -> None:
+    flops, device = step_flops(settings), settings["device"]
+    rates = {name: matmul_rate(dtype, device) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    measured = {name: measure_step(name, repeats, settings) for name in ("plain", *names)}
+    # The machine may have changed its speed meanwhile: the plain step once more, and the better time counts.
+    again = measure_step("plain", repeats, settings)
+    drift = again["seconds"] / measured["plain"]["seconds"]
+    measured["plain"]["seconds"] = min(again["seconds"], measured["plain"]["seconds"])
+    plain = measured["plain"]
+    rows = []
+    for name, result in measured.items():
+        limit = flops / rates["bf16" if "bf16" in name else "fp32"]
+        rows.append((
+            name, f"{result['seconds']:.3f}", f"{plain['seconds'] / result['seconds']:.2f}", f"{limit:.3f}",
+            f"{result['memory']:.0f}", f"{result['memory'] / plain['memory']:.2f}",
+        ))  # fmt: skip
+    print_table(
+        f"Training step, ResNet-{settings['depth']}, {settings['batch']} images at {settings['image_size']}, "
+        f"{device} ({torch.get_num_threads()} threads)",
+        ("step", "s", "plain / this", "s at matmul rate", "peak memory, MiB", "of plain"),
+        rows,
+    )
+    print(
+        f"\n{flops / 1e9:.0f} GFLOP per step; measured matrix products: "
+        + ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
+        + f"; the plain step at the end took {drift:.2f} times its time at the start."
+    )
+
+
+def run_stage1(options: argparse.Namespace) -> None:
+    if options.only != "step":
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = options.images
+            if folder is None:
+                folder = Path(scratch)
+                for number in range(DRAWN):
+                    image = draw_radiograph(np.random.default_rng([0, number]), longest_side=500)
+                    Image.fromarray(image).convert("RGB").save(folder / f"{number:02d}.jpg", quality=90)
+            benchmark_views(folder, options.image_size)
+    if options.only != "views":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        settings = {"depth": options.depth, "batch": options.batch, "image_size": options.image_size, "device": device}
+        benchmark_steps(options.steps, options.repeats, settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    stage1 = commands.add_parser("stage1", help="view pipeline and training step of Stage 1")
+    stage1.add_argument(
+        "--images", type=Path, metavar="DIR", help=f"folder of images (default: {DRAWN} drawn, longest side 500)"
+    )
+    stage1.add_argument("--image-size", type=int, default=224, help="side of a view in pixels (default 224)")
+    stage1.add_argument("--depth", type=int, default=101, help="ResNet depth (default 101)")
+    stage1.add_argument("--batch", type=int, default=4, help="images per step (default 4)")
+    stage1.add_argument("--repeats", type=int, default=5, help="steps timed for each kind (default 5)")
+    variants = [name for name in STEPS if name != "plain"]
+    stage1.add_argument(
+        "--steps", nargs="+", choices=variants, default=["fp32", "bf16"], metavar="KIND",
+        help=f"kinds of steps to compare with the plain one: {', '.join(variants)} (default: fp32 bf16)",
+    )  # fmt: skip
+    stage1.add_argument("--only", choices=["views", "step"], help="leave the other out")
+    stage1.set_defaults(run=run_stage1)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (OSError, ValueError) as error:
+        print(f"benchmark.py: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
