@@ -8,6 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -149,8 +150,8 @@ def measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
 
     On the CPU the memory is the whole process's; on a GPU it is what PyTorch allocated.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure_step, (name, repeats, settings))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure_step, name, repeats, settings).result()
 
 
 def _measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
