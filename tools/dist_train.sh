@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 1 in one process per GPU of this machine (or in so many processes on its CPU).
+# Stage 1 in one process per GPU of this machine (or in so many processes on its CPU), on one machine or several.
 set -euo pipefail
 
 usage() {
@@ -9,11 +9,22 @@ Usage: bash tools/dist_train.sh CONFIG GPUS [options]
 Pre-trains a backbone with DenseCL in GPUS processes: one per GPU (NCCL), or on the CPU where there is no GPU (gloo).
 
   CONFIG   config file, for example configs/selfsup/densecl/densecl_roco_50ep.py
-  GPUS     number of processes; the batch of one step is GPUS times the config's batch_size
-  options  passed on to tools/train.py: --work_dir DIR, --resume_from CKPT, --pretrained FILE, --seed N,
-           --cfg-options KEY=VALUE ... (for example data_root=my/images max_epochs=2 depth=18)
+  GPUS     number of processes on this machine; one step's batch is all processes times the config's batch_size
+  options  passed on to tools/train.py:
+           --work_dir DIR       folder for logs and checkpoints
+           --auto-resume        go on with the newest checkpoint in it, or start a new run if there is none
+           --resume_from CKPT   go on with this checkpoint
+           --pretrained FILE    ResNet weights to start from (.pth or .safetensors)
+           --auto-scale-lr      scale lr with the images per step of all processes (linear rule)
+           --seed N             seed of all randomness
+           --cfg-options KEY=VALUE ...   for example data_root=my/images max_epochs=2 depth=18
 
-Several machines: run the same command on each with NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT (29500) set.
+Several machines: run the same command on each, with these variables set:
+  NNODES        number of machines
+  NODE_RANK     number of this machine, from 0
+  MASTER_ADDR   address of machine 0
+  PORT          free port of machine 0 (default: MASTER_PORT, else 29500; on one machine any free port)
+  JOIN_TIMEOUT  seconds that machines wait for each other at the start (default: 300)
 TEXT
 }
 
@@ -36,8 +47,7 @@ root="$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$root/.venv/bin/python"
 [ -x "$python" ] || python=python
 
-nodes="${NNODES:-1}"
-if [ "$nodes" -eq 1 ] && [ "$gpus" -eq 1 ]; then
+if [ "${NNODES:-1}" = 1 ] && [ "$gpus" -eq 1 ]; then
     exec "$python" "$root/tools/train.py" "$config" "$@" # one process needs no process group
 fi
 
@@ -45,13 +55,7 @@ fi
 threads=$(($(nproc) / gpus))
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
 export MKL_NUM_THREADS="${MKL_NUM_THREADS:-$OMP_NUM_THREADS}"
+export TORCH_CPP_LOG_LEVEL=FATAL # the launcher says in one sentence what torch logs about connections
 
-if [ "$nodes" -eq 1 ]; then
-    rendezvous=(--standalone) # picks a free port
-else
-    rendezvous=(--nnodes "$nodes" --node_rank "${NODE_RANK:?set NODE_RANK to this machine\'s number, from 0}"
-        --master_addr "${MASTER_ADDR:?set MASTER_ADDR to the address of machine 0}"
-        --master_port "${MASTER_PORT:-29500}")
-fi
-exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$gpus" \
-    "$root/tools/train.py" "$config" --launcher pytorch "$@"
+# -P: modules of the working directory must not hide installed ones.
+exec "$python" -P -m Stage1.launch "$gpus" "$root/tools/train.py" "$config" --launcher pytorch "$@"

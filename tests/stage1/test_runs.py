@@ -1,10 +1,11 @@
-"""Whole runs of a tiny recipe: logs, the same seed twice, resume, starting weights."""
+"""Whole runs of a tiny recipe: logs, the same seed twice, starting weights, unreadable images."""
 
 import json
 import shutil
 
 import pytest
 import torch
+from stage1.comparison import assert_same_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from Stage1.checkpoints import read_checkpoint
@@ -17,20 +18,6 @@ def finished(run_tiny, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp("finished")
     run_tiny(work_dir)
     return work_dir
-
-
-def assert_equal_checkpoints(a, b):
-    assert a["state_dict"].keys() == b["state_dict"].keys()
-    for key, value in a["state_dict"].items():
-        assert torch.equal(value, b["state_dict"][key]), key
-    for index, state in a["optimizer"]["state"].items():
-        assert torch.equal(state["momentum_buffer"], b["optimizer"]["state"][index]["momentum_buffer"])
-    assert a["optimizer"]["param_groups"] == b["optimizer"]["param_groups"]
-    assert a["random_state"].keys() == {"torch", "cuda", "python", "numpy"}
-    assert torch.equal(a["random_state"]["torch"], b["random_state"]["torch"])
-    assert a["random_state"]["python"] == b["random_state"]["python"]
-    assert a["random_state"]["numpy"] == b["random_state"]["numpy"]
-    assert a["meta"]["iter"] == b["meta"]["iter"] == 6
 
 
 def test_logs_and_checkpoints(finished):
@@ -64,7 +51,7 @@ def test_runs_of_one_process_that_start_in_the_same_second_keep_their_logs_apart
 
 def test_same_seed_same_run_with_any_number_of_workers(finished, run_tiny, tmp_path):
     run_tiny(tmp_path, num_workers=2)
-    assert_equal_checkpoints(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
+    assert_same_run(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
 
 
 def test_another_seed_another_run(finished, run_tiny, tmp_path):
@@ -72,21 +59,6 @@ def test_another_seed_another_run(finished, run_tiny, tmp_path):
     ours, other = (read_checkpoint(folder / "epoch_1.pth")["state_dict"] for folder in (finished, tmp_path))
     assert not torch.equal(ours["encoder_q.0.conv1.weight"], other["encoder_q.0.conv1.weight"])
     assert not torch.equal(ours["queue"], other["queue"])
-
-
-def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(finished, run_tiny, tmp_path):
-    torch.rand(3)  # the process that resumes has another history
-    run_tiny(tmp_path, "--resume_from", str(finished / "epoch_1.pth"))
-    assert not (tmp_path / "epoch_1.pth").exists()
-    assert_equal_checkpoints(read_checkpoint(finished / "epoch_2.pth"), read_checkpoint(tmp_path / "epoch_2.pth"))
-
-
-def test_resume_refuses_another_seed_or_model(finished, run_tiny, tmp_path):
-    checkpoint = str(finished / "epoch_1.pth")
-    with pytest.raises(ValueError, match=r"found --seed 5, but .* continues a run with seed 0"):
-        run_tiny(tmp_path, "--resume_from", checkpoint, "--seed", "5")
-    with pytest.raises(ValueError, match=r"that do not fit the model \(queue, queue2\)"):
-        run_tiny(tmp_path, "--resume_from", checkpoint, queue_length=32)
 
 
 def test_pretrained_weights_start_both_encoders(radiographs, train_cli, run_tiny, tmp_path):
@@ -99,7 +71,7 @@ def test_pretrained_weights_start_both_encoders(radiographs, train_cli, run_tiny
         for encoder in ("backbone", "encoder_q.0", "encoder_k.0"):
             torch.testing.assert_close(state[f"{encoder}.{key}"], weights[key])
     (log,) = (tmp_path / "run").glob("*/*.log")
-    assert f"Loaded {len(weights)} tensors" in log.read_text()
+    assert f"into the backbones of both encoders: {len(weights)} tensors from a backbone file" in log.read_text()
 
 
 @pytest.fixture
@@ -140,3 +112,22 @@ def test_a_run_stops_when_more_than_a_twentieth_is_unreadable(damaged, run_tiny,
     with pytest.raises(ValueError, match=r"found 3 unreadable files among 48 images .* expected at most 5%"):
         run_tiny(tmp_path / "run", max_epochs=1, data_root=damaged, batch_size=8)
     assert len((tmp_path / "run/unreadable.txt").read_text().splitlines()) == 3
+
+
+def test_the_plan_is_one_line_and_dumps_stay_in_the_log_file(run_tiny, tmp_path, capfd):
+    run_tiny(tmp_path, max_epochs=1)
+    (log,) = tmp_path.glob("*/*.log")
+    shown = capfd.readouterr()
+    shown = shown.out + shown.err
+    assert shown.count("DenseCL with ResNet-18: 12 images, 1 epochs, 1 process with 4 images per step each; a new") == 1
+    assert "lr 0.0375 is for 32 images per step, here are 4: the linear rule would give 0.00468" in shown
+    for dump in ("System environment:", "Config:", "Hooks will be executed"):
+        assert dump in log.read_text()
+        assert dump not in shown
+
+
+def test_the_linear_rule_is_an_option(run_tiny, tmp_path):
+    runner = run_tiny(tmp_path, "--auto-scale-lr", max_epochs=1)
+    assert runner.message_hub.log_scalars["train/lr"].data[0][0] == pytest.approx(0.0375 * 4 / 32)
+    (log,) = tmp_path.glob("*/*.log")
+    assert "linear rule" not in log.read_text()

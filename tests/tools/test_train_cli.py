@@ -38,12 +38,19 @@ def shell(script, *arguments, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("script", ["tools/single_train.sh", "tools/dist_train.sh"])
-def test_scripts_explain_themselves(script):
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("tools/single_train.sh", "CONFIG [options]"),
+        ("tools/dist_train.sh", "CONFIG GPUS [options]"),
+        ("tools/srun_train.sh", "PARTITION JOB_NAME CONFIG [GPUS] [options]"),
+    ],
+)
+def test_scripts_explain_themselves(script, arguments):
     done = shell(script, "--help", cwd=ROOT / "Stage1")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"Usage: bash {script} CONFIG")
-    for option in ("--resume_from", "--pretrained", "--cfg-options"):
+    assert done.stdout.startswith(f"Usage: bash {script} {arguments}\n")
+    for option in ("--work_dir", "--auto-resume", "--resume_from", "--pretrained", "--auto-scale-lr", "--cfg-options"):
         assert option in done.stdout
     bare = shell(script)
     assert bare.returncode == 2
@@ -80,6 +87,13 @@ def test_mistakes_are_one_line(train, images, tmp_path, capsys, monkeypatch):
         "do not fit the model": [DEMO, "--pretrained", "resnet50.pth", "--cfg-options", *data],
         "found no backbone in head.pth": [DEMO, "--pretrained", "head.pth", "--cfg-options", *data],
         "found no file absent.pth": [DEMO, "--pretrained", "absent.pth", "--cfg-options", *data],
+        "looks like a ResNet-50 and the model is a ResNet-18": [
+            DEMO,
+            "--pretrained",
+            "resnet50.pth",
+            "--cfg-options",
+            *data,
+        ],
         "found no optimizer": [DEMO, "--resume_from", "head.pth", "--cfg-options", *data],
         "found no RANK": [DEMO, "--launcher", "pytorch", "--cfg-options", *data],
     }
@@ -95,3 +109,13 @@ def test_spellings_and_defaults(train):
     assert (args.work_dir, args.resume_from, args.cfg_options) == ("w", "c", {"depth": 50, "lr": 0.1})
     args = train.parse_args([DEMO, "--work_dir", "w", "--resume_from", "c"])
     assert (args.work_dir, args.resume_from, args.launcher, args.seed) == ("w", "c", "none", None)
+    assert (args.auto_resume, args.auto_scale_lr) == (False, False)
+    for spelling in ("--auto-resume", "--auto_resume"):
+        assert train.parse_args([DEMO, spelling, "--auto_scale_lr"]).auto_resume
+
+
+def test_two_ways_of_resuming_are_one_too_many(train, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.parse_args([DEMO, "--auto-resume", "--resume_from", "c"])
+    assert end.value.code == 2
+    assert "argument --resume_from/--resume-from: not allowed with argument --auto-resume" in capsys.readouterr().err
