@@ -1,4 +1,4 @@
-"""Prepare data for Stage 2."""
+"""Prepare data for Stage 1 and Stage 2."""
 
 import argparse
 import logging
@@ -35,6 +35,33 @@ def make_superpixels(options: argparse.Namespace) -> None:
     )
 
 
+def make_roco(options: argparse.Namespace) -> None:
+    # Here, as it loads PyTorch and MMEngine: seconds that the other command need not wait.
+    from Stage1.datasets.roco import prepare_roco
+
+    started = time.monotonic()
+    summary = prepare_roco(
+        options.source,
+        options.out,
+        mode=options.mode,
+        longest_side=options.longest_side,
+        workers=options.workers,
+        force=options.force,
+        show_progress=True,
+    )
+    seconds = time.monotonic() - started
+    checked = summary.made + summary.unreadable
+    logger.info(
+        "%s: %d image(s) made, %d there already, %d unreadable (%.1f s, %.0f images/s)",
+        options.out,
+        summary.made,
+        summary.kept,
+        summary.unreadable,
+        seconds,
+        checked / seconds,
+    )
+
+
 def add_superpixels(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "superpixels",
@@ -48,20 +75,53 @@ def add_superpixels(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--dataset", required=True, help="CHAOST2 (MR) or SABS (CT): classes, foreground threshold")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write here, with links to images and labels")
     parser.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="superpixel scale (default MIDDLE)")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="processes (default: one for each core)",
-    )
+    add_workers(parser)
     parser.add_argument("--force", action="store_true", help="make everything anew, also files made by other programs")
     parser.set_defaults(run=make_superpixels)
 
 
+def add_roco(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "roco",
+        help="a flat folder of ROCO's readable radiology images",
+        description="Link, copy or shrink the images of train/radiology/images in an unpacked ROCO data set, or all "
+        "images of a folder without it, into one flat folder. Each is decoded to its end; those that cannot be are "
+        "left out and listed in unreadable.txt.",
+        epilog="Run again, it goes on where it stopped and makes what is new or has changed.",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="the unpacked data set")
+    parser.add_argument("out", type=Path, metavar="DST", help="folder to make, such as data/roco")
+    parser.add_argument("--mode", choices=["link", "copy"], default="link", help="symbolic links (default) or copies")
+    parser.add_argument(
+        "--longest-side", type=positive, metavar="N", help="shrink larger images to N pixels (default: as they are)"
+    )
+    add_workers(parser)
+    parser.add_argument("--force", action="store_true", help="make everything anew, also if made with other settings")
+    parser.set_defaults(run=make_roco)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: one for each core)",
+    )
+
+
+def positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_superpixels(parser.add_subparsers(required=True, metavar="COMMAND"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_roco(commands)
+    add_superpixels(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

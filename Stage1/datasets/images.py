@@ -1,8 +1,10 @@
-"""Image files of every kind found in radiology collections, as 8-bit grey or RGB tensors."""
+"""Image files without labels: the list of a folder, and any of them as one or three planes of bytes."""
 
 import io
 import os
-import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,124 +15,141 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
-MAX_PIXELS = 500_000_000  # decoded as RGB 1.5 GB; more is taken for damage
-# Pillow's own limit would refuse scanned films; ours is checked before anything is decoded.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow raises for damaged files.
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, OverflowError, struct.error)
+# An RGB image of this size takes 1.5 GB. Pillow's own limit warns of radiographs that are merely large.
+MAX_PIXELS = 500_000_000
 
 
 class UnreadableImageError(ValueError):
-    """A file that holds no whole image; the message is the reason in a few words."""
+    """A file that is no whole image; the message is the reason in a few words."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Sorted paths of the image files in a folder and its subfolders.
+def list_images(folder: str | Path) -> list[Path]:
+    """Sorted paths of the image files in a folder and its subfolders, following links.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no file named like an image in it.
+        ValueError: no image in it.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"found no folder {folder}, expected a folder of .jpg, .jpeg or .png images; set data_root to it"
         )
-    paths = sorted(
-        Path(parent, name)
+    files = [
+        (parent, name)
         for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
         if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
-    if not paths:
+    ]
+    if not files:
         raise ValueError(
             f"found no image in {folder}, expected .jpg, .jpeg or .png files; set data_root to the folder that has them"
         )
-    return paths
+    # The order of Path objects, which compare part by part, at a fraction of the time.
+    files.sort(key=lambda file: "\0".join(file).replace(os.sep, "\0"))
+    return [Path(*file) for file in files]
 
 
-def read_image(path: Path) -> Tensor:
-    """The (first) image of a file, whatever its kind, as stored: an orientation noted in EXIF is not applied.
+def read_image(path: str | Path) -> Tensor:
+    """The image of a file, whatever its name says of its format.
 
-    16-bit and floating-point greys are scaled to 8 bits and never clipped, transparency is composited over black, CMYK
-    is converted.
+    Values of more than 8 bits are scaled (see :func:`scale_to_bytes`), transparent pixels lie over black, and the
+    orientation noted in EXIF is ignored, as in the published code.
 
     Returns:
-        uint8, (1, H, W) where the image is grey, even if stored as RGB, otherwise (3, H, W).
+        (1, H, W) uint8 for a grey image, also one coded as RGB; (3, H, W) uint8 RGB for any other, in any memory order.
 
     Raises:
-        UnreadableImageError: the file is missing, truncated, not an image, or larger than ``MAX_PIXELS``.
+        UnreadableImageError: no such file, or it is not a whole image of at most ``MAX_PIXELS``.
     """
     try:
-        content = path.read_bytes()
-        if not content:
-            raise UnreadableImageError("empty file")
-        with Image.open(io.BytesIO(content)) as image:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UnreadableImageError("missing") from error
+    except OSError as error:
+        raise UnreadableImageError((error.strerror or str(error)).lower()) from error
+    if not content:
+        raise UnreadableImageError("empty file")
+    kind = "image"
+    try:
+        with _pillow_as_parser(), Image.open(io.BytesIO(content)) as image:
+            kind = image.format
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(f"too large: {image.width} x {image.height} pixels")
-            # torchvision decodes plain JPEGs to the same pixels in two thirds of Pillow's time.
-            pixels = decode_plain_jpeg(content) if image.format == "JPEG" and image.mode in ("L", "RGB") else None
-            pixels = to_8_bits(image) if pixels is None else pixels
-    except UnreadableImageError:
+            return _without_equal_planes(_decode(image, content))
+    except (MemoryError, UnreadableImageError):
         raise
-    except DAMAGE as error:
-        raise UnreadableImageError(reason_of(error)) from error
-    return torch.from_numpy(single_channel_if_grey(pixels)).permute(2, 0, 1)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("not an image") from error
+    except Exception as error:  # a damaged file can make Pillow's decoders raise nearly anything
+        if "truncated" in str(error).lower():
+            raise UnreadableImageError(f"truncated {kind}") from error
+        # One line, without the place in its source that torchvision puts before the reason.
+        reason = " ".join(str(error).split()).rpartition(", ")[2] or type(error).__name__
+        raise UnreadableImageError(f"damaged {kind}: {reason}") from error
 
 
-def decode_plain_jpeg(content: bytes) -> np.ndarray | None:
-    """Pixels (H, W, C) of a grey or RGB JPEG; None if it is damaged, so that Pillow may say how."""
-    try:
-        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        return decode_jpeg(encoded, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-    except RuntimeError:
-        return None
+def scale_to_bytes(image: np.ndarray) -> np.ndarray:
+    """Grey values of any type as bytes, without clipping.
+
+    Whole numbers are divided so that the fewest bits, at least 8, that hold the largest of them map to 0..255: 12-bit
+    data in a 16-bit file keeps its contrast. If there are negative ones, the smallest is subtracted before. Fractions
+    go from their minimum (0) to their maximum (255); those that are not finite become 0.
+
+    Args:
+        image: (H, W), integer or floating point.
+
+    Returns:
+        (H, W) uint8.
+    """
+    if np.issubdtype(image.dtype, np.floating):
+        finite = np.isfinite(image)
+        values = image[finite].astype(np.float64)
+        low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
+        scaled = np.where(finite, image, low) - low
+        return np.rint(scaled * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    low = min(int(image.min()), 0)
+    bits = max(8, (int(image.max()) - low).bit_length())
+    scaled = (image.astype(np.int64) if low else image) - low
+    return np.rint(scaled * np.float64(255 / (2**bits - 1))).astype(np.uint8)
 
 
-def to_8_bits(image: Image.Image) -> np.ndarray:
-    """Pixels (H, W, 1 or 3) uint8 of a Pillow image of any mode."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return scale_grey(np.asarray(image))[:, :, None]
+def _decode(image: Image.Image, content: bytes) -> np.ndarray:
+    """Pixels of an opened image, (H, W) or (H, W, 3) uint8."""
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+        # The same library and the same pixels as by Pillow, in half the time.
+        coded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        planes = decode_jpeg(coded, mode=ImageReadMode.UNCHANGED).numpy()  # (1 or 3, H, W)
+        return planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
+    if image.mode.startswith("I") or image.mode == "F":
+        return scale_to_bytes(np.array(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    pixels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        over_black = Image.new("RGB", image.size)
+        over_black.paste(image, mask=image)
+        return np.array(over_black)
+    return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
-def scale_grey(pixels: np.ndarray) -> np.ndarray:
-    """Greys of more than 8 bits (H, W) as uint8.
-
-    Integers: the smallest number of whole bits that holds the image's maximum becomes 0..255, so that 12-bit scans kept
-    in 16-bit files stay bright. Floats: from the image's minimum to its maximum.
-    """
-    pixels = pixels.astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise UnreadableImageError("pixels that are not finite numbers")
-    low, high = min(0.0, pixels.min()), pixels.max()
-    if (pixels == pixels.round()).all():
-        top = 2.0 ** max(8, int(high - low).bit_length()) - 1
-    else:
-        low = pixels.min()
-        top = high - low
-    return np.rint((pixels - low) * (255 / top)).astype(np.uint8)
+def _without_equal_planes(image: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) as (1 or 3, H, W); three equal planes become one, which spares later steps two thirds."""
+    if image.ndim == 2:
+        return torch.from_numpy(image)[None]
+    sample = image[::16, ::16]
+    if (sample == sample[..., :1]).all():  # settles most colour images in a hundredth of the time
+        red, green, blue = cv2.split(image)
+        if np.array_equal(red, green) and np.array_equal(red, blue):
+            return torch.from_numpy(red)[None]
+    return torch.from_numpy(image).permute(2, 0, 1)
 
 
-def single_channel_if_grey(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) pixels with three equal channels as (H, W, 1); others as they are."""
-    if pixels.shape[2] == 1:
-        return pixels
-    first, *others = cv2.split(pixels)
-    return first[:, :, None] if all(np.array_equal(first, other) for other in others) else pixels
-
-
-def reason_of(error: Exception) -> str:
-    """An exception of a damaged file in a few words."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    text = str(error).split("\n")[0]
-    return "truncated" if "truncated" in text.lower() else text or type(error).__name__
+@contextmanager
+def _pillow_as_parser() -> Iterator[None]:
+    """Pillow without its warnings and its limit of pixels, inside the block only."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -1,6 +1,7 @@
 """The command line of data preparation."""
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,3 +82,60 @@ def test_the_default_is_a_process_for_each_core(prepare_data, cohort, monkeypatc
     monkeypatch.setattr(prepare_data, "prepare_folder", remember)
     assert prepare_data.main(["superpixels", str(cohort), "--dataset", "CHAOST2"]) == 130
     assert seen["workers"] == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def radiographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "roco"
+    for name in ("train/radiology/images/a.jpg", "train/radiology/images/b.png", "train/non-radiology/images/c.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(folder / name)
+    (folder / "train/radiology/images/d.jpg").write_bytes(b"")
+    return folder
+
+
+def test_roco_is_made_counted_and_resumed(prepare_data, radiographs, monkeypatch, caplog, capsys):
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(radiographs.parent)
+    command = ["roco", "roco", "out", "--longest-side", "10", "--mode", "copy", "--workers", "1"]
+    assert prepare_data.main(command) == 0
+    assert "out: 2 image(s) made, 0 there already, 1 unreadable (" in caplog.text
+    assert " images/s)" in caplog.text
+    assert "WARNING: found 1 of 3 images unreadable (33.3 %)" in caplog.text
+    assert "3/3" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.jpg", "b.png", "roco.json", "unreadable.txt"]
+    assert Image.open("out/a.jpg").size == (10, 5)
+    assert prepare_data.main(command) == 0
+    assert "out: 0 image(s) made, 2 there already, 1 unreadable (" in caplog.text
+    assert prepare_data.main([*command[:3], "--force"]) == 0
+    assert Path("out/a.jpg").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent", "out"], "found no folder"),
+        (["roco/train/radiology", "roco/train/radiology/out"], "one inside the other"),
+        (["roco", "roco/train/radiology/images/d.jpg"], "one inside the other"),
+        (["empty", "out"], "found no image in"),
+        (["roco", "file/out"], "cannot write to"),
+        (["roco", "other"], "found images but no roco.json in"),
+    ],
+)
+def test_roco_s_errors_are_one_line(prepare_data, radiographs, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(radiographs.parent)
+    Path("empty").mkdir()
+    Path("file").touch()
+    Path("other").mkdir()
+    Path("other/mine.jpg").touch()
+    assert prepare_data.main(["roco", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("prepare_data.py: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--longest-side", "--workers"])
+def test_numbers_are_positive(prepare_data, option, capsys):
+    for number in ("0", "-3", "many"):
+        with pytest.raises(SystemExit):
+            prepare_data.main(["roco", "source", "out", f"{option}={number}"])
+        assert f"found {number}, expected a whole number from 1 up" in capsys.readouterr().err
