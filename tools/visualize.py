@@ -1,4 +1,4 @@
-"""Draw figures of runs: segmentations of test runs, loss curves of both stages, and the method's overview."""
+"""Draw figures: segmentations of test runs, loss curves, cells that Stage 1 matches, the method's overview."""
 
 import argparse
 import json
@@ -9,6 +9,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from Stage1.checkpoints import backbone_weights, load_backbone, read_checkpoint, resnet_depth
+from Stage1.correspondence import correspondence_figure, find_correspondence
+from Stage1.datasets import RandomViews
+from Stage1.datasets.images import UnreadableImageError, read_image
+from Stage1.models import ResNetC5
 from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.volumes import SLICE_SIZE, read_volume
 from Stage2.evaluation.figures import Curves, Panel, loss_figure, save_figure, segmentation_figure
@@ -103,28 +108,38 @@ def draw_segmentation(data: Path, folders: Mapping[str, Path], out: Path, scan: 
 
 
 def read_stage1_losses(path: Path) -> Curves:
-    """Losses of a Stage 1 training: of a ``scalars.json`` (one JSON object a line), or the latest in its work folder.
+    """Losses of a Stage 1 training: of a ``scalars.json`` (one JSON object a line), or of all those in its work folder.
+
+    A training that was resumed left one file for each start; from its first step on, a later file counts.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file holds no line with a loss.
+        ValueError: no file holds a line with a loss.
     """
     files = [path] if path.is_file() else sorted(path.glob("*/vis_data/scalars.json"))
     if not files:
         raise FileNotFoundError(f"no */vis_data/scalars.json in {path}; name the work_dir of a Stage 1 training")
-    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in STAGE1_LOSSES}
-    for line in files[-1].read_text().splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # a training that was killed leaves half a line
-        for name in STAGE1_LOSSES.keys() & entry.keys():
-            steps, values = found[name]
-            steps.append(entry["step"])
-            values.append(entry[name])
-    if not found["loss"][0]:
+    entries: dict[int, Mapping] = {}
+    for file in files:
+        started = False
+        for line in file.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # a training that was killed leaves half a line
+            if "loss" in entry:
+                if not started:
+                    entries = {step: earlier for step, earlier in entries.items() if step < entry["step"]}
+                started = True
+                entries[entry["step"]] = entry
+    if not entries:
         raise ValueError(f"{files[-1]} holds no loss; it should have one JSON object a line with 'loss' and 'step'")
-    return {heading: found[name] for name, heading in STAGE1_LOSSES.items() if found[name][0]}
+    curves = {}
+    for name, heading in STAGE1_LOSSES.items():
+        points = [(step, entry[name]) for step, entry in entries.items() if name in entry]
+        if points:
+            curves[heading] = tuple(map(list, zip(*points, strict=True)))
+    return curves
 
 
 def draw_losses(stage1: Path | None, stage2: Mapping[str, Path], out: Path) -> None:
@@ -136,6 +151,20 @@ def draw_losses(stage1: Path | None, stage2: Mapping[str, Path], out: Path) -> N
         scalars = read_scalars(find_run(folder, SCALARS))
         panels[heading] = {text: scalars[name] for name, text in STAGE2_LOSSES.items() if name in scalars}
     save_figure(loss_figure(panels), out)
+
+
+def draw_correspondence(options: argparse.Namespace) -> None:
+    """Write the figure of one image's matched cells."""
+    weights = backbone_weights(read_checkpoint(options.checkpoint), options.checkpoint)
+    backbone = ResNetC5(resnet_depth(weights))
+    load_backbone(backbone, options.checkpoint)
+    try:
+        image = read_image(options.image)
+    except UnreadableImageError as error:
+        raise ValueError(f"found an unreadable image {options.image} ({error}); give a JPEG or PNG file") from error
+    found = find_correspondence(backbone, image, RandomViews(image_size=options.image_size), options.seed)
+    title = f"{options.checkpoint.name}, {options.image.name}"
+    save_figure(correspondence_figure(image, found, title, options.lines), options.out)
 
 
 def headed_folder(text: str) -> tuple[str, Path]:
@@ -158,8 +187,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     losses.add_argument("runs", nargs="*", type=headed_folder, metavar="RUN", help=run_help)
     losses.add_argument("--stage1", type=Path, help="work_dir of a Stage 1 training, or its scalars.json")
 
+    cells = commands.add_parser("correspondence", help="cells that Stage 1 matches between two views of an image")
+    cells.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of Stage 1, or a ResNet file")
+    cells.add_argument("image", type=Path, metavar="IMAGE", help="JPEG or PNG file")
+    cells.add_argument("--image-size", type=int, default=224, help="side of both views in pixels (default 224)")
+    cells.add_argument("--lines", type=int, default=16, help="matches to draw, the most similar ones (default 16)")
+    cells.add_argument("--seed", type=int, default=0, help="decides the two views (default 0)")
+
     overview = commands.add_parser("overview", help="the method in one figure (docs/method.png)")
-    for command in (grid, losses, overview):
+    for command in (grid, losses, cells, overview):
         command.add_argument("--out", type=Path, required=True, help="PNG file to write")
     return parser.parse_args(arguments)
 
@@ -171,6 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw_segmentation(options.data, dict(options.runs), options.out, options.scan)
         elif options.command == "losses":
             draw_losses(options.stage1, dict(options.runs), options.out)
+        elif options.command == "correspondence":
+            draw_correspondence(options)
         else:
             save_figure(method_figure(), options.out)
     except (OSError, ValueError) as error:

@@ -8,7 +8,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from PIL import Image
 
+from Stage1.models import ResNetC5
 from Stage2.run_folder import prediction_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +123,11 @@ def test_losses_come_from_both_stages(visualize, tmp_path: Path):
     assert visualize.read_stage1_losses(tmp_path / "work") == {
         "total": ([10, 20], [4.0, 2.0]), "dense": ([10, 20], [3.0, 1.0]),
     }  # fmt: skip
+    resumed = tmp_path / "work" / "20260103_000000" / "vis_data" / "scalars.json"
+    resumed.parent.mkdir(parents=True)
+    resumed.write_text('{"step": 20, "loss": 1.5}\n{"step": 30, "loss": 1.0}\n')
+    curves = visualize.read_stage1_losses(tmp_path / "work")
+    assert curves == {"total": ([10, 20, 30], [4.0, 1.5, 1.0]), "dense": ([10], [3.0])}
     (tmp_path / "train" / "3").mkdir(parents=True)
     scalars = {name: {"steps": [1, 2], "values": [1.0, 0.5]} for name in ("query_loss", "align_loss", "lr")}
     (tmp_path / "train" / "3" / "metrics.json").write_text(json.dumps(scalars))
@@ -143,6 +151,24 @@ def test_missing_runs_are_one_sentence(visualize, tmp_path: Path, capsys, argume
     assert error.startswith("visualize.py: ")
     assert sentence in error
     assert len(error.splitlines()) == 1
+
+
+def test_correspondence_draws_two_views_of_an_image(visualize, tmp_path: Path, capsys):
+    torch.manual_seed(0)
+    torch.save(ResNetC5(18).state_dict(), tmp_path / "resnet18.pth")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)).save(tmp_path / "scan.png")
+    options = ["--image-size", "96", "--out", str(tmp_path / "cells.png")]
+    arguments = ["correspondence", str(tmp_path / "resnet18.pth"), str(tmp_path / "scan.png"), *options]
+    assert visualize.main(arguments) == 0
+    assert (tmp_path / "cells.png").stat().st_size > 20_000
+    (tmp_path / "scan.png").write_text("no image")
+    assert visualize.main(arguments) == 1
+    assert visualize.main(["correspondence", str(tmp_path / "absent.pth"), str(tmp_path / "scan.png"), *options]) == 1
+    unreadable, absent = capsys.readouterr().err.splitlines()
+    assert unreadable.startswith("visualize.py: ")
+    assert "scan.png" in unreadable
+    assert "not an image" in unreadable
+    assert "found no file" in absent
 
 
 def test_the_overview_in_the_documentation_is_the_one_that_is_drawn(visualize, tmp_path: Path):
