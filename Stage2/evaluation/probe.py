@@ -1,0 +1,351 @@
+"""Probes of frozen dense features: cells of training scans are named by organ, and cells of held-out scans recognised.
+
+A cell is one position of the feature grid, 8 x 8 pixels of a slice. Classes are numbered 0 (background: whatever is no
+evaluated organ, as in Stage 2's episodes) and 1, 2, ... (the evaluated organs, in the catalog's order).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from Stage2.datasets.cohort import Cohort
+from Stage2.datasets.episodes import three_channels
+from Stage2.datasets.folds import support_slices
+from Stage2.datasets.volumes import SLICE_SIZE, read_volume
+from Stage2.evaluation.metrics import ScanCounts, mean_of_defined, overlap_counts
+from Stage2.models.encoders import OUTPUT_STRIDE, DilatedResNet
+from Stage2.preparation.pseudo_labels import foreground_mask
+
+STAGES = {"C4": ("layer1", "layer2", "layer3"), "C5": ("layer1", "layer2", "layer3", "layer4")}
+PROBES = ("knn", "linear")
+BATCH_NORMS = ("saved", "adapted")
+MIN_CELLS = 20  # of every class: fewer say more about the few cells than about the features
+SLICES_PER_BATCH = 8
+ADAPTING_SLICES = 64  # 65,536 cells of every channel: more of them move the statistics no further
+KNN_TEMPERATURE = 0.07  # as in the k-NN evaluation of instance discrimination (Wu et al., CVPR 2018)
+QUERIES_PER_CHUNK = 1024  # bounds the similarities held at a time
+# Of the linear probe. Of 1e-3 to 10 it gave untrained ResNet-18s the best balanced accuracy when ten training scans of
+# a fold were fitted and the other five scored, so no held-out scan had a say.
+WEIGHT_DECAY = 0.1
+LBFGS_STEPS = 100
+
+
+@dataclass(frozen=True)
+class ScanCells:
+    """The probed slices of one scan, h = w = 32 for slices of 256 x 256.
+
+    Attributes:
+        images: (Z, H, W) float32, normalised as in Stage 2.
+        labels: (Z, h, w) int64, the class that covers most pixels of the cell.
+        pure: (Z, h, w) bool, that class covers at least half of the cell.
+        scored: (Z, h, w) bool, cells in the body, and those of an organ; air is left out, as any feature tells it.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    pure: np.ndarray
+    scored: np.ndarray
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """How well a probe recognises the classes, each a mean over the held-out scans that show the class.
+
+    Attributes:
+        dice: organ -> Dice of its cells.
+        recall: class, background included -> share of its cells that are recognised.
+    """
+
+    dice: Mapping[str, float]
+    recall: Mapping[str, float]
+
+    @property
+    def mean_dice(self) -> float:
+        return mean_of_defined(self.dice.values())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of all classes: 1 / number of classes by chance, however frequent each is."""
+        return mean_of_defined(self.recall.values())
+
+
+def class_share(mask: np.ndarray, side: int = OUTPUT_STRIDE) -> np.ndarray:
+    """Share of every cell's pixels that lie in a mask: (Z, H, W) bool -> (Z, H / side, W / side) float64."""
+    depth, height, width = mask.shape
+    return mask.reshape(depth, height // side, side, width // side, side).mean(axis=(2, 4))
+
+
+def cell_labels(label: np.ndarray, organs: Sequence[int], side: int = OUTPUT_STRIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Class of every cell, and how much of the cell it covers.
+
+    Args:
+        label: (Z, H, W) label values; those not in `organs` are background.
+        organs: label values of class 1, 2, ...
+        side: of a cell in pixels.
+
+    Returns:
+        (Z, H / side, W / side) int64 classes, the lower one where two cover the same; the same shape float64 shares.
+    """
+    shares = np.stack([class_share(mask, side) for mask in (~np.isin(label, organs), *(label == o for o in organs))])
+    return shares.argmax(axis=0), shares.max(axis=0)
+
+
+def read_cells(cohort: Cohort, scan_id: str, max_slices: int | None = None) -> ScanCells:
+    """Slices and cells of a scan, from the first to the last slice with an evaluated organ.
+
+    Args:
+        cohort: the processed folder, whose fold decides how CT is normalised.
+        scan_id: id of the scan, which must have a label.
+        max_slices: take this many, evenly spaced; None: all.
+    """
+    scan = cohort.annotated_scan(scan_id)
+    organs = cohort.data_set.evaluated
+    shown = np.flatnonzero(np.isin(scan.label, organs).any(axis=(1, 2)))
+    slices = list(range(shown[0], shown[-1] + 1)) if len(shown) else []
+    if max_slices is not None and len(slices) > max_slices:
+        slices = support_slices(slices, max_slices)  # the middle slice of every part, as Stage 2 takes supports
+    volume = read_volume(cohort.folder / f"image_{scan_id}.nii.gz")  # the body's threshold is in its units
+    body = np.zeros((len(slices), SLICE_SIZE, SLICE_SIZE), dtype=bool)
+    for row, z in enumerate(slices):
+        body[row] = foreground_mask(volume[z, :SLICE_SIZE, :SLICE_SIZE], cohort.data_set.foreground_threshold)
+    labels, shares = cell_labels(scan.label[slices], organs)
+    return ScanCells(
+        images=scan.image[slices],
+        labels=labels,
+        pure=shares >= 0.5,
+        scored=(class_share(body) >= 0.5) | (labels > 0),
+    )
+
+
+def choose_training_cells(
+    scans: Sequence[ScanCells], class_names: Sequence[str], cells_per_class: int, seed: int
+) -> list[np.ndarray]:
+    """A random sample with the same number of pure cells of every class.
+
+    Args:
+        scans: the training scans.
+        class_names: of class 0, 1, ...
+        cells_per_class: at most this many; fewer where the rarest class has fewer.
+        seed: of the sample.
+
+    Returns:
+        For every scan (Z, h, w) bool, the chosen cells.
+
+    Raises:
+        ValueError: a class has fewer than MIN_CELLS cells.
+    """
+    labels = np.concatenate([np.where(scan.pure & scan.scored, scan.labels, -1).ravel() for scan in scans])
+    places = [np.flatnonzero(labels == index) for index in range(len(class_names))]
+    for name, found in zip(class_names, places, strict=True):
+        if len(found) < MIN_CELLS:
+            raise ValueError(
+                f"found {len(found)} training cells of {name}, expected at least {MIN_CELLS}; take more slices per "
+                "scan, or check the labels."
+            )
+    count = min(cells_per_class, *map(len, places))
+    generator = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for found in places:
+        chosen[generator.choice(found, count, replace=False)] = True
+    ends = np.cumsum([scan.labels.size for scan in scans])[:-1]
+    return [part.reshape(scan.labels.shape) for part, scan in zip(np.split(chosen, ends), scans, strict=True)]
+
+
+def forward(backbone: DilatedResNet, images: np.ndarray, stage: str) -> Tensor:
+    """Features of slices up to a stage, on the backbone's device: (B, H, W) -> (B, C, H / 8, W / 8)."""
+    batch = three_channels(images).to(backbone.conv1.weight.device)
+    features = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(batch))))
+    for name in STAGES[stage]:
+        features = getattr(backbone, name)(features)
+    return features
+
+
+@torch.no_grad()
+def adapt_batch_norm(backbone: DilatedResNet, scans: Sequence[ScanCells], stage: str, seed: int) -> None:
+    """Re-estimate every running mean and variance on a random sample of slices; leaves the backbone in eval mode."""
+    places = [(scan, z) for scan in scans for z in range(len(scan.images))]
+    order = np.random.default_rng(seed).permutation(len(places))[:ADAPTING_SLICES]
+    layers = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches, which are of (nearly) one size for it
+    backbone.train()
+    for batch in np.array_split(order, -(-len(order) // SLICES_PER_BATCH)):
+        forward(backbone, np.stack([places[place][0].images[places[place][1]] for place in batch]), stage)
+    backbone.eval()
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+@torch.no_grad()
+def dense_features(backbone: DilatedResNet, images: np.ndarray, cells: np.ndarray, stage: str) -> Iterator[Tensor]:
+    """Features of the wanted cells of some slices at a time, in the cells' order.
+
+    Args:
+        backbone: in eval mode.
+        images: (Z, H, W) float32.
+        cells: (Z, h, w) bool, the wanted cells.
+        stage: a key of `STAGES`.
+
+    Yields:
+        (n, C) float32 on the backbone's device.
+    """
+    wanted = np.flatnonzero(cells.any(axis=(1, 2)))
+    for start in range(0, len(wanted), SLICES_PER_BATCH):
+        batch = wanted[start : start + SLICES_PER_BATCH]
+        features = forward(backbone, images[batch], stage).permute(0, 2, 3, 1)  # (B, h, w, C)
+        yield features[torch.from_numpy(cells[batch]).to(features.device)]
+
+
+class NeighbourProbe:
+    """Cosine k-NN: each of the nearest training cells votes for its class with exp(similarity / temperature).
+
+    Args:
+        features: of the training cells, (M, C).
+        labels: their classes, (M,) int64.
+        n_classes: K.
+        neighbours: k, at most M.
+
+    Source: Wu et al., CVPR 2018, section 3.4.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, n_classes: int, neighbours: int):
+        if not 1 <= neighbours <= len(features):
+            raise ValueError(
+                f"found {len(features)} training cells for {neighbours} neighbours, expected 1 to {len(features)} "
+                "neighbours; choose fewer."
+            )
+        self.keys, self.labels = F.normalize(features, dim=1), labels
+        self.n_classes, self.neighbours = n_classes, neighbours
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Classes of cells: (n, C) -> (n,) int64."""
+        return torch.cat([self._vote(chunk) for chunk in features.split(QUERIES_PER_CHUNK)])
+
+    def _vote(self, features: Tensor) -> Tensor:
+        similarity, nearest = (F.normalize(features, dim=1) @ self.keys.T).topk(self.neighbours, dim=1)  # (n, k)
+        votes = features.new_zeros(len(features), self.n_classes)
+        # Relative to the nearest one, which changes no order and keeps exp in range.
+        weights = ((similarity - similarity[:, :1]) / KNN_TEMPERATURE).exp()
+        return votes.scatter_add_(1, self.labels[nearest], weights).argmax(dim=1)
+
+
+class LinearProbe:
+    """Multinomial logistic regression on standardised features, fitted by L-BFGS from zero weights.
+
+    The loss is mean cross-entropy + WEIGHT_DECAY / 2 * |weight|^2; mean and deviation are the training cells'.
+
+    Args:
+        features: of the training cells, (M, C).
+        labels: their classes, (M,) int64.
+        n_classes: K.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, n_classes: int):
+        deviation, self.mean = torch.std_mean(features, dim=0, correction=0)
+        self.deviation = torch.where(deviation > 0, deviation, 1.0)  # a channel that never fires stays 0
+        self.weight = torch.zeros(n_classes, features.shape[1], device=features.device, requires_grad=True)
+        self.bias = torch.zeros(n_classes, device=features.device, requires_grad=True)
+        standardised = self._standardise(features)
+        optimiser = torch.optim.LBFGS([self.weight, self.bias], max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            logits = F.linear(standardised, self.weight, self.bias)
+            loss = F.cross_entropy(logits, labels) + WEIGHT_DECAY / 2 * self.weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimiser.step(closure)
+        self.weight, self.bias = self.weight.detach(), self.bias.detach()
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Classes of cells: (n, C) -> (n,) int64."""
+        return F.linear(self._standardise(features), self.weight, self.bias).argmax(dim=1)
+
+    def _standardise(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
+
+
+def score_predictions(
+    predictions: Sequence[np.ndarray], targets: Sequence[np.ndarray], class_names: Sequence[str]
+) -> ProbeScore:
+    """Scores of the cells of the held-out scans.
+
+    Args:
+        predictions: for every scan, the classes of its scored cells, (n,).
+        targets: the true ones.
+        class_names: of class 0 (background), 1, ...
+    """
+    counts: dict[str, list[ScanCounts]] = {}
+    for index, name in enumerate(class_names):
+        of_scans = (overlap_counts(p == index, t == index) for p, t in zip(predictions, targets, strict=True))
+        counts[name] = [own for own in of_scans if own.target]
+    return ProbeScore(
+        dice={name: mean_of_defined(own.dice for own in counts[name]) for name in class_names[1:]},
+        recall={name: mean_of_defined(own.recall for own in counts[name]) for name in class_names},
+    )
+
+
+def probe_backbone(
+    backbone: DilatedResNet,
+    training: Sequence[ScanCells],
+    chosen: Sequence[np.ndarray],
+    held_out: Sequence[ScanCells],
+    class_names: Sequence[str],
+    *,
+    probes: Sequence[str] = PROBES,
+    neighbours: int = 20,
+    batch_norm: str = "saved",
+    stage: str = "C5",
+    seed: int = 1234,
+) -> dict[str, ProbeScore]:
+    """Fit probes on the chosen cells of training scans and score them on the held-out scans.
+
+    Args:
+        backbone: whose features are judged; "adapted" changes its running statistics.
+        training: the training scans.
+        chosen: of `choose_training_cells`.
+        held_out: the scans to score.
+        class_names: of class 0 (background), 1, ...
+        probes: of `PROBES`.
+        neighbours: k of the k-NN probe.
+        batch_norm: "saved": running statistics of the file (untrained: mean 0, variance 1); "adapted": re-estimated on
+            training slices, as Stage 2's training does from its first step. Neither is fair to all: "saved" holds the
+            statistics of other images against a pre-trained network, and "adapted" takes an untrained one, which
+            passes brightness through, some of what its features tell. A gain is one over the better of both.
+        stage: "C5", which Stage 2 uses, or "C4".
+        seed: of the slices for "adapted".
+
+    Returns:
+        Probe -> its score.
+    """
+    backbone.eval()
+    if batch_norm == "adapted":
+        adapt_batch_norm(backbone, training, stage, seed)
+    pairs = list(zip(training, chosen, strict=True))
+    features = torch.cat(
+        [part for scan, cells in pairs for part in dense_features(backbone, scan.images, cells, stage)]
+    )
+    labels = torch.from_numpy(np.concatenate([scan.labels[cells] for scan, cells in pairs])).to(features.device)
+    fitted: dict[str, NeighbourProbe | LinearProbe] = {}
+    if "knn" in probes:
+        fitted["knn"] = NeighbourProbe(features, labels, len(class_names), neighbours)
+    if "linear" in probes:
+        fitted["linear"] = LinearProbe(features, labels, len(class_names))
+
+    predictions: dict[str, list[np.ndarray]] = {name: [] for name in fitted}
+    for scan in held_out:
+        parts: dict[str, list[Tensor]] = {name: [] for name in fitted}
+        for queries in dense_features(backbone, scan.images, scan.scored, stage):
+            for name, probe in fitted.items():
+                parts[name].append(probe.predict(queries).cpu())
+        for name, found in parts.items():
+            predictions[name].append(torch.cat(found).numpy() if found else np.zeros(0, dtype=np.int64))
+    targets = [scan.labels[scan.scored] for scan in held_out]
+    return {name: score_predictions(found, targets, class_names) for name, found in predictions.items()}
