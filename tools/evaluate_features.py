@@ -25,16 +25,9 @@ from torch import Tensor
 from Stage1.checkpoints import backbone_weights, read_checkpoint
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
+from Stage2.evaluation.cells import choose_training_cells, read_cells
 from Stage2.evaluation.metrics import mean_of_defined
-from Stage2.evaluation.probe import (
-    BATCH_NORMS,
-    PROBES,
-    STAGES,
-    ProbeScore,
-    choose_training_cells,
-    probe_backbone,
-    read_cells,
-)
+from Stage2.evaluation.probe import BATCH_NORMS, PROBES, STAGES, ProbeScore, probe_backbone
 from Stage2.evaluation.report import UNDEFINED, markdown_table
 from Stage2.models.checkpoints import describe_mismatch
 from Stage2.models.encoders import DilatedResNet
