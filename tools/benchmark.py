@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from Stage1.benchmark import STEPS, matmul_rate, measure_step, measure_views, step_flops
+from Stage2 import benchmark as stage2_benchmark
+from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.preparation.phantom_radiographs import draw_radiograph
 
 DRAWN = 64  # images drawn where no folder is given
@@ -87,6 +89,39 @@ def run_stage1(options: argparse.Namespace) -> None:
         benchmark_steps(options.steps, options.repeats, settings)
 
 
+def benchmark_networks(title: str, spent: dict[str, float], flops: float) -> None:
+    """A table of seconds by variant with the limit that matrix products set."""
+    rates = {name: matmul_rate(dtype, "cpu") for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    rows = []
+    for name, taken in spent.items():
+        limit = flops / rates["bf16" if "bf16" in name else "fp32"]
+        rows.append((name, f"{taken:.3f}", f"{spent['published'] / taken:.2f}", f"{limit:.3f}"))
+    print_table(
+        f"{title}, {torch.get_num_threads()} threads",
+        ("implementation", "s", "published / this", "s at matmul rate"),
+        rows,
+    )
+    listed = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
+    print(f"\n{flops / 1e9:.0f} GFLOP each; measured matrix products: {listed}.")
+
+
+def run_stage2(options: argparse.Namespace) -> None:
+    if "episodes" in options.parts:
+        spent = stage2_benchmark.measure_episodes(count=50)
+        rows = [(name, f"{1e3 * s:.2f}", f"{spent['published'] / s:.1f}") for name, s in spent.items()]
+        print_table("Preparing an episode, one core", ("pipeline", "ms", "published / this"), rows)
+    if "counting" in options.parts:
+        spent = stage2_benchmark.measure_counting(options.slices, options.repeats)
+        rows = [(name, f"{1e3 * s:.3f}", f"{spent['published'] / s:.0f}") for name, s in spent.items()]
+        print_table("Counting the pixels of a class, per slice", ("counting", "ms", "published / this"), rows)
+    if "testing" in options.parts:
+        measured = stage2_benchmark.measure_testing(options.modelname, options.slices, options.repeats)
+        benchmark_networks(f"Testing with {options.modelname}, per slice and class (two classes)", *measured)
+    if "training" in options.parts:
+        measured = stage2_benchmark.measure_training(options.modelname, options.repeats)
+        benchmark_networks(f"Training step with {options.modelname}", *measured)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -105,6 +140,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     stage1.add_argument("--only", choices=["views", "step"], help="leave the other out")
     stage1.set_defaults(run=run_stage1)
+    stage2 = commands.add_parser("stage2", help="episodes, training step, testing and counting of Stage 2")
+    stage2.add_argument(
+        "--modelname", choices=ENCODER_NAMES, default="dlfcn_res101", help="encoder (default %(default)s)"
+    )
+    stage2.add_argument("--slices", type=int, default=24, help="of the drawn scan that is tested (default %(default)s)")
+    stage2.add_argument("--repeats", type=int, default=3, help="times that each is done (default %(default)s)")
+    parts = ["episodes", "counting", "testing", "training"]
+    stage2.add_argument(
+        "--parts", nargs="+", choices=parts, default=parts, help="what to measure (default: everything)"
+    )
+    stage2.set_defaults(run=run_stage2)
     options = parser.parse_args(arguments)
     try:
         options.run(options)

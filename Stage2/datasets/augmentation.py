@@ -51,15 +51,20 @@ def draw_geometric_change(shape: tuple[int, int], rng: np.random.Generator) -> G
     height, width = shape
     map_x, map_y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return GeometricChange(
-        matrix=_affine_matrix(
-            shape,
-            rotation=np.deg2rad(rng.uniform(-ROTATION, ROTATION)),
-            shift=rng.uniform(-SHIFT, SHIFT, size=2),
-            shear=np.deg2rad(rng.uniform(-SHEAR, SHEAR)),
-            zoom=rng.uniform(*ZOOM),
-        ),
+        matrix=draw_affine_matrix(shape, rng),
         map_x=map_x + _displacement(shape, rng),
         map_y=map_y + _displacement(shape, rng),
+    )
+
+
+def draw_affine_matrix(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Random affine change about the centre of an (H, W) slice: (2, 3), from original to changed (x, y) pixels."""
+    return _affine_matrix(
+        shape,
+        rotation=np.deg2rad(rng.uniform(-ROTATION, ROTATION)),
+        shift=rng.uniform(-SHIFT, SHIFT, size=2),
+        shear=np.deg2rad(rng.uniform(-SHEAR, SHEAR)),
+        zoom=rng.uniform(*ZOOM),
     )
 
 
