@@ -18,7 +18,7 @@ DEFAULTS: Mapping[str, Any] = {
     "pretrained_backbone": None,  # file of tools/extract_backbone_weights.py
     "reload_model_path": None,  # snapshot to start from: holds every weight
     # data
-    "dataset": "CHAOST2_Superpix",
+    "dataset": "CHAOST2_Superpix",  # CHAOST2, SABS, or the path of a .yaml file (docs/datasets.md)
     "label_sets": 0,  # which organs are training classes
     "exclude_cls_list": [],  # labels whose slices are left out of training (setting 2)
     "eval_fold": 0,

@@ -18,7 +18,7 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
 import torch
 
 from Stage2.config import DEFAULTS, check_config
-from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.catalog import DataSet, run_name
 from Stage2.run_folder import experiment_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,11 @@ class Stage2Experiment(Experiment):
         if command_name == self.default_command:
             n_shots = len(config["support_idx"])
             folder = experiment_folder(
-                config["path"]["log_dir"], config["exp_prefix"], config["dataset"], config["label_sets"], n_shots
+                config["path"]["log_dir"],
+                config["exp_prefix"],
+                run_name(config["dataset"]),
+                config["label_sets"],
+                n_shots,
             )
             self.observers[:] = [FileStorageObserver(str(folder))]
 
@@ -91,7 +95,13 @@ def run_folder(run: Run) -> Path:
 
 
 def data_folder(data_dir: str | None, data_set: DataSet) -> Path:
-    """Processed folder: the given one, or the data set's own below the repository root."""
+    """Processed folder: the given one, or the data set's own below the repository root.
+
+    Raises:
+        ValueError: neither is known.
+    """
+    if data_dir is None and data_set.default_folder is None:
+        raise ValueError(f"{data_set.source} names no default_folder; name the processed folder by path.data_dir=DIR.")
     return Path(data_dir) if data_dir is not None else ROOT / data_set.default_folder
 
 

@@ -35,6 +35,11 @@ def read_header(path: Path) -> tuple[tuple[int, int, int], str]:
     return _size(path, header), header["descrip"].item().decode(errors="replace")
 
 
+def read_affine(path: Path) -> np.ndarray:
+    """Voxel index (x, y, z) -> place in mm, (4, 4), of a volume that `read_header` accepts."""
+    return nibabel.load(path).affine
+
+
 def read_voxels(path: Path) -> np.ndarray:
     """All voxels of a volume, (Z, H, W), as stored.
 

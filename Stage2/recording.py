@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from Stage2.datasets.catalog import dataset_identity
 from Stage2.experiment import Run, run_folder
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
@@ -37,7 +38,7 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
         The last snapshot.
     """
     folder = run_folder(run)
-    identity = {key: config[key] for key in IDENTITY}
+    identity = {key: config[key] for key in IDENTITY} | dataset_identity(config["dataset"])
     if config["resume"]:
         _resume(run, training, identity)
 

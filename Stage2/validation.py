@@ -30,6 +30,11 @@ def main(_run: Run, _config: dict) -> float | None:
     cohort = Cohort(folder, data_set, _config["eval_fold"], n_shots)
     support_ids = cohort.fold.choose_support(_config["support_idx"])
     queries = [scan_id for scan_id in cohort.fold.test if scan_id not in support_ids]
+    if not queries:
+        raise ValueError(
+            f"support_idx={list(_config['support_idx'])} takes every test scan ({', '.join(support_ids)}) as support; "
+            "leave one to test: choose -1 for the scan after them."
+        )
     tasks = [
         ClassTask(
             name=data_set.class_name(label),
@@ -62,6 +67,8 @@ def main(_run: Run, _config: dict) -> float | None:
         "snapshot": None if snapshot is None else str(snapshot),
         "step": step_of_snapshot(snapshot),
     }
+    if data_set.label_values is not None:  # whoever draws the label files needs to know
+        described["label_values"] = {str(value): label for value, label in data_set.label_values.items()}
     write_results(run_folder(_run) / RESULTS, {**described, **summary})
     for name, value in published_scalars(results).items():
         _run.log_scalar(name, value)

@@ -14,7 +14,8 @@ Input
   --radiographs DIR       images for Stage 1: .jpg, .jpeg, .png, in one folder (default: the demo's)
   --data DIR              processed folder with image_<id>.nii.gz and label_<id>.nii.gz (default: the demo's); it may
                           be read-only and lack superpixels: they are made in a folder below data/quickstart
-  --dataset CHAOST2|SABS  what the processed folder is: MR of 20 scans or CT of 30 (default CHAOST2)
+  --dataset CHAOST2|SABS  what the processed folder is: MR of 20 scans or CT of 30 (default CHAOST2); or the .yaml
+                          file of your own data set (docs/datasets.md), with --data
 Experiment
   --fold K                fold that is tested, 0 to 4 (default 0)
   --label-set L           0: kidneys are tested, 1: liver and spleen (default 0)
@@ -107,9 +108,21 @@ check_folder() {
     [ -r "$2" ] && [ -x "$2" ] || fail "$1 $2 cannot be read; check its permissions"
 }
 
-check_choice --dataset "$dataset" CHAOST2 SABS
-check_choice --fold "$fold" 0 1 2 3 4
-check_choice --label-set "$label_set" 0 1
+case "$dataset" in
+    *.yaml | *.yml) # its folds and label sets are checked with its scans
+        [ -f "$dataset" ] || fail "--dataset $dataset does not exist; name a data set file (docs/datasets.md)"
+        [ -n "$data" ] || fail "--dataset $dataset needs --data, its processed folder"
+        [[ $fold$label_set =~ ^[0-9]{1,6}$ ]] || fail "--fold $fold --label-set $label_set is not possible; give numbers"
+        dataset=$(cd "$(dirname "$dataset")" && pwd)/$(basename "$dataset")
+        dataset_file=$dataset dataset_setting=$dataset
+        ;;
+    *)
+        check_choice --dataset "$dataset" CHAOST2 SABS
+        check_choice --fold "$fold" 0 1 2 3 4
+        check_choice --label-set "$label_set" 0 1
+        dataset_file='' dataset_setting=${dataset}_Superpix
+        ;;
+esac
 check_choice --model "$model" dlfcn_res18 dlfcn_res50 dlfcn_res101
 check_choice --precision "$precision" fp32 bf16
 check_choice --device "$device" auto cpu cuda
@@ -152,7 +165,7 @@ heading() {
 }
 
 # step NAME TITLE "NAMES OF EARLIER STEPS" OUTPUT COMMAND...: the command's words are its settings; `watched` may name
-# an input folder.
+# an input folder, `watched_file` an input file.
 step() {
     local name=$1 title=$2 earlier=$3 output=$4 wanted='' other
     shift 4
@@ -163,6 +176,7 @@ step() {
     fi
     wanted=$(printf '%s\n' "$@")
     [ -z "${watched:-}" ] || wanted+=$'\n'"of $(listing "$watched")"
+    [ -z "${watched_file:-}" ] || wanted+=$'\n'"of $(cksum <"$watched_file")"
     for other in $earlier; do
         wanted+=$'\n'"after $other: $(cksum <"$out/.steps/$other")"
     done
@@ -240,7 +254,7 @@ else
     before=''
 fi
 if [ "$dry_run" = 0 ]; then
-    "$PYTHON" - "$data" "$dataset" "$fold" <<'PYTHON' || exit 2
+    "$PYTHON" - "$data" "$dataset" "$fold" "$label_set" <<'PYTHON' || exit 2
 import sys
 from pathlib import Path
 
@@ -249,18 +263,20 @@ from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import list_scans
 
 try:
-    folder, name, fold = sys.argv[1:]
-    scans = split_fold(list_scans(Path(folder)), get_dataset(name), int(fold))
+    folder, name, fold, label_set = sys.argv[1:]
+    data_set = get_dataset(name)
+    data_set.test_labels(int(label_set))
+    scans = split_fold(list_scans(Path(folder)), data_set, int(fold))
 except (OSError, ValueError) as error:
     sys.exit(f"quickstart.sh: --data {sys.argv[1]}: {error}")
-print(f"{name}, fold {fold}: {len(scans.train)} training scans, tested {', '.join(scans.test)}, support {scans.support[0]}")
+print(f"{data_set.name}, fold {fold}: {len(scans.train)} training scans, tested {', '.join(scans.test)}, support {scans.support[0]}")
 PYTHON
     echo "scans: $data; images for Stage 1: $radiographs ($(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png'))"
 fi
 
 prepare=("$PYTHON" "$ROOT/tools/prepare_data.py" superpixels "$data" --dataset "$dataset")
 [ "$prepared" = "$data" ] || prepare+=(--out "$prepared")
-watched=$data step superpixels "Superpixels, foreground masks, class maps" "$before" "$prepared/classmap_1.json" "${prepare[@]}"
+watched=$data watched_file=$dataset_file step superpixels "Superpixels, foreground masks, class maps" "$before" "$prepared/classmap_1.json" "${prepare[@]}"
 
 # --- Stage 1 ---
 
@@ -275,7 +291,7 @@ step extract "Backbone weights for Stage 2" pretrain "$out/backbone.pth" \
 # --- Stage 2, through the driver that all experiments share; the settings are its variables ---
 
 driver=$ROOT/examples/run_experiment.sh
-common=(DATASET="${dataset}_Superpix" LABEL_SETS="$label_set" EXCLU='[]' ALL_EV="$fold" SEED=1234 SUPP_ID='[-1]' N_PART=3
+common=(DATASET="$dataset_setting" LABEL_SETS="$label_set" EXCLU='[]' ALL_EV="$fold" SEED=1234 SUPP_ID='[-1]' N_PART=3
     SUPERPIX_SCALE=MIDDLE NWORKER=2 MODELNAME="$model" CLSNAME=grid_proto PROTO_GRID=8 USEALIGN=True
     DATA_DIR="$prepared" LOGDIR="$out/runs" DEVICE="$device" PRECISION="$precision")
 optimisation=(DECAY=0.95 MAX_ITER=1000 PRINT_INTERVAL=10 SCAN_PER_LOAD=-1 MIN_FG_DATA=1 USE_WCE=True)
@@ -283,13 +299,14 @@ testing=(VAL_WSIZE=2 Z_MARGIN=0)
 
 # Experiment folders, one a line: named in one place, by the code that reads them.
 experiment_folders() {
-    "$PYTHON" - "$out/runs" "$fold" "${dataset}_Superpix" "$label_set" "$@" <<'PYTHON'
+    "$PYTHON" - "$out/runs" "$fold" "$dataset_setting" "$label_set" "$@" <<'PYTHON'
 import sys
 
+from Stage2.datasets.catalog import run_name
 from Stage2.run_folder import experiment_folder
 
 log_dir, fold, dataset, label_set, *names = sys.argv[1:]
-print(*(experiment_folder(log_dir, f"{name}_vfold{fold}", dataset, label_set) for name in names), sep="\n")
+print(*(experiment_folder(log_dir, f"{name}_vfold{fold}", run_name(dataset), label_set) for name in names), sep="\n")
 PYTHON
 }
 names=(untrained train test ft_train ft_test)

@@ -11,7 +11,7 @@ scripts next to this one set them all and hand over. Further key=value arguments
 after those of the experiment, so they win: `bash SCRIPT print_interval=10`.
 
 Experiment (always needed)
-  DATASET        CHAOST2_Superpix (MR) or SABS_Superpix (CT)
+  DATASET        CHAOST2_Superpix (MR), SABS_Superpix (CT), or the .yaml file of your own (docs/datasets.md)
   LABEL_SETS     0 or 1: which organs are trained on and which are tested
   EXCLU          test classes whose slices are left out of training, as '[2,3]' ('[]' in setting 1)
   ALL_EV         folds, separated by spaces: "0 1 2 3 4"

@@ -260,7 +260,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("weights", nargs="*", metavar="WEIGHTS", help="backbone file, Stage 1 checkpoint or Stage 2 snapshot; 'random'")
     add("--data", type=Path, required=True, metavar="FOLDER", help="processed folder with image_<id>, label_<id>")
-    add("--dataset", required=True, help="what the folder is: CHAOST2 or SABS")
+    add("--dataset", required=True, help="what the folder is: CHAOST2, SABS or FILE.yaml")
     add("--fold", type=int, default=0, help="whose test scans are held out (default 0)")
     add("--random", action="store_true", help="also the untrained network of the same depth, as the word 'random'")
     add("--random-seeds", type=positive, default=1, metavar="N", help="average the untrained network over N seeds")

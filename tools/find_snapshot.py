@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from Stage2.datasets.catalog import run_name
 from Stage2.run_folder import experiment_folder, latest_snapshot, list_runs, snapshot_path
 
 
@@ -30,17 +31,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log-dir", required=True, help="folder of all experiments (path.log_dir)")
     parser.add_argument("--exp-prefix", required=True, help="exp_prefix of the training run, as train_vfold0")
-    parser.add_argument("--dataset", required=True, help="as in the training run: CHAOST2_Superpix, SABS_Superpix")
+    parser.add_argument("--dataset", required=True, help="as in the training run: CHAOST2_Superpix, FILE.yaml ...")
     parser.add_argument("--label-sets", required=True, type=int, help="label set of the training run")
     parser.add_argument("--shots", type=int, default=1, help="number of support scans (default 1)")
     parser.add_argument("--step", type=int, help="step of the snapshot (default: the last one)")
     arguments = parser.parse_args()
-    folder = experiment_folder(
-        arguments.log_dir, arguments.exp_prefix, arguments.dataset, arguments.label_sets, arguments.shots
-    )
     try:
+        dataset = run_name(arguments.dataset)
+        folder = experiment_folder(
+            arguments.log_dir, arguments.exp_prefix, dataset, arguments.label_sets, arguments.shots
+        )
         print(find_snapshot(folder, arguments.step))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"find_snapshot.py: {error}", file=sys.stderr)
         return 1
     return 0

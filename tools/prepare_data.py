@@ -72,7 +72,7 @@ def add_superpixels(commands: argparse._SubParsersAction) -> None:
         epilog="Run again, it makes what is missing or older than its image: nothing, if all is there.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="processed folder; may be read-only with --out")
-    parser.add_argument("--dataset", required=True, help="CHAOST2 (MR) or SABS (CT): classes, foreground threshold")
+    parser.add_argument("--dataset", required=True, help="CHAOST2 (MR), SABS (CT) or FILE.yaml: classes, threshold")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write here, with links to images and labels")
     parser.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="superpixel scale (default MIDDLE)")
     add_workers(parser)

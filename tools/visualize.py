@@ -50,6 +50,12 @@ def scan_entries(results: Mapping, class_name: str) -> dict[str, Mapping]:
     return {entry["scan"]: entry for entry in entries if entry["z_min"] is not None}
 
 
+def stored_values(results: Mapping, label: int) -> list[int]:
+    """Values that stand for a label in the label files of the data set that was tested."""
+    mapping = results.get("label_values")
+    return [label] if mapping is None else [int(value) for value, own in mapping.items() if own == label]
+
+
 def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: str, scan: str | None) -> list[Panel]:
     """Panels of one organ: a slice of the (first) support scan, every run's prediction, ground truth.
 
@@ -69,16 +75,17 @@ def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: 
         raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {', '.join(entries) or 'none'}")
     entry, support = entries[scan], results["support"][class_name][0]
     label, z_min, z_max = entry["label"], entry["z_min"], entry["z_max"]
-    truth = read_volume(data / f"label_{scan}.nii.gz")[:, :SLICE_SIZE, :SLICE_SIZE] == label
+    stored = stored_values(results, label)
+    truth = np.isin(read_volume(data / f"label_{scan}.nii.gz")[:, :SLICE_SIZE, :SLICE_SIZE], stored)
     z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
     support_z = support["slices"][part_of_slice(z, z_min, z_max, len(support["slices"]))]
     image = read_slice(data / f"image_{scan}.nii.gz", z)
-    drawn = read_slice(data / f"label_{scan}.nii.gz", z) == label
+    drawn = np.isin(read_slice(data / f"label_{scan}.nii.gz", z), stored)
 
     panels = [
         Panel(
             read_slice(data / f"image_{support['scan']}.nii.gz", support_z),
-            drawn=read_slice(data / f"label_{support['scan']}.nii.gz", support_z) == label,
+            drawn=np.isin(read_slice(data / f"label_{support['scan']}.nii.gz", support_z), stored),
             text=f"scan {support['scan']}, slice {support_z}",
         )
     ]

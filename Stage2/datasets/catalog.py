@@ -1,8 +1,12 @@
-"""The data sets: classes, label sets, folds, thresholds. Every such fact stands here and nowhere else."""
+"""The data sets: classes, label sets, folds, thresholds. Every such fact stands here, or in the file of an own one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+from Stage2.datasets.dataset_file import is_dataset_file, read_dataset_file
 
 SUPERPIXEL_SUFFIX = "_Superpix"
 
@@ -19,7 +23,9 @@ class DataSet:
         label_sets: label set -> label values of its training classes; the other evaluated ones are tested.
         fold_boundaries: boundaries b_0 < ... < b_K in the list of scans; fold k tests scans b_k to b_{k+1} - 1.
         foreground_threshold: a voxel of a processed volume above this value can belong to the body.
-        default_folder: processed folder, relative to the repository root.
+        default_folder: processed folder, relative to the repository root; None: there is none.
+        label_values: value in the label files -> label; None: labels are stored as they are.
+        source: the file that describes the data set; None: it is built in.
     """
 
     name: str
@@ -29,7 +35,9 @@ class DataSet:
     label_sets: Mapping[int, frozenset[int]]
     fold_boundaries: tuple[int, ...]
     foreground_threshold: float
-    default_folder: str
+    default_folder: str | None = None
+    label_values: Mapping[int, int] | None = None
+    source: Path | None = None
 
     @property
     def n_folds(self) -> int:
@@ -98,8 +106,49 @@ _DATA_SETS = MappingProxyType({data_set.name: data_set for data_set in (_CHAOST2
 
 
 def get_dataset(name: str) -> DataSet:
-    """The data set of this name; the published `<name>_Superpix` means the same data set."""
+    """The data set of this name, or that a .yaml file describes; the published `<name>_Superpix` means the same.
+
+    Args:
+        name: CHAOST2, SABS, or the path of a data set file.
+
+    Raises:
+        FileNotFoundError, ValueError: an unknown name, or something is wrong with the file.
+    """
+    if is_dataset_file(name):
+        data_set = DataSet(**read_dataset_file(Path(name)))
+        if data_set.name.endswith(SUPERPIXEL_SUFFIX) or data_set.name in _DATA_SETS:
+            raise ValueError(
+                f"{name}: the name {data_set.name} is that of a built-in data set, or like it; choose another one, so "
+                "that results are not mixed up."
+            )
+        return data_set
     base = name.removesuffix(SUPERPIXEL_SUFFIX)
     if base not in _DATA_SETS:
-        raise ValueError(f"dataset={name} is unknown; choose one of {', '.join(_DATA_SETS)}.")
+        raise ValueError(
+            f"dataset={name} is unknown; choose one of {', '.join(_DATA_SETS)}, or give the .yaml file of your own."
+        )
     return _DATA_SETS[base]
+
+
+def run_name(name: str) -> str:
+    """The part of a run folder's name that tells the data set: as given, or the short name that a file gives."""
+    return get_dataset(name).name if is_dataset_file(name) else name
+
+
+def dataset_identity(name: str) -> dict[str, Any]:
+    """What must be the same in a run that goes on from another, as plain values.
+
+    Of a data set file it is the content that counts, not the path.
+    """
+    if not is_dataset_file(name):
+        return {"dataset": name}
+    data_set = get_dataset(name)
+    return {
+        "dataset": data_set.name,
+        "dataset.modality": data_set.modality,
+        "dataset.classes": dict(data_set.classes),
+        "dataset.evaluated": list(data_set.evaluated),
+        "dataset.label_sets": {number: sorted(labels) for number, labels in data_set.label_sets.items()},
+        "dataset.folds": list(data_set.fold_boundaries),
+        "dataset.label_values": None if data_set.label_values is None else dict(data_set.label_values),
+    }

@@ -69,10 +69,17 @@ class Cohort:
     def training_scans(self, superpixel_scale: str, with_label: bool = False) -> list[Scan]:
         """The fold's training scans with superpixels."""
         return [
-            load_scan(self.folder, scan_id, self._statistics, superpixel_scale=superpixel_scale, with_label=with_label)
+            load_scan(
+                self.folder,
+                scan_id,
+                self._statistics,
+                superpixel_scale=superpixel_scale,
+                with_label=with_label,
+                data_set=self.data_set,
+            )
             for scan_id in self.fold.train
         ]
 
     def annotated_scan(self, scan_id: str) -> Scan:
         """A scan with its label: a support, or a query to be scored."""
-        return load_scan(self.folder, scan_id, self._statistics, with_label=True)
+        return load_scan(self.folder, scan_id, self._statistics, with_label=True, data_set=self.data_set)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from Stage2.datasets.augmentation import augment
 from Stage2.datasets.folds import part_of_slice
+from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 
 MANUAL_SHARE = 0.25  # of the fine-tuning episodes
@@ -106,7 +107,13 @@ class FineTuningEpisodes:
     _queries: list[list[tuple[Scan, int]]] = field(init=False, repr=False)  # per class: where queries come from
 
     def __post_init__(self):
+        if not self.classes:
+            raise ValueError(
+                "fine-tuning needs an annotated training class, but the label set has none; choose another label_sets."
+            )
         self._queries = [self._query_places(of_class) for of_class in self.classes]
+        for of_class in self.classes:
+            check_support(self.support.id, self.support.label, of_class.support_slices, of_class.label)
 
     def _query_places(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
         excluded = self.superpixels.excluded

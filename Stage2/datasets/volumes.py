@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.datasets.labels import class_labels
 from Stage2.nifti import read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
@@ -46,6 +49,11 @@ def list_scans(folder: Path) -> list[str]:
             raise ValueError(
                 f"{folder / f'image_{scan_id}.nii.gz'}: the id {scan_id!r} is not a number; rename the file."
             )
+    by_number: dict[int, str] = {}
+    for scan_id in ids:
+        other = by_number.setdefault(int(scan_id), scan_id)
+        if other != scan_id:
+            raise ValueError(f"{folder} has scans {other} and {scan_id}, which are one number; rename one of them.")
     return sorted(ids, key=int)
 
 
@@ -63,7 +71,11 @@ def read_volume(path: Path) -> np.ndarray:
 
 
 def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
-    """Class name -> scan id -> slices with at least `min_pixels` pixels of the class."""
+    """Class name -> scan id -> slices with at least `min_pixels` pixels of the class.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it is no class map.
+    """
     path = folder / f"classmap_{min_pixels}.json"
     if not path.is_file():
         found = ", ".join(sorted(other.name for other in folder.glob("classmap_*.json"))) or "none"
@@ -71,7 +83,26 @@ def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
             f"{path} is missing (class maps found: {found}); make it with: "
             f"python tools/prepare_data.py superpixels {folder}"
         )
-    return json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not _is_class_map(content):
+        raise ValueError(
+            f"{path} is no class map (cut short?); expected {{class name: {{scan id: [slices]}}}}: delete it and make "
+            f"it anew with: python tools/prepare_data.py superpixels {folder}"
+        )
+    return content
+
+
+def _is_class_map(content: object) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(scans, dict)
+        and all(
+            isinstance(slices, list) and all(type(z) is int and z >= 0 for z in slices) for slices in scans.values()
+        )
+        for scans in content.values()
+    )
 
 
 def slices_with_class(class_map: ClassMap, class_name: str, scan_id: str, folder: Path) -> list[int]:
@@ -122,6 +153,7 @@ def load_scan(
     *,
     with_label: bool = False,
     superpixel_scale: str | None = None,
+    data_set: DataSet | None = None,
 ) -> Scan:
     """Read and normalise one scan.
 
@@ -131,23 +163,22 @@ def load_scan(
         statistics: of the fold; None to normalise by the volume's own.
         with_label: read label_<id>.nii.gz.
         superpixel_scale: read superpix-<scale>_<id>.nii.gz.
+        data_set: tells the classes and how label files store them; None: labels are taken as they are.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing, unreadable, not finite, or its size differs from the image's.
+        FileNotFoundError, ValueError: a file is missing, unreadable or not finite, its size differs from the image's,
+            slices are not 256 x 256, or the label lies elsewhere or holds a value that is no class.
     """
     path = folder / f"image_{scan_id}.nii.gz"
     volume = read_volume(path).astype(np.float32)
-    if min(volume.shape[1:]) < SLICE_SIZE:
-        raise ValueError(
-            f"{path} has slices of {volume.shape[1:]}; expected at least {SLICE_SIZE} x {SLICE_SIZE} pixels."
-        )
+    check_slice_size(path, volume.shape)
     try:
         statistics = statistics or own_statistics(volume)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     label = superpixels = None
     if with_label:
-        label = _read_like(folder / f"label_{scan_id}.nii.gz", volume.shape, path).astype(np.uint8)
+        label = _read_label(folder / f"label_{scan_id}.nii.gz", volume.shape, path, data_set)
     if superpixel_scale is not None:
         name = f"superpix-{superpixel_scale}_{scan_id}.nii.gz"
         superpixels = _read_like(folder / name, volume.shape, path).astype(np.int32)
@@ -158,6 +189,17 @@ def load_scan(
 def _read_like(path: Path, shape: tuple[int, ...], image_path: Path) -> np.ndarray:
     """Voxels of a file that must lie on the grid of an image, cut to 256 x 256."""
     volume = read_volume(path)
-    if volume.shape != shape:
-        raise ValueError(f"{path} has size {volume.shape}, but {image_path} has {shape}; both must lie on one grid.")
+    check_same_size(path, volume.shape, image_path, shape)
     return volume[:, :SLICE_SIZE, :SLICE_SIZE]
+
+
+def _read_label(path: Path, shape: tuple[int, ...], image_path: Path, data_set: DataSet | None) -> np.ndarray:
+    """Labels on the grid of an image, cut to 256 x 256, uint8."""
+    voxels = _read_like(path, shape, image_path)
+    check_same_place(path, image_path, shape)
+    if data_set is None:
+        return voxels.astype(np.uint8)
+    try:
+        return class_labels(voxels, data_set.classes, data_set.label_values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import part_of_slice
+from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import ScanCounts, overlap_counts
 from Stage2.models.alp import DegenerateEpisodeError
@@ -71,8 +72,10 @@ def support_prototypes(
     """Prototypes of every part of a class, from the support scans' slices of that part.
 
     Raises:
-        ValueError: a support slice shows no background.
+        ValueError: a support slice shows nothing of the class, or no background.
     """
+    for scan in supports:
+        check_support(scan.id, scan.label, task.support_slices[scan.id], task.label, task.name)
     by_part = []
     for part in range(task.n_parts):
         places = [(scan, task.support_slices[scan.id][part]) for scan in supports]

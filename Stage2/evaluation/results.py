@@ -116,11 +116,12 @@ def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResul
 
 def as_text(summary: dict[str, Any]) -> str:
     """Class means as an aligned table for the console."""
-    lines = [f"{'class':12}{'Dice':>9}{'precision':>11}{'recall':>9}"]
     rows = [*summary["class_means"].items(), ("mean", summary["mean"])]
+    width = max(12, *(len(name) for name, _ in rows))
+    lines = [f"{'class':{width}}{'Dice':>9}{'precision':>11}{'recall':>9}"]
     for name, row in rows:
         cells = ["-" if row[score] is None else f"{row[score]:.4f}" for score in SCORES]
-        lines.append(f"{name:12}{cells[0]:>9}{cells[1]:>11}{cells[2]:>9}")
+        lines.append(f"{name:{width}}{cells[0]:>9}{cells[1]:>11}{cells[2]:>9}")
     return "\n".join(lines)
 
 

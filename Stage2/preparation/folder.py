@@ -17,13 +17,13 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
 from Stage2.nifti import SUFFIX, read_header, read_volume, write_volume
 from Stage2.preparation.class_map import MIN_PIXELS, class_map, count_class_pixels
 from Stage2.preparation.pseudo_labels import SCALES, pseudo_label_volume
 
-# 257 is what the CT preparation's size formula gives; training and testing use the first 256 rows and columns.
-SLICE_SIZES = (256, 257)
 _OURS = "Felzenszwalb "  # start of the description in our superpixel files
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class ScanJob:
         folder: to read and write.
         scan_id: id of the scan.
         classes: class name -> label value.
+        label_values: value in the label file -> label value; None: labels are stored as they are.
         threshold: foreground threshold.
         scale: superpixel scale.
         superpixels: make superpixels and mask.
@@ -61,6 +62,7 @@ class ScanJob:
     folder: Path
     scan_id: str
     classes: dict[str, int]
+    label_values: dict[int, int] | None
     threshold: float
     scale: str
     superpixels: bool
@@ -116,6 +118,7 @@ def prepare_folder(
             folder=target,
             scan_id=scan_id,
             classes=dict(data_set.classes),
+            label_values=None if data_set.label_values is None else dict(data_set.label_values),
             threshold=data_set.foreground_threshold,
             scale=scale,
             superpixels=force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale),
@@ -140,11 +143,11 @@ def prepare_folder(
 
 
 def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
-    """Whether the scans have labels; sizes are compared by header, voxels are not read.
+    """Whether the scans have labels; sizes and places are compared by header, voxels are not read.
 
     Raises:
         FileNotFoundError, ValueError: slices of another size than 256 x 256, some labels are missing, or a label's
-            size differs from its image's.
+            size, spacing, direction or origin differs from its image's.
     """
     labels = {scan_id: folder / f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids}
     missing = [path.name for path in labels.values() if not path.is_file()]
@@ -156,18 +159,11 @@ def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
     for scan_id, label_path in labels.items():
         image_path = folder / f"image_{scan_id}{SUFFIX}"
         size, _ = read_header(image_path)
-        if size[1] not in SLICE_SIZES or size[2] not in SLICE_SIZES:
-            raise ValueError(
-                f"{image_path} has slices of {size[1]} x {size[2]} pixels; expected 256 x 256: resample or crop it."
-            )
+        check_slice_size(image_path, size)
         if missing:
             continue
-        label_size, _ = read_header(label_path)
-        if label_size != size:
-            raise ValueError(
-                f"{label_path} has size {label_size} (slices, rows, columns) but its image has {size}; "
-                "both must lie on one grid."
-            )
+        check_same_size(label_path, read_header(label_path)[0], image_path, size)
+        check_same_place(label_path, image_path, size)
     return not missing
 
 
@@ -212,7 +208,7 @@ def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
         return job.scan_id, None
     label = sitk.GetArrayFromImage(read_volume(job.path("label")))
     try:
-        return job.scan_id, count_class_pixels(label, job.classes)
+        return job.scan_id, count_class_pixels(class_labels(label, job.classes, job.label_values), job.classes)
     except ValueError as error:
         raise ValueError(f"{job.path('label')}: {error}") from None
 
@@ -271,10 +267,12 @@ def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) 
 
 
 def _class_maps_done(folder: Path, scan_ids: Sequence[str], data_set: DataSet) -> bool:
-    newest_label = max((folder / f"label_{scan_id}{SUFFIX}").stat().st_mtime_ns for scan_id in scan_ids)
+    sources = [folder / f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids]
+    sources += [data_set.source] if data_set.source is not None else []  # its label_values may have changed
+    newest = max(path.stat().st_mtime_ns for path in sources)
     for minimum in MIN_PIXELS:
         path = folder / f"classmap_{minimum}.json"
-        if not path.is_file() or path.stat().st_mtime_ns < newest_label:
+        if not path.is_file() or path.stat().st_mtime_ns < newest:
             return False
         try:
             content = json.loads(path.read_text())

@@ -26,7 +26,8 @@ def touch(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 def new_run():
-    name = f"mySSL_{settings['exp_prefix']}_{settings['dataset']}_sets_{settings['label_sets']}_1shot"
+    from Stage2.datasets.catalog import run_name
+    name = f"mySSL_{settings['exp_prefix']}_{run_name(settings['dataset'])}_sets_{settings['label_sets']}_1shot"
     folder = Path(settings["path.log_dir"]) / name
     return folder / str(1 + len(list(folder.glob("*"))))
 """
@@ -207,6 +208,9 @@ def test_a_dry_run_prints_and_runs_nothing(repository: Path):
         (["--label-set", "2"], "--label-set 2 is not possible"),
         (["--model", "vgg"], "--model vgg is not possible"),
         (["--dataset", "ACDC"], "--dataset ACDC is not possible"),
+        (["--dataset", "absent.yaml"], "--dataset absent.yaml does not exist"),
+        (["--dataset", "own.yaml"], "--dataset own.yaml needs --data"),
+        (["--dataset", "own.yaml", "--data", "empty", "--fold", "x"], "--fold x --label-set 0 is not possible"),
         (["--precision", "fp8"], "--precision fp8 is not possible"),
         (["--steps", "0"], "--steps 0 is not possible; give a whole number, 1 or more"),
         (["--finetune-steps", "many"], "--finetune-steps many is not possible"),
@@ -226,6 +230,7 @@ def test_a_dry_run_prints_and_runs_nothing(repository: Path):
 def test_bad_input_is_one_sentence_before_anything_starts(repository: Path, arguments: list[str], sentence: str):
     place = repository.parent
     (place / "file").touch()
+    (place / "own.yaml").touch()
     (place / "empty").mkdir()
     (place / "unlabelled").mkdir()
     (place / "unlabelled" / "image_1.nii.gz").touch()
@@ -242,6 +247,22 @@ def test_a_cohort_of_the_wrong_size_stops_before_the_first_step(repository: Path
     assert result.returncode == 2
     assert "CHAOST2 has folds for 20 scans, but 3 were found" in result.stderr
     assert "pretrain" not in " ".join(calls)
+
+
+def test_an_own_data_set_goes_the_same_road(repository: Path, tmp_path: Path):
+    file = tmp_path / "my heart.yaml"
+    shutil.copy(ROOT / "examples" / "datasets" / "heart.yaml", file)
+    make_cohort(tmp_path / "hearts", scans=35)
+    options = ["--data", "hearts", "--dataset", file.name, "--fold", "4"]
+    result, _ = quickstart(repository, *options, "--label-set", "2")
+    assert result.returncode == 2 and "label_sets=2 is not a label set of heart" in result.stderr
+    result, calls = quickstart(repository, *options, "--label-set", "1", "--out", "out")
+    assert result.returncode == 0, result.stderr
+    assert "heart, fold 4: 27 training scans" in result.stdout and "superpixels" in calls
+    assert (tmp_path / "out" / "runs" / "mySSL_train_vfold4_heart_sets_1_1shot" / "1").is_dir()
+    file.write_text(file.read_text().replace("600: 3", "600: 3\n  420: 0"))
+    _, calls = quickstart(repository, *options, "--label-set", "1", "--out", "out")
+    assert "superpixels" in calls and "pretrain" not in " ".join(calls)
 
 
 def test_help_tells_every_option():

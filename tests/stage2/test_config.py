@@ -53,7 +53,11 @@ def test_defaults_are_the_published_values():
         ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
-        ({"dataset": "LUNG"}, "dataset=LUNG is unknown; choose one of CHAOST2, SABS."),
+        (
+            {"dataset": "LUNG"},
+            "dataset=LUNG is unknown; choose one of CHAOST2, SABS, or give the .yaml file of your own.",
+        ),
+        ({"dataset": "lung.yaml"}, "lung.yaml is no file; expected a data set file, as docs/datasets.md describes."),
         ({"label_sets": 3}, "label_sets=3 is not a label set of CHAOST2; choose one of [0, 1]."),
         ({"eval_fold": 5}, "eval_fold=5 is not a fold; choose 0 to 4."),
         ({"exclude_cls_list": [7]}, "exclude_cls_list names 7, which is no organ of CHAOST2."),
@@ -72,7 +76,7 @@ def test_defaults_are_the_published_values():
     ],
 )
 def test_wrong_settings_are_named(change, sentence):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
         check_config(changed(**change))
     assert str(error.value) == sentence
 

@@ -82,6 +82,23 @@ def test_the_row_shows_the_largest_slice_of_the_best_scan(visualize, cohort: Pat
         visualize.organ_row(cohort, runs, "RK", "9")
 
 
+def test_labels_stored_as_other_values_are_drawn(visualize, cohort: Path, tmp_path: Path):
+    run = write_test_run(tmp_path / "mine", {"1": 0.5}, [3, 6, 9])
+    results = json.loads((run / "results.json").read_text())
+    expected = visualize.organ_row(cohort, {"mine": (run, results)}, "RK", None)
+    for scan in (1, 2, 3):
+        path = cohort / f"label_{scan}.nii.gz"
+        label = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(np.int16)
+        label[label > 0] = 500
+        label[:, 5, 5] = np.where(label[:, 5, 5] > 0, 205, 0)  # two values, one label
+        write_volume(path, label)
+    results["label_values"] = {"0": 0, "500": 2, "205": 2, "2": 1}
+    found = visualize.organ_row(cohort, {"mine": (run, results)}, "RK", None)
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own.drawn, other.drawn)
+        assert own.text == other.text
+
+
 @pytest.mark.parametrize("direction", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
 def test_slices_are_shown_front_up_with_the_right_side_on_the_left(visualize, tmp_path: Path, direction):
     """Directions are SimpleITK's: positive means towards the patient's left and back."""

@@ -165,3 +165,16 @@ def test_class_that_no_training_scan_has_is_refused():
             scan_of(9, [0]),
             [AnnotatedClass(4, [0], {})],
         )
+
+
+def test_fine_tuning_without_a_training_class_is_refused():
+    superpixels = SuperpixelEpisodes([scan_of(1, [2])], excluded={}, seed=0)
+    with pytest.raises(ValueError, match="needs an annotated training class, but the label set has none"):
+        FineTuningEpisodes(superpixels, scan_of(9, [0]), [])
+
+
+def test_support_slices_without_the_class_are_refused():
+    whole = fine_tuning_episodes()
+    classes = [whole.classes[0], AnnotatedClass(4, [3, 4, 7], {"2": (2, 2)})]
+    with pytest.raises(ValueError, match="slice 7 of support scan 9 has no pixel of label 4, against the class map"):
+        FineTuningEpisodes(whole.superpixels, whole.support, classes)

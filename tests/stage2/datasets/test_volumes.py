@@ -75,12 +75,40 @@ def test_label_on_another_grid_is_refused(folder):
         load_scan(folder, "2", None, with_label=True)
 
 
+def test_superpixels_on_another_grid_are_refused(folder):
+    write(folder / "superpix-MIDDLE_2.nii.gz", np.zeros((3, 256, 256), dtype=np.int32))
+    with pytest.raises(ValueError, match=r"superpix-MIDDLE_2.*\(3, 256, 256\).*image_2.*\(3, 257, 257\)"):
+        load_scan(folder, "2", None, superpixel_scale="MIDDLE")
+
+
+def test_label_placed_elsewhere_is_refused(folder):
+    label = sitk.ReadImage(str(folder / "label_2.nii.gz"))
+    label.SetSpacing((1, 1, 3))
+    sitk.WriteImage(label, str(folder / "label_2.nii.gz"))
+    with pytest.raises(ValueError, match=r"label_2.*lies elsewhere than .*image_2.*1 x 1 x 3 mm against 1 x 1 x 1 mm"):
+        load_scan(folder, "2", None, with_label=True)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(9, np.uint8), (260, np.int16), (-1, np.int16), (1.5, np.float32)])
+def test_label_values_that_are_no_class_are_refused(folder, value, kind):
+    """260 is 4, spleen, and -1 is 255 in 8 bits."""
+    label = np.zeros((3, 257, 257), dtype=kind)
+    label[1, 5, 5] = value
+    write(folder / "label_2.nii.gz", label)
+    with pytest.raises(ValueError, match=rf"label_2.nii.gz: label values \[{value}\] belong to no class; .*SPLEEN"):
+        load_scan(folder, "2", None, with_label=True, data_set=get_dataset("CHAOST2"))
+
+
 @pytest.mark.parametrize(
     ("volume", "sentence"),
     [
         (np.full((2, 256, 256), np.nan, dtype=np.float32), r"131072 voxel\(s\) that are not finite"),
         (np.ones((2, 256, 256), dtype=np.float32), "without contrast"),
-        (np.ones((2, 100, 256), dtype=np.float32), r"slices of \(100, 256\)"),
+        (np.ones((2, 100, 256), dtype=np.float32), "slices of 100 x 256"),
+        (np.full((2, 256, 256), np.inf, dtype=np.float32), r"131072 voxel\(s\) that are not finite"),
+        (np.ones((256, 256, 40), dtype=np.float32), "slices along the first axis"),
+        (np.ones((256, 40, 256), dtype=np.float32), "slices along the second axis"),
+        (np.ones((2, 512, 512), dtype=np.float32), "slices of 512 x 512"),
         (np.ones((256, 256), dtype=np.float32), "2 dimensions"),
     ],
 )
@@ -107,6 +135,12 @@ def test_folders_without_scans_are_refused(tmp_path):
         list_scans(tmp_path)
 
 
+def test_two_scans_with_one_number_are_refused(folder):
+    write(folder / "image_02.nii.gz", np.zeros((2, 4, 4), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"has scans (02 and 2|2 and 02), which are one number"):
+        list_scans(folder)
+
+
 def test_class_maps(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"classmap_1.json is missing .*none"):
         read_class_map(tmp_path, 1)
@@ -117,6 +151,15 @@ def test_class_maps(tmp_path):
     assert slices_with_class(class_map, "RK", "3", tmp_path) == [5, 7]
     with pytest.raises(ValueError, match="no entry for class RK, scan 4"):
         slices_with_class(class_map, "RK", "4", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"RK": {"3": [7', "[]", '{"RK": [1]}', '{"RK": {"3": 7}}', '{"RK": {"3": ["7"]}}', ""]
+)
+def test_a_broken_class_map_is_named(tmp_path, text):
+    (tmp_path / "classmap_1.json").write_text(text)
+    with pytest.raises(ValueError, match=r"classmap_1\.json is no class map .*prepare_data.py superpixels"):
+        read_class_map(tmp_path, 1)
 
 
 def test_cohort_roles(cohort_folder):

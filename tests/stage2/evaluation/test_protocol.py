@@ -101,6 +101,16 @@ def test_support_without_background_is_named(model):
         support_prototypes(model, [full], task_of({"1": (0, 2)}), window=2)
 
 
+@pytest.mark.parametrize("slices", [[1, 4, 2], [1, 2, 5]])
+def test_support_slices_without_the_class_are_named(model, support, slices):
+    """Slice 4 lacks class 2, and slice 5 does not exist: the class map is that of other labels."""
+    task = ClassTask("RK", 2, support_slices={"9": slices}, ranges={})
+    with pytest.raises(
+        ValueError, match=rf"slice {max(slices)} of support scan 9 has no pixel of RK, against the class"
+    ):
+        support_prototypes(model, [support], task, window=2)
+
+
 def test_nothing_of_the_query_label_but_its_range_reaches_the_mask(model, support, query):
     task = task_of({"1": (1, 9)})
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}

@@ -93,3 +93,10 @@ def test_results_are_written_at_once(tmp_path):
     write_results(tmp_path / "results.json", {"mean": {"dice": 0.5}})
     assert json.loads((tmp_path / "results.json").read_text()) == {"mean": {"dice": 0.5}}
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_columns_stay_in_line_under_long_class_names():
+    row = {"dice": 0.5, "precision": None, "recall": 1.0}
+    lines = as_text({"class_means": {"RK": row, "left_atrial_appendage": row}, "mean": row}).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert len({line.index("0.5000") for line in lines[1:]}) == 1

@@ -210,6 +210,14 @@ DAMAGES = {
         r"label_2.*\(3, 256, 256\).*\(2, 256, 256\)",
     ),
     "small slices": (lambda f: save(f / "image_2.nii.gz", np.zeros((2, 192, 256))), r"image_2.*192 x 256.*256 x 256"),
+    "slices along the first axis": (
+        lambda f: save(f / "image_2.nii.gz", np.zeros((256, 256, 30))),
+        "image_2.*30 x 256 x 256 voxels, with its slices along the first axis",
+    ),
+    "a label with another spacing": (
+        lambda f: sitk.WriteImage(sitk.GetImageFromArray(scan_voxels(2)[1]), str(f / "label_2.nii.gz")),
+        "label_2.*lies elsewhere than .*image_2.*voxels of 1 x 1 x 1 mm against 1.25 x 1.25 x 7.7 mm",
+    ),
     "an infinite value": (lambda f: save(f / "image_2.nii.gz", np.full((2, 256, 256), np.inf)), "image_2.*not finite"),
     "a missing number": (
         lambda f: save(f / "image_2.nii.gz", np.full((2, 256, 256), np.nan, np.float32)),
