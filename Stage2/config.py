@@ -10,12 +10,12 @@ from Stage2.models.few_shot import PROTOTYPE_KINDS
 
 DEFAULTS: Mapping[str, Any] = {
     # network
-    "modelname": "dlfcn_res101",  # encoder
+    "modelname": "dlfcn_res101",  # encoder, see Stage2/models/encoders.py
     "clsname": "grid_proto",  # grid_proto: ALPNet; global_proto: PA-Net
     "proto_grid_size": 8,  # pooling cells along a side of the feature grid, in training
     "use_coco_init": False,  # start the encoder from torchvision's COCO DeepLabV3 weights
     "use_densecl_init": False,  # start the encoder from the Stage 1 weights in pretrained_backbone
-    "pretrained_backbone": None,  # file of tools/extract_backbone_weights.py
+    "pretrained_backbone": None,  # file of starting weights: our Stage 1's, DenseCL's, MMPretrain's, torchvision's
     "reload_model_path": None,  # snapshot to start from: holds every weight
     # data
     "dataset": "CHAOST2_Superpix",  # CHAOST2, SABS, or the path of a .yaml file (docs/datasets.md)
@@ -133,4 +133,7 @@ def _check_starting_weights(settings: Mapping[str, Any]) -> None:
     if settings["pretrained_backbone"] is not None and settings["use_coco_init"]:
         raise ValueError("use_coco_init=True and pretrained_backbone both start the encoder; choose one.")
     if settings["use_coco_init"] and settings["modelname"] != "dlfcn_res101":
-        raise ValueError("use_coco_init=True: the COCO weights are those of a ResNet-101; set modelname=dlfcn_res101.")
+        raise ValueError(
+            "use_coco_init=True: the COCO weights are those of a dilated ResNet-101, and modelname="
+            f"{settings['modelname']}; set modelname=dlfcn_res101."
+        )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from Stage2.models.checkpoints import load_backbone, load_coco_backbone, load_snapshot
+from Stage2.models.checkpoints import load_snapshot
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.starting_weights import load_backbone, load_coco_backbone
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def build_segmenter(
         device: where it runs.
         seed: of the random initial weights.
         snapshot: all weights; the two below are not read then.
-        backbone: weights of the backbone.
+        backbone: file of starting weights of the backbone, see `load_backbone`.
         coco_folder: holds, or receives, torchvision's COCO weights of the backbone.
         channels_last: keep the weights in channels-last layout: faster, and results differ by rounding.
     """

@@ -1,19 +1,20 @@
-"""Reading and writing weights: Stage 1 backbones, snapshots of the segmenter, COCO starting weights."""
+"""Snapshots of the segmenter and training states: safe reading, atomic writing, strict loading."""
 
 import logging
 import os
 import pickle
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from zipfile import BadZipFile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from Stage2.models.encoders import ENCODER_NAMES, Encoder
+from Stage2.models.few_shot import FewShotSegmenter
 
 LISTED_KEYS = 5  # an error names this many keys of each kind
-# Backbone keys in checkpoints: bare (ours, DenseCL's), or behind the prefix of the model they were trained in.
-BACKBONE_PREFIXES = ("backbone.", "module.backbone.", "encoder_q.0.", "encoder.backbone.", "module.")
-CLASSIFIER_KEYS = ("fc.weight", "fc.bias")  # an ImageNet classifier: no part of a backbone
 
 logger = logging.getLogger(__name__)
 
@@ -51,60 +52,50 @@ def read_checkpoint(path: Path) -> Mapping:
     return content
 
 
-def load_snapshot(model: nn.Module, path: Path) -> None:
+def load_snapshot(model: FewShotSegmenter, path: Path) -> None:
     """Load the weights of a whole segmenter, strictly.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing, unreadable, or its keys or shapes differ.
+        FileNotFoundError, ValueError: the file is missing, unreadable, of another encoder, or its keys or shapes
+            differ.
     """
     content = read_checkpoint(path)
     mismatch = describe_mismatch(model.state_dict(), content)
     if mismatch:
+        own, other = model.encoder.name, encoder_of_snapshot(content)
+        if other is not None:
+            raise ValueError(f"{path} is a snapshot of {other} and this network is {own}; set modelname={other}.")
         raise ValueError(
-            f"{path} is not a snapshot of this network ({mismatch}); choose the modelname it was made with."
+            f"{path} is not a snapshot of this network, {own} ({mismatch}); choose the modelname it was made with."
         )
     model.load_state_dict(content)
     logger.info("loaded %s: all %d tensors", path, len(content))
 
 
-def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load backbone weights, such as `tools/extract_backbone_weights.py` writes; every tensor must match.
-
-    A classifier (`fc`) in the file is left out, and so are the other parts of a checkpoint that names its backbone.
-
-    Raises:
-        FileNotFoundError, ValueError: the file is missing, unreadable, or does not match the backbone wholly.
-    """
-    content = read_checkpoint(path)
-    weights = _backbone_part(content.get("state_dict", content), backbone.state_dict())
-    mismatch = describe_mismatch(backbone.state_dict(), weights)
-    if mismatch:
-        raise ValueError(f"{path} does not match the backbone ({mismatch}); choose the modelname it was made with.")
-    backbone.load_state_dict(weights)
-    logger.info("loaded the backbone from %s: all %d tensors", path, len(weights))
+def encoder_of_snapshot(content: Mapping) -> str | None:
+    """The encoder whose snapshot this is, by all keys and shapes; None where it is no encoder's."""
+    for name in ENCODER_NAMES:
+        if not describe_mismatch(_snapshot_shapes(name), content):
+            return name
+    return None
 
 
-def _backbone_part(content: Mapping, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without the prefix under which most expected keys are found; only those where there is a prefix."""
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor) and key not in CLASSIFIER_KEYS}
-    best = max(BACKBONE_PREFIXES, key=lambda prefix: sum(f"{prefix}{key}" in tensors for key in expected))
-    if not any(f"{best}{key}" in tensors for key in expected):
-        return tensors
-    return {
-        key.removeprefix(best): value
-        for key, value in tensors.items()
-        if key.startswith(best) and key.removeprefix(best) not in CLASSIFIER_KEYS
-    }
+@cache
+def _snapshot_shapes(name: str) -> Mapping[str, Tensor]:
+    """State dict of a segmenter with this encoder, of tensors that have a shape and no content."""
+    with torch.device("meta"):
+        encoder = Encoder(name)
+    return {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     """What differs between two state dicts, in words; empty where nothing does."""
     missing = [key for key in expected if key not in found]
-    unknown = [key for key in found if key not in expected]
+    unknown = [str(key) for key in found if key not in expected]
     reshaped = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(tensor.shape)}"
+        f"{key} {_shape(found[key])} instead of {tuple(tensor.shape)}"
         for key, tensor in expected.items()
-        if key in found and found[key].shape != tensor.shape
+        if key in found and _shape(found[key]) != tuple(tensor.shape)
     ]
     parts = [
         f"{len(keys)} {what}: {', '.join(keys[:LISTED_KEYS])}{', ...' if len(keys) > LISTED_KEYS else ''}"
@@ -114,22 +105,5 @@ def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
     return "; ".join(parts)
 
 
-def load_coco_backbone(backbone: nn.Module, folder: Path) -> None:
-    """Load torchvision's DeepLabV3 ResNet-101 trained on COCO, from `folder` or, failing that, the network.
-
-    Args:
-        backbone: a ResNet-101.
-        folder: holds, or receives, `deeplabv3_resnet101_coco-*.pth`.
-    """
-    from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights
-
-    weights = DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1
-    name = weights.url.rsplit("/", 1)[1]
-    if not (folder / name).is_file():
-        try:
-            torch.hub.load_state_dict_from_url(weights.url, model_dir=str(folder), progress=True, weights_only=True)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"{folder / name} is missing and could not be downloaded ({error}); put torchvision's file there."
-            ) from error
-    load_backbone(backbone, folder / name)
+def _shape(value: object) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,58 +1,35 @@
-"""Feature encoders: a dilated ResNet (output stride 8) and a 1x1 convolution to the space of the prototypes."""
+"""Feature encoders: a backbone, its features at stride 8, and a 1x1 convolution to the space of the prototypes."""
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18, resnet50, resnet101
+from torch.nn import functional
 from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from Stage2.models.resnets import DILATED_RESNETS, PLAIN_RESNETS, DilatedResNet, PlainResNet
+from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 FEATURE_CHANNELS = 256
 OUTPUT_STRIDE = 8
-_BUILDERS = {"dlfcn_res18": resnet18, "dlfcn_res50": resnet50, "dlfcn_res101": resnet101}
-ENCODER_NAMES = tuple(_BUILDERS)
+_TRANSFORMERS = {"dlfcn_swin_mmcv": SwinBackbone, "dlfcn_vit_mmcv": VisionTransformerBackbone}
+ENCODER_NAMES = (*DILATED_RESNETS, *PLAIN_RESNETS, *_TRANSFORMERS)
 
 
-class DilatedResNet(nn.Module):
-    """ResNet without classifier whose last two stages keep the resolution: (B, 3, H, W) -> (B, C, H/8, W/8).
-
-    Parameter names are torchvision's (`conv1.weight`, `layer1.0.conv1.weight`, ...), without `fc`.
-    Source: DeepLabV3 (Chen et al., 2017) as in torchvision's segmentation models.
-    """
-
-    def __init__(self, name: str):
-        super().__init__()
-        if name == "dlfcn_res18":
-            resnet = resnet18()
-            _dilate_basic_stage(resnet.layer3, dilation=2)
-            _dilate_basic_stage(resnet.layer4, dilation=4)
-        else:
-            resnet = _BUILDERS[name](replace_stride_with_dilation=[False, True, True])
-        self.out_channels = resnet.fc.in_features
-        for child in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-            setattr(self, child, getattr(resnet, child))
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(features))))
-
-
-def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:
-    """Replace the stride of a stage of basic blocks by dilation, which torchvision only offers for bottlenecks.
-
-    As there, the convolution that had the stride keeps the dilation of the stage before, half of this stage's.
-    """
-    first = stage[0].conv1
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                own = dilation // 2 if module is first else dilation
-                module.dilation = module.padding = (own, own)
+def build_backbone(name: str) -> nn.Module:
+    """The backbone of an encoder with random weights; its `out_channels` and `stride` say what it returns."""
+    if name in DILATED_RESNETS:
+        return DilatedResNet(name)
+    if name in PLAIN_RESNETS:
+        return PlainResNet(name)
+    if name in _TRANSFORMERS:
+        return _TRANSFORMERS[name]()
+    raise ValueError(f"modelname={name} is unknown; choose one of {', '.join(ENCODER_NAMES)}.")
 
 
 class Encoder(nn.Module):
     """Image encoder: (B, 3, H, W) -> (B, 256, H/8, W/8).
 
-    `aspp_out` and `asppconv` are not used: released snapshots carry their weights, and load strictly because of them.
+    Features of a coarser backbone are upsampled to stride 8. With a dilated ResNet, `aspp_out` and `asppconv` are not
+    used: released snapshots carry their weights, and load strictly because of them.
 
     Args:
         name: one of `ENCODER_NAMES`.
@@ -60,16 +37,17 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str):
         super().__init__()
-        if name not in _BUILDERS:
-            raise ValueError(f"modelname={name} is unknown; choose one of {', '.join(ENCODER_NAMES)}.")
-        self.backbone = DilatedResNet(name)
-        self.aspp_out = nn.ModuleList(
-            [
-                ASPP(self.backbone.out_channels, [12, 24, 36], FEATURE_CHANNELS),
-                nn.Conv2d(FEATURE_CHANNELS, FEATURE_CHANNELS, 3, padding=1, bias=False),
-            ]
-        )
-        self.asppconv = nn.Conv2d(FEATURE_CHANNELS, FEATURE_CHANNELS, 1, bias=False)
+        self.name = name
+        self.backbone = build_backbone(name)
+        self.upsampling = self.backbone.stride // OUTPUT_STRIDE
+        if name in DILATED_RESNETS:
+            self.aspp_out = nn.ModuleList(
+                [
+                    ASPP(self.backbone.out_channels, [12, 24, 36], FEATURE_CHANNELS),
+                    nn.Conv2d(FEATURE_CHANNELS, FEATURE_CHANNELS, 3, padding=1, bias=False),
+                ]
+            )
+            self.asppconv = nn.Conv2d(FEATURE_CHANNELS, FEATURE_CHANNELS, 1, bias=False)
         self.localconv = nn.Conv2d(self.backbone.out_channels, FEATURE_CHANNELS, 1, bias=False)
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -77,7 +55,10 @@ class Encoder(nn.Module):
         return [*self.backbone.parameters(), *self.localconv.parameters()]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.localconv(self.backbone(images))
+        features = self.backbone(images)
+        if self.upsampling > 1:
+            features = functional.interpolate(features, scale_factor=self.upsampling, mode="bilinear")
+        return self.localconv(features)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

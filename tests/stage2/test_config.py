@@ -49,7 +49,11 @@ def test_defaults_are_the_published_values():
         ({"support_idx": 4}, "support_idx=4: expected a list of whole numbers, such as [-1]."),
         ({"support_idx": ["a"]}, "support_idx=['a']: expected a list of whole numbers, such as [-1]."),
         ({"reload_model_path": 3}, "reload_model_path=3: expected text, such as None."),
-        ({"modelname": "vgg"}, "modelname=vgg is unknown; choose one of dlfcn_res18, dlfcn_res50, dlfcn_res101."),
+        (
+            {"modelname": "vgg"},
+            "modelname=vgg is unknown; choose one of dlfcn_res18, dlfcn_res50, dlfcn_res101, dlfcn_res50_mmcv, "
+            "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv.",
+        ),
         ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
@@ -69,9 +73,13 @@ def test_defaults_are_the_published_values():
             {"use_coco_init": True, "pretrained_backbone": "x.pth"},
             "use_coco_init=True and pretrained_backbone both start the encoder; choose one.",
         ),
-        (
-            {"use_coco_init": True, "modelname": "dlfcn_res18"},
-            "use_coco_init=True: the COCO weights are those of a ResNet-101; set modelname=dlfcn_res101.",
+        *(
+            (
+                {"use_coco_init": True, "modelname": name},
+                "use_coco_init=True: the COCO weights are those of a dilated ResNet-101, and modelname="
+                f"{name}; set modelname=dlfcn_res101.",
+            )
+            for name in ("dlfcn_res18", "dlfcn_res101_mmcv")
         ),
     ],
 )

@@ -1,14 +1,11 @@
 """Starting weights of a segmenter: random by seed, a backbone, a whole snapshot, COCO's."""
 
-from urllib.error import URLError
-
-import pytest
 import torch
 from torch import nn
 
 from Stage2.models import build
 from Stage2.models.build import build_segmenter
-from Stage2.models.checkpoints import load_coco_backbone, save_atomically
+from Stage2.models.checkpoints import save_atomically
 
 CPU = torch.device("cpu")
 
@@ -37,17 +34,6 @@ def test_a_backbone_leaves_the_rest_random_and_a_snapshot_overrides_it(tmp_path)
 
     save_atomically(random.state_dict(), tmp_path / "5.pth")
     assert same(segmenter(3, snapshot=tmp_path / "5.pth", backbone=tmp_path / "backbone.pth"), random)
-
-
-def test_missing_coco_weights_without_network_are_named(tmp_path, monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    with pytest.raises(
-        FileNotFoundError, match=r"deeplabv3_resnet101_coco-.*\.pth is missing .* put torchvision's file"
-    ):
-        load_coco_backbone(segmenter().encoder.backbone, tmp_path)
 
 
 def test_coco_weights_are_asked_for_only_without_other_weights(tmp_path, monkeypatch):

@@ -1,0 +1,75 @@
+"""ResNet backbones without classifier: dilated (output stride 8) and plain (stride 32).
+
+Parameter names are torchvision's (`conv1.weight`, `layer1.0.conv1.weight`, ...), without `fc`.
+"""
+
+from torch import Tensor, nn
+from torchvision.models import ResNet, resnet18, resnet50, resnet101
+
+PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_BUILDERS = {"dlfcn_res18": resnet18, "dlfcn_res50": resnet50, "dlfcn_res101": resnet101}
+DILATED_RESNETS = tuple(_BUILDERS)
+_PLAIN_BUILDERS = {"dlfcn_res50_mmcv": resnet50, "dlfcn_res101_mmcv": resnet101}
+PLAIN_RESNETS = tuple(_PLAIN_BUILDERS)
+
+
+class _HeadlessResNet(nn.Module):
+    """A ResNet's parts up to its last stage."""
+
+    def __init__(self, resnet: ResNet):
+        super().__init__()
+        self.out_channels = resnet.fc.in_features
+        for part in PARTS:
+            setattr(self, part, getattr(resnet, part))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(features))))
+
+
+class DilatedResNet(_HeadlessResNet):
+    """ResNet whose last two stages keep the resolution: (B, 3, H, W) -> (B, C, H/8, W/8).
+
+    Args:
+        name: one of `DILATED_RESNETS`.
+
+    Source: DeepLabV3 (Chen et al., 2017) as in torchvision's segmentation models.
+    """
+
+    stride = 8
+
+    def __init__(self, name: str):
+        if name == "dlfcn_res18":
+            resnet = resnet18()
+            _dilate_basic_stage(resnet.layer3, dilation=2)
+            _dilate_basic_stage(resnet.layer4, dilation=4)
+        else:
+            resnet = _BUILDERS[name](replace_stride_with_dilation=[False, True, True])
+        super().__init__(resnet)
+
+
+class PlainResNet(_HeadlessResNet):
+    """ResNet as it is trained for classification: (B, 3, H, W) -> (B, 2048, H/32, W/32).
+
+    Args:
+        name: one of `PLAIN_RESNETS`.
+    """
+
+    stride = 32
+
+    def __init__(self, name: str):
+        super().__init__(_PLAIN_BUILDERS[name]())
+
+
+def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:
+    """Replace the stride of a stage of basic blocks by dilation, which torchvision only offers for bottlenecks.
+
+    As there, the convolution that had the stride keeps the dilation of the stage before, half of this stage's.
+    """
+    first = stage[0].conv1
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+            if module.kernel_size == (3, 3):
+                own = dilation // 2 if module is first else dilation
+                module.dilation = module.padding = (own, own)

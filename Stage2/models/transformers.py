@@ -1,0 +1,88 @@
+"""Transformer backbones without classifier, torchvision's: Swin (stride 32) and ViT (stride 16).
+
+Parameter names are torchvision's. Neither drops anything at random in training (no dropout, no stochastic depth): the
+random state of the network would have to be resumed too, and an episode shows one or two images only.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
+
+SWIN_PATCH = 4
+VIT_PATCH = 16
+
+
+class SwinBackbone(nn.Module):
+    """Swin Transformer, Swin-B by default: (B, 3, H, W) -> (B, 8 * width, H/32, W/32), after the last layer norm.
+
+    Args:
+        width: channels of the first stage; every further stage has twice as many.
+        depths: blocks of the four stages.
+        heads: attention heads of the four stages.
+        window: side of an attention window in tokens.
+
+    Source: Swin Transformer (Liu et al., ICCV 2021), table 7.
+    """
+
+    stride = 32
+
+    def __init__(
+        self,
+        width: int = 128,
+        depths: Sequence[int] = (2, 2, 18, 2),
+        heads: Sequence[int] = (4, 8, 16, 32),
+        window: int = 7,
+    ):
+        super().__init__()
+        swin = SwinTransformer(
+            [SWIN_PATCH, SWIN_PATCH], width, list(depths), list(heads), [window, window], stochastic_depth_prob=0.0
+        )
+        self.depths = tuple(depths)
+        self.out_channels = swin.head.in_features
+        self.features = swin.features
+        self.norm = swin.norm
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.features(images)).permute(0, 3, 1, 2)  # channels are last inside
+
+
+class VisionTransformerBackbone(nn.Module):
+    """Vision Transformer, ViT-B/16 by default: (B, 3, H, W) -> (B, width, H/16, W/16), after the last layer norm.
+
+    The class token takes part in the attention, and only the patches' tokens are returned.
+
+    Args:
+        width: channels of a token.
+        depth: blocks.
+        heads: attention heads of a block.
+        image_size: side of the images, which have one position embedding per patch.
+
+    Source: ViT (Dosovitskiy et al., ICLR 2021), table 1.
+    """
+
+    stride = VIT_PATCH
+
+    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, image_size: int = 256):
+        super().__init__()
+        vit = VisionTransformer(image_size, VIT_PATCH, depth, heads, width, mlp_dim=4 * width)
+        self.depth = depth
+        self.image_size = image_size
+        self.out_channels = width
+        self.class_token = vit.class_token
+        self.conv_proj = vit.conv_proj
+        self.encoder = vit.encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            found = " x ".join(map(str, images.shape[-2:]))
+            raise ValueError(
+                f"found images of {found} pixels, expected {self.image_size} x {self.image_size}, for which this ViT "
+                "has position embeddings; resize the images or choose another modelname."
+            )
+        patches = self.conv_proj(images)  # B, width, H/16, W/16
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = self.encoder(tokens)  # adds the position embeddings; B, 1 + patches, width
+        return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
