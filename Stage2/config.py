@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.evaluation.clean_protocol import MATCHINGS
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import PROTOTYPE_KINDS
 
@@ -43,6 +44,10 @@ DEFAULTS: Mapping[str, Any] = {
     "n_sup_part": 3,
     "val_wsize": 2,  # pooling window in testing
     "z_margin": 0,  # slices scored beyond the class's range, on either side
+    "protocol": "paper",  # paper: as published; clean: no label of the query is used before scoring
+    "slice_matching": "similarity",  # how a slice finds its support in the clean protocol: similarity or position
+    "full_volume": False,  # also score all slices, not only the class's range; the clean protocol always does
+    "surface_distances": False,  # also HD95 and ASSD in mm
     # where
     "exp_prefix": "",
     "path": {"log_dir": "./exps", "data_dir": None},  # data_dir: processed folder; None: the data set's own
@@ -57,6 +62,8 @@ _CHOICES = {
     "optim_type": ("sgd",),
     "precision": ("fp32", "bf16"),
     "superpix_scale": ("MIDDLE", "SMALL"),
+    "protocol": ("paper", "clean"),
+    "slice_matching": MATCHINGS,
 }
 _AT_LEAST = {
     "proto_grid_size": 1,

@@ -5,6 +5,7 @@ on a full disk. So voxels are read by nibabel from a stream that gzip has checke
 """
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 
 SUFFIX = ".nii.gz"
 _NOTE = "ITK_FileNotes"  # the description field of the NIfTI header, at most 79 characters
+_MM = {"meter": 1000.0, "micron": 0.001}
 _DAMAGED = (EOFError, OSError, zlib.error, ImageFileError, HeaderDataError)
 
 
@@ -58,6 +60,21 @@ def read_voxels(path: Path) -> np.ndarray:
     if not_finite:
         raise ValueError(f"{path} has {not_finite} voxel(s) that are not finite; replace them by numbers.")
     return voxels
+
+
+def read_spacing(path: Path) -> tuple[float, float, float]:
+    """Voxel spacing of a volume along Z, H, W in mm, from its header; a header without a unit is taken for mm.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_header`; also a spacing that is not positive.
+    """
+    read_header(path)
+    header = nibabel.load(path).header
+    unit = header.get_xyzt_units()[0]
+    spacing = tuple(float(step) * _MM.get(unit, 1.0) for step in header.get_zooms()[:3][::-1])
+    if not all(math.isfinite(step) and step > 0 for step in spacing):
+        raise ValueError(f"{path} has a voxel spacing of {spacing} mm; expected positive numbers, correct its header.")
+    return spacing
 
 
 def read_volume(path: Path) -> sitk.Image:

@@ -1,15 +1,20 @@
 """Test a segmenter on the organs it was not trained on: python validation.py with key=value ..."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
-from Stage2.evaluation.protocol import ClassTask, ScanResult, evaluate_scan, support_prototypes
+from Stage2.datasets.volumes import Scan, read_volume
+from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate_scan_cleanly
+from Stage2.evaluation.protocol import ClassTask, ScanResult, encode_slices, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.nifti import read_spacing
 from Stage2.run_folder import RESULTS
 from Stage2.training import configured_segmenter, optional_path
 
@@ -19,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @experiment.main
 def main(_run: Run, _config: dict) -> float | None:
-    """Test one fold by the paper protocol; returns the mean Dice."""
+    """Test one fold by the chosen protocol; returns the mean Dice over the class ranges."""
     snapshot = optional_path(_config["reload_model_path"])
     if snapshot is None:
         logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
@@ -50,15 +55,26 @@ def main(_run: Run, _config: dict) -> float | None:
 
     supports = [cohort.annotated_scan(scan_id) for scan_id in support_ids]
     prototypes = {task.name: support_prototypes(model, supports, task, _config["val_wsize"]) for task in tasks}
+    protocol = _config["protocol"]
+    matcher = (
+        slice_matcher(_config["slice_matching"], model, cohort, supports, queries) if protocol == "clean" else None
+    )
     results: list[ScanResult] = []
     for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
-        of_scan = evaluate_scan(model, cohort.annotated_scan(scan_id), tasks, prototypes, _config["z_margin"])
+        query = cohort.annotated_scan(scan_id)
+        spacing = read_spacing(folder / f"image_{scan_id}.nii.gz") if _config["surface_distances"] else None
+        common = (model, query, tasks, prototypes)
+        if matcher is not None:
+            of_scan = evaluate_scan_cleanly(*common, matcher, _config["z_margin"], spacing)
+        else:
+            of_scan = evaluate_scan(*common, _config["z_margin"], _config["full_volume"], spacing)
         write_masks(run_folder(_run), folder, of_scan)
         results += of_scan
 
     summary = summarise(results)
     described = {
-        "protocol": "paper",
+        "protocol": protocol,
+        "slice_matching": None if matcher is None else matcher.matching,
         "dataset": data_set.name,
         "fold": _config["eval_fold"],
         "label_set": _config["label_sets"],
@@ -71,9 +87,21 @@ def main(_run: Run, _config: dict) -> float | None:
         described["label_values"] = {str(value): label for value, label in data_set.label_values.items()}
     write_results(run_folder(_run) / RESULTS, {**described, **summary})
     for name, value in published_scalars(results).items():
-        _run.log_scalar(name, value)
-    logger.info("paper protocol, fold %d:\n%s", _config["eval_fold"], as_text(summary))
+        _run.log_scalar(name if protocol == "paper" else f"{protocol}_{name}", value)
+    logger.info("%s protocol, fold %d:\n%s", protocol, _config["eval_fold"], as_text(summary))
     return summary["mean"]["dice"]
+
+
+def slice_matcher(
+    matching: str, model: FewShotSegmenter, cohort: Cohort, supports: Sequence[Scan], queries: Sequence[str]
+) -> SliceMatcher:
+    """What the clean protocol places query slices with: features of the supports, or the extent of the body."""
+    if matching == "similarity":
+        return SliceMatcher(matching, support_features={scan.id: encode_slices(model, scan.image) for scan in supports})
+    threshold = cohort.data_set.foreground_threshold  # in units of the processed volume, not of the normalised scan
+    scan_ids = [*queries, *(scan.id for scan in supports)]
+    volumes = ((scan_id, read_volume(cohort.folder / f"image_{scan_id}.nii.gz")) for scan_id in scan_ids)
+    return SliceMatcher(matching, extents={scan_id: body_extent(volume, threshold) for scan_id, volume in volumes})
 
 
 def step_of_snapshot(snapshot: Path | None) -> int | None:

@@ -17,6 +17,7 @@ from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import ScanCounts, overlap_counts
+from Stage2.evaluation.surface import SurfaceDistances, surface_distances
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
 
@@ -48,13 +49,27 @@ class ClassTask:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """One class in one query scan; `mask` (Z, H, W) bool and `slice_range` are None where the scan lacks the class."""
+    """One class in one query scan.
+
+    Attributes:
+        task: the class.
+        scan_id: the scan.
+        slice_range: first and last slice with the class; None where the scan lacks it.
+        mask: (Z, H, W) bool; None where it was not segmented, as the paper protocol does with a scan without the class.
+        counts: over the slices of the class's range; all zero where the scan lacks the class.
+        distances: over the same slices; None where they were not asked for.
+        whole_counts: over all slices; None where they were not asked for.
+        whole_distances: over all slices; None where they were not asked for.
+    """
 
     task: ClassTask
     scan_id: str
     slice_range: tuple[int, int] | None
     mask: np.ndarray | None
     counts: ScanCounts
+    distances: SurfaceDistances | None = None
+    whole_counts: ScanCounts | None = None
+    whole_distances: SurfaceDistances | None = None
 
 
 @torch.no_grad()
@@ -124,6 +139,8 @@ def evaluate_scan(
     tasks: Sequence[ClassTask],
     prototypes: Mapping[str, Sequence[Prototypes]],
     z_margin: int,
+    full_volume: bool = False,
+    spacing: Sequence[float] | None = None,
 ) -> list[ScanResult]:
     """Segment and score every class in one query scan; its slices are encoded once for all classes.
 
@@ -133,18 +150,53 @@ def evaluate_scan(
         tasks: the classes.
         prototypes: class name -> prototypes of every part.
         z_margin: slices scored beyond the class's range, on either side.
+        full_volume: also score all slices.
+        spacing: of the voxels along Z, H, W in mm, for surface distances; None: without them.
     """
     features = encode_slices(model, query.image)
     results = []
     for task in tasks:
         if query.id not in task.ranges:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
-            results.append(ScanResult(task, query.id, None, None, ScanCounts()))
+            results.append(score_scan(task, query, None, z_margin, full_volume, spacing))
             continue
         first, last = task.ranges[query.id]
         parts = [part_of_slice(z, first, last, task.n_parts) for z in range(len(query.image))]
         mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:])
-        scored = slice(max(first - z_margin, 0), last + z_margin + 1)
-        counts = overlap_counts(mask[scored], query.label[scored] == task.label)
-        results.append(ScanResult(task, query.id, (first, last), mask, counts))
+        results.append(score_scan(task, query, mask, z_margin, full_volume, spacing))
     return results
+
+
+def score_scan(
+    task: ClassTask,
+    query: Scan,
+    mask: np.ndarray | None,
+    z_margin: int,
+    full_volume: bool = False,
+    spacing: Sequence[float] | None = None,
+) -> ScanResult:
+    """Scores of a finished mask, over the class's range and, where asked for, over all slices.
+
+    Args:
+        task: the class.
+        query: scan with label.
+        mask: (Z, H, W) bool; None where the scan was not segmented: every score is undefined.
+        z_margin: slices scored beyond the class's range, on either side.
+        full_volume: also score all slices.
+        spacing: of the voxels along Z, H, W in mm, for surface distances; None: without them.
+    """
+    slice_range = task.ranges.get(query.id)
+
+    def score(scored: slice | None) -> tuple[ScanCounts, SurfaceDistances | None]:
+        if scored is None or mask is None:
+            return ScanCounts(), None if spacing is None else SurfaceDistances()
+        target = query.label[scored] == task.label
+        distances = None if spacing is None else surface_distances(mask[scored], target, spacing)
+        return overlap_counts(mask[scored], target), distances
+
+    in_range = None
+    if slice_range is not None:
+        first, last = slice_range
+        in_range = slice(max(first - z_margin, 0), last + z_margin + 1)
+    whole = score(slice(None)) if full_volume else (None, None)
+    return ScanResult(task, query.id, slice_range, mask, *score(in_range), *whole)

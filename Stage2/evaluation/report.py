@@ -11,7 +11,21 @@ from Stage2.run_folder import RESULTS, list_runs, read_results
 
 MEAN = "mean"
 METRICS = ("dice", "precision", "recall")
+DISTANCES = ("hd95_mm", "assd_mm")
+IN_RANGE, FULL_VOLUME = "in_range", "full_volume"
+SCORED_OVER = {
+    IN_RANGE: " Scored in the range: the slices that show the class.",
+    FULL_VOLUME: " Scored in the full volume: all slices.",
+}
+HEADINGS = {
+    "dice": "Dice",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95_mm": "HD95 (mm)",
+    "assd_mm": "ASSD (mm)",
+}
 LONG_COLUMNS = ("experiment", "run", "protocol", "dataset", "fold", "label_set", "class", "scan", *METRICS)
+MORE_COLUMNS = ("slice_matching", *DISTANCES, *(f"{FULL_VOLUME}_{name}" for name in (*METRICS, *DISTANCES)))
 UNDEFINED = "-"
 
 
@@ -83,51 +97,70 @@ def latest_results(experiment: Path) -> tuple[Path, dict]:
 
 
 def long_rows(runs: Iterable[TestedRun]) -> list[dict]:
-    """One row per scan and class, per class mean, and one for the mean of the run, with the keys LONG_COLUMNS.
+    """One row per scan and class, per class mean, and one for the mean of the run.
 
-    Undefined values (0/0) are None; they are left out of the means by the test itself.
+    The keys are LONG_COLUMNS and, where the run has them, MORE_COLUMNS. Undefined values (0/0) are None; they are left
+    out of the means by the test itself.
     """
     rows = []
     for tested in runs:
         results = tested.results
         head = {"experiment": tested.experiment, "run": tested.run}
         head |= {name: results[name] for name in ("protocol", "dataset", "fold", "label_set")}
+        if results.get("slice_matching"):
+            head["slice_matching"] = results["slice_matching"]
         cells = [(entry["class"], entry["scan"], entry) for entry in results["scans"]]
         cells += [(name, MEAN, entry) for name, entry in results["class_means"].items()]
         cells.append((MEAN, MEAN, results[MEAN]))
         for class_name, scan, entry in cells:
-            rows.append(head | {"class": class_name, "scan": scan} | {metric: entry[metric] for metric in METRICS})
+            row = head | {"class": class_name, "scan": scan} | {metric: entry[metric] for metric in METRICS}
+            row |= {name: entry[name] for name in DISTANCES if name in entry}
+            whole = entry.get(FULL_VOLUME, {})
+            row |= {f"{FULL_VOLUME}_{name}": whole[name] for name in (*METRICS, *DISTANCES) if name in whole}
+            rows.append(row)
     return rows
 
 
 def csv_text(rows: Iterable[Mapping]) -> str:
-    """The long rows as CSV text; an undefined value is an empty cell."""
+    """The long rows as CSV text; an undefined value is an empty cell, a column that no row has is left out."""
+    rows = list(rows)
+    columns = [*LONG_COLUMNS, *(name for name in MORE_COLUMNS if any(name in row for row in rows))]
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, LONG_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
 
 
 def comparison_table(columns: Mapping[str, Mapping]) -> str:
-    """Markdown table organ x column of the mean Dice, for tests of the same scans by the same protocol.
+    """Markdown tables organ x column for tests of the same scans by the same protocol.
+
+    One table of the mean Dice; where all tests have them, further ones of surface distances and of the full volume.
 
     Args:
         columns: heading -> results; an organ's cell is its mean over scans.
 
     Raises:
-        ValueError: the tests differ in protocol, data set, fold, label set or excluded classes.
+        ValueError: the tests differ in protocol, slice matching, data set, fold, label set or excluded classes.
     """
     settings = {heading: _describe(results) for heading, results in columns.items()}
     if len(set(settings.values())) != 1:
         listed = "; ".join(f"{heading}: {text}" for heading, text in settings.items())
         raise ValueError(f"tests of different settings cannot share a table ({listed}); compare like with like")
-    classes = list(next(iter(columns.values()))["class_means"])
-    body = [[name, *(_cell(results["class_means"][name]["dice"]) for results in columns.values())] for name in classes]
-    body.append([f"**{MEAN}**", *(_cell(results[MEAN]["dice"]) for results in columns.values())])
-    table = markdown_table(["Dice", *columns], body)
-    notes = _undefined_notes((heading, results) for heading, results in columns.items())
-    return "\n".join([f"{next(iter(settings.values()))}", "", table, *notes])
+    setting = next(iter(settings.values()))
+    whole = all(FULL_VOLUME in results[MEAN] for results in columns.values())
+    tables = []
+    for region in (IN_RANGE, FULL_VOLUME) if whole else (IN_RANGE,):
+        views = {heading: _region(results, region) for heading, results in columns.items()}
+        distances = [name for name in DISTANCES if all(name in view[MEAN] for view in views.values())]
+        classes = list(next(iter(views.values()))["class_means"])
+        for metric in ("dice", *distances):
+            body = [[name, *(_cell(view["class_means"][name][metric]) for view in views.values())] for name in classes]
+            body.append([f"**{MEAN}**", *(_cell(view[MEAN][metric]) for view in views.values())])
+            table = markdown_table([HEADINGS[metric], *views], body)
+            tables.append("\n".join([setting + (SCORED_OVER[region] if whole else ""), "", table]))
+        tables[-1] = "\n".join([tables[-1], *_undefined_notes(views.items())])
+    return "\n\n".join(tables)
 
 
 def fold_tables(runs: Iterable[TestedRun]) -> str:
@@ -144,17 +177,35 @@ def fold_tables(runs: Iterable[TestedRun]) -> str:
 
 
 def _fold_table(experiment: str, setting: str, folds: Mapping[int, Mapping]) -> str:
-    numbers = sorted(folds)
+    """Heading and table of the class ranges; where a fold has them, a table of its own for the full volumes."""
+    whole = any(FULL_VOLUME in results[MEAN] for results in folds.values())
+    lines = [f"### {experiment}"]
+    for region in (IN_RANGE, FULL_VOLUME) if whole else (IN_RANGE,):
+        views = {fold: _region(folds[fold], region) for fold in sorted(folds)}
+        lines += ["", setting + (SCORED_OVER[region] if whole else ""), "", *_fold_rows(views)]
+    return "\n".join(lines)
+
+
+def _fold_rows(folds: Mapping[int, Mapping]) -> list[str]:
+    metrics = [*METRICS, *(name for name in DISTANCES if any(name in view[MEAN] for view in folds.values()))]
     body = []
-    classes = list(dict.fromkeys(name for fold in numbers for name in folds[fold]["class_means"]))
+    classes = list(dict.fromkeys(name for view in folds.values() for name in view["class_means"]))
     for name in [*classes, MEAN]:
-        entries = [_means(folds[fold], name) for fold in numbers]
+        entries = [view[MEAN] if name == MEAN else view["class_means"].get(name, {}) for view in folds.values()]
         label = f"**{MEAN}**" if name == MEAN else name
-        dice = [_cell(entry["dice"]) for entry in entries]
-        body.append([label, *dice, *(_cell(_average([entry[metric] for entry in entries])) for metric in METRICS)])
-    header = ["Dice", *(f"fold {fold}" for fold in numbers), "mean Dice", "mean precision", "mean recall"]
-    notes = _undefined_notes((f"fold {fold}", folds[fold]) for fold in numbers)
-    return "\n".join([f"### {experiment}", "", setting, "", markdown_table(header, body), *notes])
+        dice = [_cell(entry.get("dice")) for entry in entries]
+        body.append([label, *dice, *(_cell(_average([entry.get(metric) for entry in entries])) for metric in metrics)])
+    header = ["Dice", *(f"fold {fold}" for fold in folds), *(f"mean {HEADINGS[metric]}" for metric in metrics)]
+    notes = _undefined_notes((f"fold {fold}", view) for fold, view in folds.items())
+    return [markdown_table(header, body), *notes]
+
+
+def _region(results: Mapping, region: str) -> Mapping:
+    """Class means and mean over the class ranges, or over the full volumes; empty where a test has none of these."""
+    if region == IN_RANGE:
+        return results
+    means = {name: row[FULL_VOLUME] for name, row in results["class_means"].items() if FULL_VOLUME in row}
+    return {"class_means": means, MEAN: results[MEAN].get(FULL_VOLUME, {})}
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -170,30 +221,30 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {text} |" for text in [line(table[0]), " | ".join(rule), *map(line, table[1:])])
 
 
-def _means(results: Mapping, class_name: str) -> Mapping:
-    if class_name == MEAN:
-        return results[MEAN]
-    return results["class_means"].get(class_name, dict.fromkeys(METRICS))
-
-
 def _describe(results: Mapping, with_fold: bool = True) -> str:
     excluded = ", ".join(map(str, results["exclude_classes"])) or "none"
     fold = f", fold {results['fold']}" if with_fold else ""
+    matching = f", slices matched by `{results['slice_matching']}`" if results.get("slice_matching") else ""
     dataset = results["dataset"].removesuffix("_Superpix")
     return (
-        f"Protocol `{results['protocol']}`; {dataset}, label set {results['label_set']}{fold}; "
+        f"Protocol `{results['protocol']}`{matching}; {dataset}, label set {results['label_set']}{fold}; "
         f"classes excluded from training slices: {excluded}."
     )
 
 
 def _undefined_notes(named_results: Iterable[tuple[str, Mapping]]) -> list[str]:
-    counts = [
-        f"{class_name} ({heading}): {entry['undefined']}"
-        for heading, results in named_results
-        for class_name, entry in results["class_means"].items()
-        if entry.get("undefined")
-    ]
-    return ["", f"Undefined values (0/0), left out of the means: {'; '.join(counts)}."] if counts else []
+    named_results = list(named_results)
+    notes = []
+    for key, what in (("undefined", "values (0/0)"), ("undefined_distances", "distances (an empty mask)")):
+        counts = [
+            f"{class_name} ({heading}): {entry[key]}"
+            for heading, results in named_results
+            for class_name, entry in results["class_means"].items()
+            if entry.get(key)
+        ]
+        if counts:
+            notes += ["", f"Undefined {what}, left out of the means: {'; '.join(counts)}."]
+    return notes
 
 
 def _average(values: Iterable[float | None]) -> float | None:

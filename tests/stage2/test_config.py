@@ -91,3 +91,13 @@ def test_wrong_settings_are_named(change, sentence):
 
 def test_whole_numbers_will_do_for_floats():
     check_config(changed(optim={"lr": 1}, lr_step_gamma=1))
+
+
+@pytest.mark.parametrize(("key", "value"), [("protocol", "cleaner"), ("slice_matching", "label")])
+def test_unknown_ways_of_testing_are_named(key, value):
+    with pytest.raises(ValueError, match=f"{key}={value} is unknown; choose one of"):
+        check_config(changed(**{key: value}))
+
+
+def test_testing_is_as_published_unless_asked():
+    assert (DEFAULTS["protocol"], DEFAULTS["full_volume"], DEFAULTS["surface_distances"]) == ("paper", False, False)

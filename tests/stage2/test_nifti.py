@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Stage2.nifti import read_header, read_volume, read_voxels, write_volume
+from Stage2.nifti import read_header, read_spacing, read_volume, read_voxels, write_volume
 
 FULL_DISK = """
 import resource, signal, sys
@@ -74,3 +74,19 @@ def test_a_truncated_or_altered_file_is_damaged(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x\.nii\.gz is missing"):
         read_volume(tmp_path / "x.nii.gz")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("unknown", 1), ("mm", 1), ("meter", 1000), ("micron", 0.001)])
+def test_spacing_is_in_mm_along_z_rows_columns(tmp_path, unit, factor):
+    image = nibabel.Nifti1Image(np.ones((4, 3, 2), np.float32), np.diag([0.5, 1.25, 7.5, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    assert read_spacing(tmp_path / "x.nii.gz") == pytest.approx((7.5 * factor, 1.25 * factor, 0.5 * factor))
+
+
+def test_spacing_that_is_no_number_is_refused(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((4, 3, 2), np.float32), np.eye(4))
+    image.header["pixdim"][3] = np.nan
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    with pytest.raises(ValueError, match=r"x\.nii\.gz has a voxel spacing of \(nan, 1\.0, 1\.0\) mm"):
+        read_spacing(tmp_path / "x.nii.gz")

@@ -7,7 +7,9 @@ import torch
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation import protocol
+from Stage2.evaluation.metrics import overlap_counts
 from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
+from Stage2.evaluation.surface import surface_distances
 from Stage2.models.few_shot import FewShotSegmenter
 
 SIDE = 64
@@ -118,3 +120,23 @@ def test_nothing_of_the_query_label_but_its_range_reaches_the_mask(model, suppor
     first, second = (evaluate_scan(model, scan, [task], prototypes, z_margin=0)[0] for scan in (query, other_label))
     np.testing.assert_array_equal(first.mask, second.mask)
     assert first.counts.dice != second.counts.dice
+
+
+def test_the_full_volume_and_distances_stand_beside_unchanged_scores(model, support, query):
+    task = task_of({"1": (4, 6)})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (plain,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
+    (full,) = evaluate_scan(model, query, [task], prototypes, z_margin=0, full_volume=True, spacing=(7.7, 1.25, 1.25))
+    assert plain.counts == full.counts
+    assert plain.whole_counts is plain.distances is plain.whole_distances is None
+    target = query.label == 2
+    assert full.whole_counts == overlap_counts(full.mask, target) != full.counts
+    assert full.distances == surface_distances(full.mask[4:7], target[4:7], (7.7, 1.25, 1.25))
+    assert full.whole_distances == surface_distances(full.mask, target, (7.7, 1.25, 1.25))
+
+
+def test_a_scan_without_the_class_has_undefined_scores_everywhere(model, support, query):
+    task = task_of({})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (result,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, spacing=(1, 1, 1))
+    assert np.isnan([result.whole_counts.dice, result.distances.hd95_mm, result.whole_distances.assd_mm]).all()

@@ -165,3 +165,67 @@ def test_columns_line_up_as_plain_text():
     lines = markdown_table(["a", "long heading"], [["organ", "1"], ["b", "0.123"]]).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[1] == "| ----- | -----------: |"
+
+
+def with_volume(results: dict, dice: float, **changes) -> dict:
+    """The same results with distances, and the full volume: Dice as given everywhere."""
+    more = {"hd95_mm": 12.5, "assd_mm": 2.5}
+    whole = {"dice": dice, "precision": 0.1, "recall": 0.2, "hd95_mm": 40.0, "assd_mm": None}
+    results = json.loads(json.dumps(results)) | changes
+    for entry in [*results["scans"], *results["class_means"].values(), results["mean"]]:
+        entry.update(more, full_volume=dict(whole))
+    for entry in results["class_means"].values():
+        entry["full_volume"] |= {"undefined": 0, "undefined_distances": 2}
+    return results
+
+
+def test_the_long_table_has_further_columns_only_where_a_run_has_them(tmp_path: Path):
+    write(tmp_path, "a", 1, make_results({"RK": [0.5]}))
+    write(tmp_path, "b", 1, with_volume(make_results({"RK": [0.5]}), 0.25, protocol="clean", slice_matching="position"))
+    reader = csv.DictReader(io.StringIO(csv_text(long_rows(find_tested_runs([tmp_path])))))
+    rows = {row["experiment"]: row for row in reader}
+    more = [
+        "slice_matching", "hd95_mm", "assd_mm", "full_volume_dice", "full_volume_precision", "full_volume_recall",
+        "full_volume_hd95_mm", "full_volume_assd_mm",
+    ]  # fmt: skip
+    assert reader.fieldnames == [*LONG_COLUMNS, *more]
+    assert [rows["a"][name] for name in ("protocol", *more)] == ["paper", *[""] * 8]
+    expected = ["clean", "position", "12.5", "2.5", "0.25", "0.1", "0.2", "40.0", ""]
+    assert [rows["b"][name] for name in ("protocol", *more)] == expected
+
+
+def test_the_full_volume_has_a_table_of_its_own(tmp_path: Path):
+    write(tmp_path, "t_vfold0", 1, with_volume(make_results({"RK": [0.5]}), 0.25, slice_matching="position"))
+    text = fold_tables(find_tested_runs([tmp_path]))
+    in_range, whole = text.split("all slices.")
+    assert text.count("Protocol `paper`, slices matched by `position`") == 2
+    header = ["Dice", "fold 0", "mean Dice", "mean precision", "mean recall", "mean HD95 (mm)", "mean ASSD (mm)"]
+    assert table_cells(in_range)[:2] == [header, ["RK", "0.500", "0.500", "0.500", "0.250", "12.500", "2.500"]]
+    assert table_cells(whole)[:2] == [header, ["RK", "0.250", "0.250", "0.100", "0.200", "40.000", "-"]]
+    assert "Undefined distances (an empty mask), left out of the means: RK (fold 0): 2." in whole
+    assert "Undefined" not in in_range
+
+
+def test_a_fold_without_the_full_volume_has_no_number_in_its_table(tmp_path: Path):
+    write(tmp_path, "t_vfold0", 1, with_volume(make_results({"RK": [0.5]}), 0.25))
+    write(tmp_path, "t_vfold1", 1, make_results({"RK": [0.7]}, fold=1))
+    whole = fold_tables(find_tested_runs([tmp_path])).split("all slices.")[1]
+    assert table_cells(whole)[1][:4] == ["RK", "0.250", "-", "0.250"]
+
+
+def test_comparisons_add_tables_that_all_tests_have():
+    one, two = (with_volume(make_results({"RK": [dice]}), dice / 2) for dice in (0.4, 0.8))
+    text = comparison_table({"one": one, "two": two})
+    assert text.count("Protocol `paper`;") == 6
+    assert [row for row in table_cells(text) if row[0] == "RK"] == [
+        ["RK", "0.400", "0.800"], ["RK", "12.500", "12.500"], ["RK", "2.500", "2.500"],
+        ["RK", "0.200", "0.400"], ["RK", "40.000", "40.000"], ["RK", "-", "-"],
+    ]  # fmt: skip
+    mixed = comparison_table({"one": one, "plain": make_results({"RK": [0.1]})})
+    assert mixed.count("Protocol") == 1 and "volume" not in mixed
+
+
+def test_matchings_never_share_a_table():
+    one = make_results({"RK": [0.1]}, protocol="clean", slice_matching="position")
+    with pytest.raises(ValueError, match="compare like with like"):
+        comparison_table({"a": one, "b": one | {"slice_matching": "similarity"}})

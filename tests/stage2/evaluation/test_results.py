@@ -1,6 +1,7 @@
 """What a test run leaves behind: tables, published names, masks on the grid of the image."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import SimpleITK as sitk
 from Stage2.evaluation.metrics import ScanCounts
 from Stage2.evaluation.protocol import ClassTask, ScanResult
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
+from Stage2.evaluation.surface import SurfaceDistances
 
 
 def task(name, label):
@@ -100,3 +102,37 @@ def test_columns_stay_in_line_under_long_class_names():
     lines = as_text({"class_means": {"RK": row, "left_atrial_appendage": row}, "mean": row}).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert len({line.index("0.5000") for line in lines[1:]}) == 1
+
+
+def with_more(results):
+    """The same results with scores over all slices, and distances where both masks have a voxel."""
+    distances = [SurfaceDistances(4.0, 1.0), SurfaceDistances(6.0, 3.0), SurfaceDistances(), SurfaceDistances()]
+    whole = [ScanCounts(50, 300, 100), ScanCounts(80, 240, 80), ScanCounts(0, 0, 40), ScanCounts(0, 9, 0)]
+    return [
+        replace(result, distances=near, whole_counts=counts, whole_distances=SurfaceDistances(2 * near.hd95_mm, 5.0))
+        for result, near, counts in zip(results, distances, whole, strict=True)
+    ]
+
+
+def test_further_scores_stand_apart_and_change_no_others(results):
+    plain, more = summarise(results), summarise(with_more(results))
+    assert "full_volume" not in json.dumps(plain) and "hd95_mm" not in json.dumps(plain)
+    right = more["class_means"]["RK"]
+    assert {name: right[name] for name in plain["class_means"]["RK"]} == plain["class_means"]["RK"]
+    assert (right["hd95_mm"], right["assd_mm"], right["undefined_distances"]) == (4.0, 1.0, 1)
+    assert right["full_volume"]["dice"] == pytest.approx((2 * 50 / 400 + 0) / 2)
+    left = more["class_means"]["LK"]["full_volume"]
+    assert left["dice"] == pytest.approx((2 * 80 / 320 + 0) / 2)  # a find in a scan without the organ counts
+    assert (left["undefined"], left["undefined_distances"]) == (0, 1)
+    assert more["mean"]["hd95_mm"] == 5.0
+    assert more["mean"]["full_volume"]["hd95_mm"] == 10.0
+    assert more["scans"][2]["hd95_mm"] is None
+    assert more["scans"][0]["full_volume"]["precision"] == pytest.approx(50 / 300)
+    json.dumps(more, allow_nan=False)
+
+
+def test_text_keeps_both_regions_apart(results):
+    lines = as_text(summarise(with_more(results))).splitlines()
+    assert [line.split()[0] for line in lines] == ["in", "class", "RK", "LK", "mean", "in", "class", "RK", "LK", "mean"]
+    assert lines[2].split()[1:] == ["0.2500", "0.5000", "0.2500", "4.0000", "1.0000"]
+    assert len({len(line) for line in lines if not line.startswith("in ")}) == 1
