@@ -33,12 +33,16 @@ class TrainingState:
         episode: episodes drawn; more than `step` where some were degenerate.
         degenerate: episodes left out because a support had no background prototype.
         scalars: (step, {name: value}) of every report so far.
+        unreported: {name: value} of every step since the last report.
+        degenerate_in_a_row: episodes left out since the last step.
     """
 
     step: int = 0
     episode: int = 0
     degenerate: int = 0
     scalars: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    unreported: list[dict[str, float]] = field(default_factory=list)
+    degenerate_in_a_row: int = 0
 
 
 @dataclass
@@ -105,8 +109,9 @@ class Training:
         snapshot_every: int,
         on_report: Callable[[int, dict[str, float]], None],
         on_snapshot: Callable[["Training"], None],
+        stop_asked: Callable[[], bool] = lambda: False,
         **loss_options: Any,
-    ) -> None:
+    ) -> bool:
         """Train until `n_steps` optimiser steps are done.
 
         Args:
@@ -117,61 +122,69 @@ class Training:
             snapshot_every: steps between snapshots; there is always one of the last step.
             on_report: called with step and mean scalars.
             on_snapshot: called when weights should be kept.
+            stop_asked: called after every episode; True ends the training where it stands.
             **loss_options: see `take_step`.
+
+        Returns:
+            whether all steps are done.
         """
         state = self.state
         if state.step >= n_steps:
             logger.info("nothing to do: %d of %d steps are done", state.step, n_steps)
-            return
-        collected: list[dict[str, float]] = []
-        in_a_row = 0
+            return True
         started = time.monotonic()
         first_step = state.step
         progress = tqdm(total=n_steps, initial=state.step, unit="step", dynamic_ncols=True, mininterval=1.0)
-        for number, episode in stream_episodes(episodes, n_workers, start=state.episode):
-            state.episode = number + 1
-            try:
-                collected.append(self.take_step(episode, **loss_options))
-            except DegenerateEpisodeError as error:
-                state.degenerate += 1
-                in_a_row += 1
-                logger.debug("episode %d left out: %s", number, error)
-                if in_a_row >= DEGENERATE_LIMIT:
-                    raise ValueError(
-                        f"{in_a_row} episodes in a row had no background prototype (the query is predicted all "
-                        "foreground): the training has collapsed; lower the learning rate or start from other weights."
-                    ) from error
-                continue
-            in_a_row = 0
-            state.step += 1
-            progress.update()
-            if state.step % report_every == 0 or state.step == n_steps:
-                means = {key: sum(row[key] for row in collected) / len(collected) for key in collected[0]}
-                means["degenerate_episodes"] = state.degenerate
-                collected.clear()
-                state.scalars.append((state.step, means))
-                on_report(state.step, means)
-                progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
-            if state.step % snapshot_every == 0 or state.step == n_steps:
-                on_snapshot(self)
-            if state.step == n_steps:
-                break
-        progress.close()
+        try:
+            for number, episode in stream_episodes(episodes, n_workers, start=state.episode):
+                state.episode = number + 1
+                try:
+                    state.unreported.append(self.take_step(episode, **loss_options))
+                except DegenerateEpisodeError as error:
+                    state.degenerate += 1
+                    state.degenerate_in_a_row += 1
+                    logger.debug("episode %d left out: %s", number, error)
+                    if state.degenerate_in_a_row >= DEGENERATE_LIMIT:
+                        raise ValueError(
+                            f"{state.degenerate_in_a_row} episodes in a row had no background prototype (the query is "
+                            "predicted all foreground): the training has collapsed; lower the learning rate or start "
+                            "from other weights."
+                        ) from error
+                    if stop_asked():
+                        break
+                    continue
+                state.degenerate_in_a_row = 0
+                state.step += 1
+                progress.update()
+                if state.step % report_every == 0 or state.step == n_steps:
+                    rows = state.unreported
+                    means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+                    means["degenerate_episodes"] = state.degenerate
+                    state.unreported = []
+                    state.scalars.append((state.step, means))
+                    on_report(state.step, means)
+                    progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
+                if state.step % snapshot_every == 0 or state.step == n_steps:
+                    on_snapshot(self)
+                if state.step == n_steps or stop_asked():
+                    break
+        finally:
+            progress.close()  # an error gets a line of its own
         seconds = time.monotonic() - started
         logger.info(
             "%d steps in %.0f s (%.2f s per step), %d degenerate episodes left out",
-            n_steps - first_step,
+            state.step - first_step,
             seconds,
-            seconds / (n_steps - first_step),
+            seconds / max(state.step - first_step, 1),
             state.degenerate,
         )
+        return state.step == n_steps
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything a resumed run needs, atomically; `identity` says which experiment this is."""
-        state = {**vars(self.state), "scalars": list(self.state.scalars)}
         content = {
             "identity": identity,
-            "state": state,
+            "state": dict(vars(self.state)),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -185,10 +198,11 @@ class Training:
             ValueError: the file belongs to another experiment.
         """
         content = read_checkpoint(path)
+        there = content["identity"]
         differing = [
-            f"{key}={content['identity'].get(key)!r} there, {value!r} here"
-            for key, value in identity.items()
-            if content["identity"].get(key) != value
+            f"{key}={there.get(key, 'default')!r} there, {identity.get(key, 'default')!r} here"
+            for key in {**identity, **there}
+            if there.get(key) != identity.get(key)
         ]
         if differing:
             raise ValueError(

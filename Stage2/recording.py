@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.experiment import Run, run_folder
+from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
 from Stage2.run_folder import list_runs, list_snapshots, snapshot_path
@@ -35,6 +36,9 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
 
     Returns:
         The last snapshot.
+
+    Raises:
+        RunInterrupted: SIGINT or SIGTERM came; the state to resume from is in the run folder.
     """
     folder = run_folder(run)
     identity = {key: config[key] for key in IDENTITY}
@@ -49,18 +53,25 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
         save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
         training.save(folder / STATE_FILE, identity)
 
-    training.run(
-        episodes,
-        n_steps=config["n_steps"],
-        n_workers=config["num_workers"],
-        report_every=config["print_interval"],
-        snapshot_every=config["save_snapshot_every"],
-        on_report=report,
-        on_snapshot=keep,
-        window=window,
-        align=config["usealign"],
-        weigh_classes=config["use_wce"],
-    )
+    with deferred() as received:
+        finished = training.run(
+            episodes,
+            n_steps=config["n_steps"],
+            n_workers=config["num_workers"],
+            report_every=config["print_interval"],
+            snapshot_every=config["save_snapshot_every"],
+            on_report=report,
+            on_snapshot=keep,
+            stop_asked=lambda: received() is not None,
+            window=window,
+            align=config["usealign"],
+            weigh_classes=config["use_wce"],
+        )
+        if not finished:
+            # The state alone: a snapshot of this step would be one that no uninterrupted run has.
+            training.save(folder / STATE_FILE, identity)
+            where = f"step {training.state.step} of {config['n_steps']} in {folder}"
+            raise RunInterrupted(received(), f"kept {where}; go on with resume=True")
     last = list_snapshots(folder)[-1][1]
     logger.info("snapshot: %s", last)
     return last
@@ -75,8 +86,11 @@ def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
         return
     source = earlier[-1]
     training.restore(source / STATE_FILE, identity)
+    for leftover in (*source.glob(".*.tmp"), *source.glob("snapshots/.*.tmp")):  # of a process killed while writing
+        leftover.unlink(missing_ok=True)
     for step, path in list_snapshots(source):
-        _link_or_copy(path, snapshot_path(folder, step))
+        if step <= training.state.step:  # later ones are made again
+            _link_or_copy(path, snapshot_path(folder, step))
     _link_or_copy(source / STATE_FILE, folder / STATE_FILE)
     for step, scalars in training.state.scalars:
         for name, value in scalars.items():
@@ -89,4 +103,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

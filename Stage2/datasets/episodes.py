@@ -4,6 +4,7 @@ Episode e of a run is a function of (seed, e) only: the same with any number of 
 on exactly where it stopped.
 """
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -176,7 +177,7 @@ def stream_episodes(
         batch_size=None,
         sampler=_CountingSampler(start),
         num_workers=n_workers,
-        worker_init_fn=_keep_worker_on_one_core,
+        worker_init_fn=_prepare_worker,
     )
     return zip(count(start), loader)
 
@@ -191,6 +192,9 @@ class _EpisodeDataset(Dataset):
         return self._episodes[index]
 
 
-def _keep_worker_on_one_core(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    """One core, and no end by a signal to the whole group: the training ends its workers after its own last step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
