@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,48 +57,72 @@ class Training:
         model: the segmenter, on its device.
         learning_rate: at the start.
         decay: factor on the learning rate every 1000 steps.
+        ema_decay: of the moving average of the weights, below 1; 0: no average.
+        average: the moving average, a state dict under the model's keys; None without one.
     """
 
     model: FewShotSegmenter
     learning_rate: float
     decay: float
+    ema_decay: float = 0.0
     state: TrainingState = field(default_factory=TrainingState)
     optimiser: optim.SGD = field(init=False)
     schedule: optim.lr_scheduler.StepLR = field(init=False)
+    average: dict[str, torch.Tensor] | None = field(init=False, default=None)
 
     def __post_init__(self):
         parameters = self.model.encoder.trained_parameters()
         self.optimiser = optim.SGD(parameters, lr=self.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
+        if self.ema_decay:
+            self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
 
-    def take_step(self, episode: dict[str, torch.Tensor], **loss_options: Any) -> dict[str, float]:
-        """One optimiser step on one episode.
+    def take_step(self, *episodes: dict[str, torch.Tensor], **loss_options: Any) -> dict[str, float]:
+        """One optimiser step on the mean loss of one or more episodes; degenerate ones among several are counted.
 
         Args:
-            episode: see `Stage2.datasets.episodes.as_episode`.
+            *episodes: see `Stage2.datasets.episodes.as_episode`.
             **loss_options: `window`, `align`, `weigh_classes` of `FewShotSegmenter.training_losses`.
 
         Returns:
             query_loss, align_loss, total_loss, and the learning rate of this step as lr.
 
         Raises:
-            DegenerateEpisodeError: the episode cannot be learnt from; weights and optimiser are as before.
+            DegenerateEpisodeError: none of the episodes can be learnt from; weights and optimiser are as before.
         """
         device = next(self.model.parameters()).device
         self.model.train()
-        losses = self.model.training_losses(**{key: value.to(device) for key, value in episode.items()}, **loss_options)
+        batch = [{key: value.to(device) for key, value in episode.items()} for episode in episodes]
+        if len(batch) == 1:
+            usable = [self.model.training_losses(**batch[0], **loss_options)]
+        else:
+            usable = self.model.batch_losses(batch, **loss_options)
+            self.state.degenerate += len(batch) - len(usable)
+        losses = {key: torch.stack([of_one[key] for of_one in usable]).mean() for key in ("query_loss", "align_loss")}
         total = losses["query_loss"] + losses["align_loss"]
         rate = self.schedule.get_last_lr()[0]
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
         self.schedule.step()
+        self._update_average()
         return {
             "query_loss": losses["query_loss"].item(),
             "align_loss": losses["align_loss"].item(),
             "total_loss": total.item(),
             "lr": rate,
         }
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average towards the weights and batch-norm statistics; counters are copied."""
+        if self.average is None:
+            return
+        for key, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - self.ema_decay)
+            else:
+                self.average[key].copy_(value)
 
     def run(
         self,
@@ -110,6 +135,7 @@ class Training:
         on_report: Callable[[int, dict[str, float]], None],
         on_snapshot: Callable[["Training"], None],
         stop_asked: Callable[[], bool] = lambda: False,
+        batch_size: int = 1,
         **loss_options: Any,
     ) -> bool:
         """Train until `n_steps` optimiser steps are done.
@@ -123,6 +149,7 @@ class Training:
             on_report: called with step and mean scalars.
             on_snapshot: called when weights should be kept.
             stop_asked: called after every episode; True ends the training where it stands.
+            batch_size: episodes of a step.
             **loss_options: see `take_step`.
 
         Returns:
@@ -136,13 +163,15 @@ class Training:
         first_step = state.step
         progress = tqdm(total=n_steps, initial=state.step, unit="step", dynamic_ncols=True, mininterval=1.0)
         try:
-            for number, episode in stream_episodes(episodes, n_workers, start=state.episode):
+            stream = stream_episodes(episodes, n_workers, start=state.episode)
+            while batch := list(islice(stream, batch_size)):
+                number = batch[-1][0]
                 state.episode = number + 1
                 try:
-                    state.unreported.append(self.take_step(episode, **loss_options))
+                    state.unreported.append(self.take_step(*(episode for _, episode in batch), **loss_options))
                 except DegenerateEpisodeError as error:
-                    state.degenerate += 1
-                    state.degenerate_in_a_row += 1
+                    state.degenerate += len(batch)
+                    state.degenerate_in_a_row += len(batch)
                     logger.debug("episode %d left out: %s", number, error)
                     if state.degenerate_in_a_row >= DEGENERATE_LIMIT:
                         raise ValueError(
@@ -188,6 +217,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": self.average,
         }
         save_atomically(content, path)
 
@@ -211,4 +241,7 @@ class Training:
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
+        if self.average is not None:
+            for key, value in content["average"].items():
+                self.average[key].copy_(value)
         self.state = TrainingState(**content["state"])

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from Stage2.config import DEFAULTS
 from Stage2.experiment import Run, run_folder
 from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
-from Stage2.run_folder import list_runs, list_snapshots, snapshot_path
+from Stage2.run_folder import average_path, list_runs, list_snapshots, snapshot_path
 
 STATE_FILE = "training_state.pth"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
@@ -20,6 +21,7 @@ IDENTITY = (
     "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",
     "precision", "channels_last",
 )  # fmt: skip
+ADDED = ("batch_size", "ema_decay")  # the same, but absent where they have their defaults, as in states before them
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
     """
     folder = run_folder(run)
     identity = {key: config[key] for key in IDENTITY}
+    identity |= {key: config[key] for key in ADDED if config[key] != DEFAULTS[key]}
     if config["resume"]:
         _resume(run, training, identity)
 
@@ -51,6 +54,8 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
 
     def keep(training: Training) -> None:
         save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
+        if training.average is not None:
+            save_atomically(training.average, average_path(folder, training.state.step))
         training.save(folder / STATE_FILE, identity)
 
     with deferred() as received:
@@ -63,6 +68,7 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
             on_report=report,
             on_snapshot=keep,
             stop_asked=lambda: received() is not None,
+            batch_size=config["batch_size"],
             window=window,
             align=config["usealign"],
             weigh_classes=config["use_wce"],
@@ -91,6 +97,8 @@ def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
     for step, path in list_snapshots(source):
         if step <= training.state.step:  # later ones are made again
             _link_or_copy(path, snapshot_path(folder, step))
+            if average_path(source, step).is_file():
+                _link_or_copy(average_path(source, step), average_path(folder, step))
     _link_or_copy(source / STATE_FILE, folder / STATE_FILE)
     for step, scalars in training.state.scalars:
         for name, value in scalars.items():

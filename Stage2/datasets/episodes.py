@@ -78,12 +78,12 @@ class AnnotatedClass:
 
     Attributes:
         label: its value in the label volumes.
-        support_slices: slice of the support scan for every part.
+        support_slices: support scan id -> its slice for every part.
         ranges: training scan id -> first and last slice with the class; scans without it are absent.
     """
 
     label: int
-    support_slices: Sequence[int]
+    support_slices: Mapping[str, Sequence[int]]
     ranges: Mapping[str, tuple[int, int]]
 
 
@@ -97,12 +97,12 @@ class FineTuningEpisodes:
 
     Attributes:
         superpixels: the superpixel episodes; their seed and pass length hold here too; their scans need labels.
-        support: the annotated scan, with labels.
+        supports: the annotated scans, with labels; several make manual episodes of as many shots.
         classes: the training classes in turn.
     """
 
     superpixels: SuperpixelEpisodes
-    support: Scan
+    supports: Sequence[Scan]
     classes: Sequence[AnnotatedClass]
     _queries: list[list[tuple[Scan, int]]] = field(init=False, repr=False)  # per class: where queries come from
 
@@ -130,12 +130,17 @@ class FineTuningEpisodes:
         turn = index // self.superpixels.episodes_per_load % len(self.classes)
         of_class, places = self.classes[turn], self._queries[turn]
         scan, z = places[rng.integers(len(places))]
-        part = part_of_slice(z, *of_class.ranges[scan.id], len(of_class.support_slices))
-        support_z = of_class.support_slices[part]
-        return as_episode(
-            augment(self.support.image[support_z], self.support.label[support_z] == of_class.label, rng),
-            augment(scan.image[z], scan.label[z] == of_class.label, rng),
-        )
+        slices = [of_class.support_slices[support.id] for support in self.supports]
+        part = part_of_slice(z, *of_class.ranges[scan.id], len(slices[0]))
+        views = [
+            augment(support.image[of_support[part]], support.label[of_support[part]] == of_class.label, rng)
+            for support, of_support in zip(self.supports, slices, strict=True)
+        ]
+        query = augment(scan.image[z], scan.label[z] == of_class.label, rng)
+        shots = [as_episode(view, query) for view in views]
+        return {key: torch.cat([shot[key] for shot in shots]) for key in ("support_image", "support_foreground")} | {
+            key: shots[0][key] for key in ("query_image", "query_label")
+        }
 
 
 def as_episode(support: tuple[np.ndarray, np.ndarray], query: tuple[np.ndarray, np.ndarray]) -> Episode:
