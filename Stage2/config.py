@@ -35,6 +35,8 @@ DEFAULTS: Mapping[str, Any] = {
     "lr_step_gamma": 0.95,  # factor on the learning rate every 1000 steps
     "usealign": True,  # alignment loss
     "use_wce": True,  # class weights in the query loss
+    "batch_size": 1,  # episodes of a step
+    "ema_decay": 0.0,  # of a moving average of the weights, kept as snapshots/ema_<step>.pth; 0: none
     "seed": 1234,
     "print_interval": 100,
     "save_snapshot_every": 25_000,
@@ -71,6 +73,7 @@ _AT_LEAST = {
     "max_iters_per_load": 1,
     "num_workers": 0,
     "n_steps": 1,
+    "batch_size": 1,
     "seed": 0,
     "print_interval": 1,
     "save_snapshot_every": 1,
@@ -111,6 +114,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{key}={settings[key]} is too small; choose {least} or more.")
     if settings["optim.lr"] <= 0:
         raise ValueError(f"optim.lr={settings['optim.lr']} must be above 0.")
+    if not 0 <= settings["ema_decay"] < 1:
+        raise ValueError(f"ema_decay={settings['ema_decay']} must be 0 (no average) or below 1, such as 0.999.")
     if settings["scan_per_load"] < 1 and settings["scan_per_load"] != -1:
         raise ValueError(f"scan_per_load={settings['scan_per_load']} must be -1 (all scans) or 1 or more.")
     data_set = get_dataset(settings["dataset"])

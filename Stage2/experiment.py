@@ -11,7 +11,6 @@ from typing import Any
 with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of its own end; the pins keep it
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from sacred import SETTINGS, Experiment
-    from sacred.observers import FileStorageObserver
     from sacred.run import Run
     from sacred.utils import apply_backspaces_and_linefeeds
 
@@ -19,6 +18,8 @@ import torch
 
 from Stage2.config import DEFAULTS, check_config
 from Stage2.datasets.catalog import DataSet, run_name
+from Stage2.interruption import RunInterrupted, interruptible
+from Stage2.observer import RunFolderObserver
 from Stage2.run_folder import experiment_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,11 +59,16 @@ class Stage2Experiment(Experiment):
                 config["label_sets"],
                 n_shots,
             )
-            self.observers[:] = [FileStorageObserver(str(folder))]
+            self.observers[:] = [RunFolderObserver(str(folder))]
 
     def run(self, *args: Any, **kwargs: Any) -> Run:
+        """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
         try:
-            return super().run(*args, **kwargs)
+            with interruptible():
+                return super().run(*args, **kwargs)
+        except RunInterrupted as interruption:
+            print(f"interrupted: {interruption}", file=sys.stderr)
+            raise SystemExit(interruption.status) from None
         except (ValueError, OSError) as error:
             options = kwargs.get("options") or {}
             if options.get("--debug"):

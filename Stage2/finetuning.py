@@ -23,20 +23,26 @@ def main(_run: Run, _config: dict) -> str:
         )
     model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
-    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
-    support_id = cohort.fold.choose_support(_config["support_idx"])[0]
+    n_shots = len(_config["support_idx"])
+    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"], n_shots)
+    support_ids = cohort.fold.choose_support(_config["support_idx"])
     classes = [
         AnnotatedClass(
             label,
-            cohort.support_slices(label, support_id, _config["n_sup_part"], _config["min_fg_data"]),
+            {
+                scan_id: cohort.support_slices(label, scan_id, _config["n_sup_part"], _config["min_fg_data"])
+                for scan_id in support_ids
+            },
             cohort.ranges(label, cohort.fold.train),
         )
         for label in data_set.training_labels(_config["label_sets"])
     ]
     episodes = FineTuningEpisodes(
-        superpixel_episodes(cohort, _config, with_label=True), cohort.annotated_scan(support_id), classes
+        superpixel_episodes(cohort, _config, with_label=True),
+        [cohort.annotated_scan(scan_id) for scan_id in support_ids],
+        classes,
     )
-    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"])
+    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"], _config["ema_decay"])
     window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
     return str(run_and_record(_run, training, episodes, _config, window))
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,16 @@ class TrainingState:
         episode: episodes drawn; more than `step` where some were degenerate.
         degenerate: episodes left out because a support had no background prototype.
         scalars: (step, {name: value}) of every report so far.
+        unreported: {name: value} of every step since the last report.
+        degenerate_in_a_row: episodes left out since the last step.
     """
 
     step: int = 0
     episode: int = 0
     degenerate: int = 0
     scalars: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    unreported: list[dict[str, float]] = field(default_factory=list)
+    degenerate_in_a_row: int = 0
 
 
 @dataclass
@@ -52,48 +57,72 @@ class Training:
         model: the segmenter, on its device.
         learning_rate: at the start.
         decay: factor on the learning rate every 1000 steps.
+        ema_decay: of the moving average of the weights, below 1; 0: no average.
+        average: the moving average, a state dict under the model's keys; None without one.
     """
 
     model: FewShotSegmenter
     learning_rate: float
     decay: float
+    ema_decay: float = 0.0
     state: TrainingState = field(default_factory=TrainingState)
     optimiser: optim.SGD = field(init=False)
     schedule: optim.lr_scheduler.StepLR = field(init=False)
+    average: dict[str, torch.Tensor] | None = field(init=False, default=None)
 
     def __post_init__(self):
         parameters = self.model.encoder.trained_parameters()
         self.optimiser = optim.SGD(parameters, lr=self.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
+        if self.ema_decay:
+            self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
 
-    def take_step(self, episode: dict[str, torch.Tensor], **loss_options: Any) -> dict[str, float]:
-        """One optimiser step on one episode.
+    def take_step(self, *episodes: dict[str, torch.Tensor], **loss_options: Any) -> dict[str, float]:
+        """One optimiser step on the mean loss of one or more episodes; degenerate ones among several are counted.
 
         Args:
-            episode: see `Stage2.datasets.episodes.as_episode`.
+            *episodes: see `Stage2.datasets.episodes.as_episode`.
             **loss_options: `window`, `align`, `weigh_classes` of `FewShotSegmenter.training_losses`.
 
         Returns:
             query_loss, align_loss, total_loss, and the learning rate of this step as lr.
 
         Raises:
-            DegenerateEpisodeError: the episode cannot be learnt from; weights and optimiser are as before.
+            DegenerateEpisodeError: none of the episodes can be learnt from; weights and optimiser are as before.
         """
         device = next(self.model.parameters()).device
         self.model.train()
-        losses = self.model.training_losses(**{key: value.to(device) for key, value in episode.items()}, **loss_options)
+        batch = [{key: value.to(device) for key, value in episode.items()} for episode in episodes]
+        if len(batch) == 1:
+            usable = [self.model.training_losses(**batch[0], **loss_options)]
+        else:
+            usable = self.model.batch_losses(batch, **loss_options)
+            self.state.degenerate += len(batch) - len(usable)
+        losses = {key: torch.stack([of_one[key] for of_one in usable]).mean() for key in ("query_loss", "align_loss")}
         total = losses["query_loss"] + losses["align_loss"]
         rate = self.schedule.get_last_lr()[0]
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
         self.schedule.step()
+        self._update_average()
         return {
             "query_loss": losses["query_loss"].item(),
             "align_loss": losses["align_loss"].item(),
             "total_loss": total.item(),
             "lr": rate,
         }
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average towards the weights and batch-norm statistics; counters are copied."""
+        if self.average is None:
+            return
+        for key, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - self.ema_decay)
+            else:
+                self.average[key].copy_(value)
 
     def run(
         self,
@@ -105,8 +134,10 @@ class Training:
         snapshot_every: int,
         on_report: Callable[[int, dict[str, float]], None],
         on_snapshot: Callable[["Training"], None],
+        stop_asked: Callable[[], bool] = lambda: False,
+        batch_size: int = 1,
         **loss_options: Any,
-    ) -> None:
+    ) -> bool:
         """Train until `n_steps` optimiser steps are done.
 
         Args:
@@ -117,64 +148,76 @@ class Training:
             snapshot_every: steps between snapshots; there is always one of the last step.
             on_report: called with step and mean scalars.
             on_snapshot: called when weights should be kept.
+            stop_asked: called after every episode; True ends the training where it stands.
+            batch_size: episodes of a step.
             **loss_options: see `take_step`.
+
+        Returns:
+            whether all steps are done.
         """
         state = self.state
         if state.step >= n_steps:
             logger.info("nothing to do: %d of %d steps are done", state.step, n_steps)
-            return
-        collected: list[dict[str, float]] = []
-        in_a_row = 0
+            return True
         started = time.monotonic()
         first_step = state.step
         progress = tqdm(total=n_steps, initial=state.step, unit="step", dynamic_ncols=True, mininterval=1.0)
-        for number, episode in stream_episodes(episodes, n_workers, start=state.episode):
-            state.episode = number + 1
-            try:
-                collected.append(self.take_step(episode, **loss_options))
-            except DegenerateEpisodeError as error:
-                state.degenerate += 1
-                in_a_row += 1
-                logger.debug("episode %d left out: %s", number, error)
-                if in_a_row >= DEGENERATE_LIMIT:
-                    raise ValueError(
-                        f"{in_a_row} episodes in a row had no background prototype (the query is predicted all "
-                        "foreground): the training has collapsed; lower the learning rate or start from other weights."
-                    ) from error
-                continue
-            in_a_row = 0
-            state.step += 1
-            progress.update()
-            if state.step % report_every == 0 or state.step == n_steps:
-                means = {key: sum(row[key] for row in collected) / len(collected) for key in collected[0]}
-                means["degenerate_episodes"] = state.degenerate
-                collected.clear()
-                state.scalars.append((state.step, means))
-                on_report(state.step, means)
-                progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
-            if state.step % snapshot_every == 0 or state.step == n_steps:
-                on_snapshot(self)
-            if state.step == n_steps:
-                break
-        progress.close()
+        try:
+            stream = stream_episodes(episodes, n_workers, start=state.episode)
+            while batch := list(islice(stream, batch_size)):
+                number = batch[-1][0]
+                state.episode = number + 1
+                try:
+                    state.unreported.append(self.take_step(*(episode for _, episode in batch), **loss_options))
+                except DegenerateEpisodeError as error:
+                    state.degenerate += len(batch)
+                    state.degenerate_in_a_row += len(batch)
+                    logger.debug("episode %d left out: %s", number, error)
+                    if state.degenerate_in_a_row >= DEGENERATE_LIMIT:
+                        raise ValueError(
+                            f"{state.degenerate_in_a_row} episodes in a row had no background prototype (the query is "
+                            "predicted all foreground): the training has collapsed; lower the learning rate or start "
+                            "from other weights."
+                        ) from error
+                    if stop_asked():
+                        break
+                    continue
+                state.degenerate_in_a_row = 0
+                state.step += 1
+                progress.update()
+                if state.step % report_every == 0 or state.step == n_steps:
+                    rows = state.unreported
+                    means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+                    means["degenerate_episodes"] = state.degenerate
+                    state.unreported = []
+                    state.scalars.append((state.step, means))
+                    on_report(state.step, means)
+                    progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
+                if state.step % snapshot_every == 0 or state.step == n_steps:
+                    on_snapshot(self)
+                if state.step == n_steps or stop_asked():
+                    break
+        finally:
+            progress.close()  # an error gets a line of its own
         seconds = time.monotonic() - started
         logger.info(
             "%d steps in %.0f s (%.2f s per step), %d degenerate episodes left out",
-            n_steps - first_step,
+            state.step - first_step,
             seconds,
-            seconds / (n_steps - first_step),
+            seconds / max(state.step - first_step, 1),
             state.degenerate,
         )
+        return state.step == n_steps
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything a resumed run needs, atomically; `identity` says which experiment this is."""
-        state = {**vars(self.state), "scalars": list(self.state.scalars)}
         content = {
             "identity": identity,
-            "state": state,
+            "state": dict(vars(self.state)),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": self.average,
         }
         save_atomically(content, path)
 
@@ -185,10 +228,11 @@ class Training:
             ValueError: the file belongs to another experiment.
         """
         content = read_checkpoint(path)
+        there = content["identity"]
         differing = [
-            f"{key}={content['identity'].get(key)!r} there, {value!r} here"
-            for key, value in identity.items()
-            if content["identity"].get(key) != value
+            f"{key}={there.get(key, 'default')!r} there, {identity.get(key, 'default')!r} here"
+            for key in {**identity, **there}
+            if there.get(key) != identity.get(key)
         ]
         if differing:
             raise ValueError(
@@ -197,4 +241,7 @@ class Training:
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
+        if self.average is not None:
+            for key, value in content["average"].items():
+                self.average[key].copy_(value)
         self.state = TrainingState(**content["state"])

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from Stage2.config import DEFAULTS
 from Stage2.datasets.catalog import dataset_identity
 from Stage2.experiment import Run, run_folder
+from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
-from Stage2.run_folder import list_runs, list_snapshots, snapshot_path
+from Stage2.run_folder import average_path, list_runs, list_snapshots, snapshot_path
 
 STATE_FILE = "training_state.pth"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
@@ -20,6 +22,7 @@ IDENTITY = (
     "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",
     "precision", "channels_last",
 )  # fmt: skip
+ADDED = ("batch_size", "ema_decay")  # the same, but absent where they have their defaults, as in states before them
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +39,13 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
 
     Returns:
         The last snapshot.
+
+    Raises:
+        RunInterrupted: SIGINT or SIGTERM came; the state to resume from is in the run folder.
     """
     folder = run_folder(run)
     identity = {key: config[key] for key in IDENTITY} | dataset_identity(config["dataset"])
+    identity |= {key: config[key] for key in ADDED if config[key] != DEFAULTS[key]}
     if config["resume"]:
         _resume(run, training, identity)
 
@@ -48,20 +55,30 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
 
     def keep(training: Training) -> None:
         save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
+        if training.average is not None:
+            save_atomically(training.average, average_path(folder, training.state.step))
         training.save(folder / STATE_FILE, identity)
 
-    training.run(
-        episodes,
-        n_steps=config["n_steps"],
-        n_workers=config["num_workers"],
-        report_every=config["print_interval"],
-        snapshot_every=config["save_snapshot_every"],
-        on_report=report,
-        on_snapshot=keep,
-        window=window,
-        align=config["usealign"],
-        weigh_classes=config["use_wce"],
-    )
+    with deferred() as received:
+        finished = training.run(
+            episodes,
+            n_steps=config["n_steps"],
+            n_workers=config["num_workers"],
+            report_every=config["print_interval"],
+            snapshot_every=config["save_snapshot_every"],
+            on_report=report,
+            on_snapshot=keep,
+            stop_asked=lambda: received() is not None,
+            batch_size=config["batch_size"],
+            window=window,
+            align=config["usealign"],
+            weigh_classes=config["use_wce"],
+        )
+        if not finished:
+            # The state alone: a snapshot of this step would be one that no uninterrupted run has.
+            training.save(folder / STATE_FILE, identity)
+            where = f"step {training.state.step} of {config['n_steps']} in {folder}"
+            raise RunInterrupted(received(), f"kept {where}; go on with resume=True")
     last = list_snapshots(folder)[-1][1]
     logger.info("snapshot: %s", last)
     return last
@@ -76,8 +93,13 @@ def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
         return
     source = earlier[-1]
     training.restore(source / STATE_FILE, identity)
+    for leftover in (*source.glob(".*.tmp"), *source.glob("snapshots/.*.tmp")):  # of a process killed while writing
+        leftover.unlink(missing_ok=True)
     for step, path in list_snapshots(source):
-        _link_or_copy(path, snapshot_path(folder, step))
+        if step <= training.state.step:  # later ones are made again
+            _link_or_copy(path, snapshot_path(folder, step))
+            if average_path(source, step).is_file():
+                _link_or_copy(average_path(source, step), average_path(folder, step))
     _link_or_copy(source / STATE_FILE, folder / STATE_FILE)
     for step, scalars in training.state.scalars:
         for name, value in scalars.items():
@@ -90,4 +112,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -62,6 +62,11 @@ def snapshot_path(run: str | Path, step: int) -> Path:
     return Path(run) / SNAPSHOTS / f"{step}.pth"
 
 
+def average_path(run: str | Path, step: int) -> Path:
+    """Where a run keeps the moving average of its weights after a step; no tool takes it for a snapshot by itself."""
+    return Path(run) / SNAPSHOTS / f"ema_{step}.pth"
+
+
 def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
     """Where a test run keeps the predicted mask of one scan and class."""
     return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{label}.nii.gz"

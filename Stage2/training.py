@@ -21,9 +21,10 @@ def main(_run: Run, _config: dict) -> str:
     """Train one fold; returns the path of the last snapshot."""
     model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
-    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"])
+    n_shots = len(_config["support_idx"])
+    cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"], n_shots)
     episodes = superpixel_episodes(cohort, _config)
-    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"])
+    training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"], _config["ema_decay"])
     window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
     return str(run_and_record(_run, training, episodes, _config, window))
 

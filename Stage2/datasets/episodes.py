@@ -4,9 +4,10 @@ Episode e of a run is a function of (seed, e) only: the same with any number of 
 on exactly where it stopped.
 """
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, product
 
 import cv2
 import numpy as np
@@ -78,12 +79,12 @@ class AnnotatedClass:
 
     Attributes:
         label: its value in the label volumes.
-        support_slices: slice of the support scan for every part.
+        support_slices: support scan id -> its slice for every part.
         ranges: training scan id -> first and last slice with the class; scans without it are absent.
     """
 
     label: int
-    support_slices: Sequence[int]
+    support_slices: Mapping[str, Sequence[int]]
     ranges: Mapping[str, tuple[int, int]]
 
 
@@ -97,12 +98,12 @@ class FineTuningEpisodes:
 
     Attributes:
         superpixels: the superpixel episodes; their seed and pass length hold here too; their scans need labels.
-        support: the annotated scan, with labels.
+        supports: the annotated scans, with labels; several make manual episodes of as many shots.
         classes: the training classes in turn.
     """
 
     superpixels: SuperpixelEpisodes
-    support: Scan
+    supports: Sequence[Scan]
     classes: Sequence[AnnotatedClass]
     _queries: list[list[tuple[Scan, int]]] = field(init=False, repr=False)  # per class: where queries come from
 
@@ -112,8 +113,8 @@ class FineTuningEpisodes:
                 "fine-tuning needs an annotated training class, but the label set has none; choose another label_sets."
             )
         self._queries = [self._query_places(of_class) for of_class in self.classes]
-        for of_class in self.classes:
-            check_support(self.support.id, self.support.label, of_class.support_slices, of_class.label)
+        for of_class, support in product(self.classes, self.supports):
+            check_support(support.id, support.label, of_class.support_slices[support.id], of_class.label)
 
     def _query_places(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
         excluded = self.superpixels.excluded
@@ -136,12 +137,17 @@ class FineTuningEpisodes:
         turn = index // self.superpixels.episodes_per_load % len(self.classes)
         of_class, places = self.classes[turn], self._queries[turn]
         scan, z = places[rng.integers(len(places))]
-        part = part_of_slice(z, *of_class.ranges[scan.id], len(of_class.support_slices))
-        support_z = of_class.support_slices[part]
-        return as_episode(
-            augment(self.support.image[support_z], self.support.label[support_z] == of_class.label, rng),
-            augment(scan.image[z], scan.label[z] == of_class.label, rng),
-        )
+        slices = [of_class.support_slices[support.id] for support in self.supports]
+        part = part_of_slice(z, *of_class.ranges[scan.id], len(slices[0]))
+        views = [
+            augment(support.image[of_support[part]], support.label[of_support[part]] == of_class.label, rng)
+            for support, of_support in zip(self.supports, slices, strict=True)
+        ]
+        query = augment(scan.image[z], scan.label[z] == of_class.label, rng)
+        shots = [as_episode(view, query) for view in views]
+        return {key: torch.cat([shot[key] for shot in shots]) for key in ("support_image", "support_foreground")} | {
+            key: shots[0][key] for key in ("query_image", "query_label")
+        }
 
 
 def as_episode(support: tuple[np.ndarray, np.ndarray], query: tuple[np.ndarray, np.ndarray]) -> Episode:
@@ -183,7 +189,7 @@ def stream_episodes(
         batch_size=None,
         sampler=_CountingSampler(start),
         num_workers=n_workers,
-        worker_init_fn=_keep_worker_on_one_core,
+        worker_init_fn=_prepare_worker,
     )
     return zip(count(start), loader)
 
@@ -198,6 +204,9 @@ class _EpisodeDataset(Dataset):
         return self._episodes[index]
 
 
-def _keep_worker_on_one_core(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    """One core, and no end by a signal to the whole group: the training ends its workers after its own last step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -20,12 +20,27 @@ logger = logging.getLogger(__name__)
 
 
 def save_atomically(content: object, path: Path) -> None:
-    """torch.save under a temporary name, then rename: `path` holds the whole content or is untouched."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """torch.save under a temporary name, then rename: `path` holds the whole content or is untouched.
+
+    Raises:
+        OSError: it cannot be written (disk full, no permission), in one sentence.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(content, temporary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # the rename must not reach the disk before the content does
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer may turn a failed write into a RuntimeError
+        cause = error if isinstance(error, OSError) else error.__context__
+        number = cause.errno if isinstance(cause, OSError) else None
+        reason = str(error).splitlines()[0] if number is None else os.strerror(number)
+        raise OSError(
+            f"{path} could not be written ({reason}); what was saved before is whole: make room, then go on with "
+            "resume=True."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

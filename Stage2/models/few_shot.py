@@ -1,12 +1,19 @@
 """The few-shot segmenter: an encoder, prototypes of a support, a query segmented by them, the alignment loss."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from Stage2.models.alp import background_prototypes, foreground_prototypes, global_prototypes, similarity_score
+from Stage2.models.alp import (
+    DegenerateEpisodeError,
+    background_prototypes,
+    foreground_prototypes,
+    global_prototypes,
+    similarity_score,
+)
 from Stage2.models.encoders import Encoder, autocast
 
 IGNORE = 255
@@ -105,14 +112,59 @@ class FewShotSegmenter(nn.Module):
         Raises:
             DegenerateEpisodeError: the support, or the predicted support of the alignment loss, has no background.
         """
-        n_shots = len(support_image)
         features = self.encode(torch.cat([support_image, query_image]))  # one batch: shared batch-norm statistics
+        return self._losses_of_features(
+            features, support_foreground, query_label, window, align=align, weigh_classes=weigh_classes
+        )
+
+    def batch_losses(
+        self, episodes: Sequence[Mapping[str, Tensor]], window: int, *, align: bool = True, weigh_classes: bool = True
+    ) -> list[dict[str, Tensor]]:
+        """Losses of several episodes whose images pass the encoder as one batch; more than was published.
+
+        Args:
+            episodes: tensors of every episode, named and shaped as the arguments of `training_losses`.
+            window, align, weigh_classes: as in `training_losses`.
+
+        Returns:
+            the answer of `training_losses` for every episode that is not degenerate, at least one.
+
+        Raises:
+            DegenerateEpisodeError: all of them are.
+        """
+        images = [image for episode in episodes for image in (episode["support_image"], episode["query_image"])]
+        sizes = [len(episode["support_image"]) + len(episode["query_image"]) for episode in episodes]
+        losses, degenerate = [], None
+        for episode, features in zip(episodes, self.encode(torch.cat(images)).split(sizes), strict=True):
+            labels = (episode["support_foreground"], episode["query_label"])
+            try:
+                losses.append(
+                    self._losses_of_features(features, *labels, window, align=align, weigh_classes=weigh_classes)
+                )
+            except DegenerateEpisodeError as error:
+                degenerate = error
+        if not losses:
+            raise degenerate
+        return losses
+
+    def _losses_of_features(
+        self,
+        features: Tensor,
+        support_foreground: Tensor,
+        query_label: Tensor,
+        window: int,
+        *,
+        align: bool,
+        weigh_classes: bool,
+    ) -> dict[str, Tensor]:
+        """`training_losses` from the features of supports, then query: (S + 1, C, h, w)."""
+        n_shots = len(support_foreground)
         support_features, query_features = features[:n_shots], features[n_shots:]
         support_background = 1 - support_foreground
 
         prototypes = self.prototypes(support_features, support_foreground, support_background, window)
         scores = self.scores(query_features, prototypes)
-        logits = upsample(scores, query_image.shape[-2:])
+        logits = upsample(scores, query_label.shape[-2:])
         weight = logits.new_tensor(QUERY_CLASS_WEIGHTS) if weigh_classes else None
         query_loss = functional.cross_entropy(logits, query_label, weight=weight, ignore_index=IGNORE)
         align_loss = query_loss.new_zeros(())

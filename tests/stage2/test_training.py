@@ -266,3 +266,60 @@ def test_a_published_launch_line_runs_inside_stage2(cohort_folder, tmp_path):
     name = "mySSL_train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0_CHAOST2_Superpix_sets_0_1shot"
     assert (tmp_path / name / "1" / "snapshots" / "1.pth").is_file()
     assert "1 steps in" in (tmp_path / name / "1" / "cout.txt").read_text()  # the run folder keeps the log
+
+
+def test_a_step_of_several_episodes_takes_the_mean_loss():
+    training, episodes = new_training(), toy_episodes()
+    batch = [episodes[index] for index in range(2)]
+    training.model.eval()  # batch-norm apart, the episodes of a batch do not meet
+    together = training.model.batch_losses(batch, **OPTIONS)
+    alone = [training.model.training_losses(**episode, **OPTIONS) for episode in batch]
+    for one, other in zip(together, alone, strict=True):
+        assert one["query_loss"].item() == pytest.approx(other["query_loss"].item(), rel=1e-4)
+        assert one["align_loss"].item() == pytest.approx(other["align_loss"].item(), rel=1e-4)
+    training.model.train()
+    expected = training.model.batch_losses(batch, **OPTIONS)
+    found = new_training().take_step(*batch, **OPTIONS)
+    assert found["query_loss"] == pytest.approx(np.mean([one["query_loss"].item() for one in expected]), rel=1e-5)
+
+
+def test_a_query_predicted_all_foreground_is_degenerate_by_rule_and_counted(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    training = new_training()
+    scores, calls = training.model.scores, []
+
+    def all_foreground_at_first(features, prototypes):
+        calls.append(1)
+        found = scores(features, prototypes)
+        return found + torch.tensor([-100.0, 100.0])[:, None, None] if len(calls) == 1 else found
+
+    monkeypatch.setattr(training.model, "scores", all_foreground_at_first)
+    reports = train(training, 1)
+    assert (training.state.step, training.state.episode) == (1, 2)
+    assert reports[-1][1]["degenerate_episodes"] == 1
+    assert "1 degenerate episodes left out" in caplog.text
+
+    calls.clear()
+    losses = training.model.batch_losses([toy_episodes()[0], toy_episodes()[1]], **OPTIONS)
+    assert len(losses) == 1  # the other episode of the batch still counts
+
+
+def test_moving_average_of_the_weights(tmp_path):
+    def averaged(seed):
+        torch.manual_seed(seed)
+        return Training(FewShotSegmenter("dlfcn_res18"), 1e-3, 0.95, ema_decay=0.75)
+
+    first, plain = averaged(0), new_training()
+    key = "encoder.localconv.weight"
+    expected = plain.model.state_dict()[key].clone()
+    for _ in range(2):
+        for either in (first, plain):
+            either.take_step(toy_episodes()[0], **OPTIONS)
+        expected = 0.75 * expected + 0.25 * plain.model.state_dict()[key]
+    assert_same_weights(first.model, plain.model)  # the average changes nothing in training
+    torch.testing.assert_close(first.average[key], expected)
+    assert list(first.average) == list(first.model.state_dict())
+    first.save(tmp_path / "state.pth", {})
+    second = averaged(1)
+    second.restore(tmp_path / "state.pth", {})
+    assert all(torch.equal(value, second.average[key]) for key, value in first.average.items())

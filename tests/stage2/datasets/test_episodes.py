@@ -110,11 +110,11 @@ def fine_tuning_episodes(n_parts=3) -> FineTuningEpisodes:
     second.label[2, 10:12] = 4
     support.label[3:6, 20:24] = 4
     classes = [
-        AnnotatedClass(1, [2, 4, 6][:n_parts], {"1": (1, 7)}),
-        AnnotatedClass(4, [3, 4, 5][:n_parts], {"2": (2, 2)}),
+        AnnotatedClass(1, {"9": [2, 4, 6][:n_parts]}, {"1": (1, 7)}),
+        AnnotatedClass(4, {"9": [3, 4, 5][:n_parts]}, {"2": (2, 2)}),
     ]
     superpixels = SuperpixelEpisodes([first, second], excluded={"2": frozenset({3})}, seed=3, episodes_per_load=500)
-    return FineTuningEpisodes(superpixels, support, classes)
+    return FineTuningEpisodes(superpixels, [support], classes)
 
 
 def test_a_quarter_of_the_episodes_is_manual_and_classes_take_turns(unchanged_views):
@@ -162,19 +162,36 @@ def test_class_that_no_training_scan_has_is_refused():
     with pytest.raises(ValueError, match="label 4: no training scan has it"):
         FineTuningEpisodes(
             SuperpixelEpisodes([scan_of(1, [2])], excluded={}, seed=0),
-            scan_of(9, [0]),
-            [AnnotatedClass(4, [0], {})],
+            [scan_of(9, [0])],
+            [AnnotatedClass(4, {"9": [0]}, {})],
         )
 
 
 def test_fine_tuning_without_a_training_class_is_refused():
     superpixels = SuperpixelEpisodes([scan_of(1, [2])], excluded={}, seed=0)
     with pytest.raises(ValueError, match="needs an annotated training class, but the label set has none"):
-        FineTuningEpisodes(superpixels, scan_of(9, [0]), [])
+        FineTuningEpisodes(superpixels, [scan_of(9, [0])], [])
 
 
 def test_support_slices_without_the_class_are_refused():
     whole = fine_tuning_episodes()
-    classes = [whole.classes[0], AnnotatedClass(4, [3, 4, 7], {"2": (2, 2)})]
+    classes = [whole.classes[0], AnnotatedClass(4, {"9": [3, 4, 7]}, {"2": (2, 2)})]
     with pytest.raises(ValueError, match="slice 7 of support scan 9 has no pixel of label 4, against the class map"):
-        FineTuningEpisodes(whole.superpixels, whole.support, classes)
+        FineTuningEpisodes(whole.superpixels, whole.supports, classes)
+
+
+def test_several_supports_make_manual_episodes_of_as_many_shots(unchanged_views):
+    one = fine_tuning_episodes()
+    other = scan_of(8, [0] * 9)
+    other.label[1:4, 20:24] = 4
+    classes = [AnnotatedClass(c.label, {**c.support_slices, "8": [1, 2, 3]}, c.ranges) for c in one.classes]
+    two = FineTuningEpisodes(one.superpixels, [*one.supports, other], classes)
+    seen = 0
+    for index in range(100):
+        episode, values = two[index], two[index]["support_image"][:, 0, 0, 0].tolist()
+        assert torch.equal(episode["query_image"], one[index]["query_image"])
+        assert len(episode["support_foreground"]) == len(values)
+        if len(values) == 2:
+            seen += 1
+            assert (values[0] - 900, values[1] - 800) in {(2, 1), (4, 2), (6, 3)}
+    assert seen > 10

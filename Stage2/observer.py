@@ -1,0 +1,60 @@
+"""Sacred's file observer with files that are whole at any moment, also after kill -9 or on a full disk."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from sacred.observers import FileStorageObserver
+from sacred.serializer import flatten
+
+from Stage2.run_folder import SCALARS
+
+logger = logging.getLogger(__name__)
+
+
+class RunFolderObserver(FileStorageObserver):
+    """Writes config.json, run.json and metrics.json of a run under temporary names and renames them."""
+
+    def started_event(self, *args: Any, **kwargs: Any) -> Any:
+        self._scalars: dict[str, dict[str, list]] = {}
+        self._started = False
+        answer = super().started_event(*args, **kwargs)
+        self._started = True
+        return answer
+
+    def save_json(self, obj: Any, filename: str) -> None:
+        """Write a JSON file atomically.
+
+        A file that cannot be written later in a run keeps its last content, with a warning: the next heartbeat tries
+        again, and sacred would give up the observer, and with it the status in run.json, at the first failure.
+        """
+        path = Path(self.dir) / filename
+        temporary = path.with_name(f".{filename}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
+            temporary.replace(path)
+        except OSError as error:
+            if not self._started:
+                raise
+            logger.warning("%s could not be written (%s); it keeps its last content", path, error.strerror)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def save_cout(self) -> None:
+        try:
+            super().save_cout()
+        except OSError as error:
+            if not self._started:
+                raise
+            logger.warning("%s/cout.txt could not be written (%s)", self.dir, error.strerror)
+
+    def log_metrics(self, metrics_by_name: dict[str, dict[str, list]], info: Any) -> None:
+        """Add measurements to metrics.json, in sacred's layout; those of a failed write come with the next one."""
+        for name, new in metrics_by_name.items():
+            table = self._scalars.setdefault(name, {"values": [], "steps": [], "timestamps": []})
+            table["values"] += new["values"]
+            table["steps"] += new["steps"]
+            table["timestamps"] += [moment.isoformat() for moment in new["timestamps"]]
+        self.save_json(self._scalars, SCALARS)

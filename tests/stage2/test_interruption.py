@@ -1,0 +1,214 @@
+"""Runs that end before their time: killed, asked to stop, out of disk; resumed, they end as an uninterrupted one."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from Stage2 import training
+from Stage2.interruption import RunInterrupted, deferred, interruptible
+from Stage2.models import checkpoints
+from Stage2.models.checkpoints import save_atomically
+from Stage2.optimisation import Training
+from Stage2.recording import STATE_FILE
+from Stage2.run_folder import list_runs, list_snapshots, read_scalars, snapshot_path
+
+ROOT = Path(__file__).resolve().parents[2]
+N_STEPS = 3
+# The state of step 2 is half written when the process dies.
+KILLED_WHILE_WRITING = """
+import os, signal, sys, torch
+from Stage2.training import experiment
+whole = torch.save
+def half(content, file):
+    whole(content, file)
+    if "optimiser" in content and content["state"]["step"] == 2:
+        file.flush()
+        os.truncate(file.name, os.path.getsize(file.name) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = half
+experiment.run_commandline()
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(cohort_folder, tmp_path_factory):
+    return {
+        "modelname": "dlfcn_res18",
+        "path": {"data_dir": str(cohort_folder), "log_dir": str(tmp_path_factory.mktemp("exps"))},
+        "num_workers": 0,
+        "device": "cpu",
+        "print_interval": 2,
+        "n_steps": N_STEPS,
+        "save_snapshot_every": 1,
+    }
+
+
+def runs(settings, prefix):
+    return list_runs(Path(settings["path"]["log_dir"]) / f"mySSL_{prefix}_CHAOST2_Superpix_sets_0_1shot")
+
+
+def run(settings, prefix, **changes):
+    training.experiment.run(config_updates={**settings, "exp_prefix": prefix, **changes})
+    return runs(settings, prefix)[-1]
+
+
+def start(settings, prefix, program, **changes):
+    given = {key: value for key, value in {**settings, **changes}.items() if key != "path"}
+    given |= {f"path.{key}": value for key, value in settings["path"].items()}
+    command = [sys.executable, *program, "with", f"exp_prefix={prefix}", *(f"{k}={v}" for k, v in given.items())]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def status(folder):
+    return json.loads((folder / "run.json").read_text())["status"]
+
+
+@pytest.fixture(scope="module")
+def whole(settings):
+    return run(settings, "whole")
+
+
+def assert_same_end(whole, resumed):
+    ends = [torch.load(snapshot_path(folder, N_STEPS), weights_only=True) for folder in (whole, resumed)]
+    for key, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][key]), key
+    assert read_scalars(whole) == read_scalars(resumed)
+    assert [step for step, _ in list_snapshots(whole)] == [step for step, _ in list_snapshots(resumed)]
+    assert status(resumed) == "COMPLETED"
+
+
+def test_a_run_killed_while_it_writes_a_snapshot_goes_on_to_the_same_end(settings, whole):
+    process = start(settings, "killed", ["-c", KILLED_WHILE_WRITING])
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    (killed,) = runs(settings, "killed")
+    assert torch.load(killed / STATE_FILE, weights_only=True)["state"]["step"] == 1  # the last good one
+    assert json.loads((killed / "config.json").read_text())["n_steps"] == N_STEPS
+    assert_same_end(whole, run(settings, "killed", resume=True))
+    assert not list(killed.glob("**/.*.tmp"))
+
+
+def test_sigterm_to_the_whole_group_keeps_the_step_at_hand(settings, whole):
+    many = 10_000
+    process = start(
+        settings, "stopped", ["Stage2/training.py"], n_steps=many, save_snapshot_every=many, num_workers=1
+    )  # as Slurm sends it: loader workers get it too
+    deadline = time.monotonic() + 90
+    while " 1/10000" not in process.stderr.read(200) and time.monotonic() < deadline:
+        pass
+    os.killpg(process.pid, signal.SIGTERM)
+    last = process.communicate(timeout=60)[1].splitlines()[-1]
+    (stopped,) = runs(settings, "stopped")
+    step = torch.load(stopped / STATE_FILE, weights_only=True)["state"]["step"]
+    assert process.returncode == 143
+    assert last == f"interrupted: SIGTERM: kept step {step} of 10000 in {stopped}; go on with resume=True"
+    assert (status(stopped), list_snapshots(stopped)) == ("INTERRUPTED", [])
+
+
+def test_a_run_asked_to_stop_goes_on_to_the_same_end(settings, whole, monkeypatch, capfd):
+    step = Training.take_step
+
+    def signalled(self, *args, **kwargs):
+        if self.state.step == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(Training, "take_step", signalled)
+        run(settings, "asked", save_snapshot_every=2)
+    assert end.value.code == 130
+    (asked,) = runs(settings, "asked")
+    assert (status(asked), list_snapshots(asked)) == ("INTERRUPTED", [])  # no snapshot of an unplanned step
+    assert "kept step 1 of 3" in capfd.readouterr().err.splitlines()[-1]
+    resumed = run(settings, "asked", save_snapshot_every=2, resume=True)
+    assert [step for step, _ in list_snapshots(resumed)] == [2, 3]
+    assert read_scalars(resumed) == read_scalars(whole)  # also the mean over steps before and after the stop
+    for step in (2, 3):
+        ends = [torch.load(snapshot_path(folder, step), weights_only=True) for folder in (whole, resumed)]
+        assert all(torch.equal(tensor, ends[1][key]) for key, tensor in ends[0].items())
+
+
+def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, whole, monkeypatch, capfd):
+    save = torch.save
+
+    def full(content, file):
+        if "optimiser" in content and content["state"]["step"] == 2:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(content, file)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(checkpoints.torch, "save", full)
+        run(settings, "full")
+    assert end.value.code == 1
+    (failed,) = runs(settings, "full")
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: {failed / STATE_FILE} could not be written (No space left on device); ")
+    assert status(failed) == "FAILED"
+    assert torch.load(failed / STATE_FILE, weights_only=True)["state"]["step"] == 1
+    assert not list(failed.glob("**/.*.tmp"))
+    assert_same_end(whole, run(settings, "full", resume=True))
+
+
+def test_a_write_that_really_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "state.pth"
+    save_atomically({"step": 1}, path)
+    program = (
+        "import resource, sys, torch; from pathlib import Path; from Stage2.models.checkpoints import save_atomically\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))\n"
+        "try: save_atomically({'weights': torch.zeros(2**16)}, Path(sys.argv[1]))\n"
+        "except OSError as error: print(error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program, path], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith(f"{path} could not be written (File too large); "), done.stderr
+    assert torch.load(path) == {"step": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.pth"]
+
+
+def test_metrics_survive_a_write_that_fails(settings, monkeypatch, caplog):
+    replace, failures = Path.replace, []
+
+    def fail_once(self, target):
+        if Path(target).name == "metrics.json" and not failures:
+            failures.append(target)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail_once)
+    from datetime import datetime
+
+    from Stage2.observer import RunFolderObserver
+
+    observer = RunFolderObserver(settings["path"]["log_dir"])
+    observer.dir, observer._scalars, observer._started = settings["path"]["log_dir"], {}, True
+    for step in (1, 2):
+        observer.log_metrics({"loss": {"values": [0.5], "steps": [step], "timestamps": [datetime.now()]}}, {})
+    assert "keeps its last content" in caplog.text
+    assert read_scalars(observer.dir) == {"loss": ([1, 2], [0.5, 0.5])}
+
+
+def test_signals_are_as_before_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RunInterrupted, match="SIGTERM"), interruptible():
+        with deferred() as received:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # told twice, by Slurm and by its launcher
+            assert received() == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(RunInterrupted, match="SIGINT"), deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # someone insists
+    assert signal.getsignal(signal.SIGTERM) is before
