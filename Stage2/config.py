@@ -6,8 +6,9 @@ from typing import Any
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.evaluation.clean_protocol import MATCHINGS
-from Stage2.models.encoders import ENCODER_NAMES
+from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.models.few_shot import PROTOTYPE_KINDS
+from Stage2.selection import RULES
 
 DEFAULTS: Mapping[str, Any] = {
     # network
@@ -17,7 +18,7 @@ DEFAULTS: Mapping[str, Any] = {
     "use_coco_init": False,  # start the encoder from torchvision's COCO DeepLabV3 weights
     "use_densecl_init": False,  # start the encoder from the Stage 1 weights in pretrained_backbone
     "pretrained_backbone": None,  # file of starting weights: our Stage 1's, DenseCL's, MMPretrain's, torchvision's
-    "reload_model_path": None,  # snapshot to start from: holds every weight
+    "reload_model_path": None,  # snapshot to start from (holds every weight), or the run folder to take it from
     # data
     "dataset": "CHAOST2_Superpix",  # CHAOST2, SABS, or the path of a .yaml file (docs/datasets.md)
     "label_sets": 0,  # which organs are training classes
@@ -36,11 +37,14 @@ DEFAULTS: Mapping[str, Any] = {
     "usealign": True,  # alignment loss
     "use_wce": True,  # class weights in the query loss
     "batch_size": 1,  # episodes of a step
+    "eval_every": 0,  # steps between tests on the training classes of training scans, logged; 0: none
+    "eval_scans": 4,  # training scans in such a test
     "ema_decay": 0.0,  # of a moving average of the weights, kept as snapshots/ema_<step>.pth; 0: none
     "seed": 1234,
     "print_interval": 100,
     "save_snapshot_every": 25_000,
     "resume": False,  # go on with the latest run of this experiment
+    "select": "last",  # which snapshot, where reload_model_path is a run folder: last, or the best on train_scans
     # testing
     "support_idx": [-1],  # support scans, by place in the fold's test and support scans
     "n_sup_part": 3,
@@ -52,20 +56,23 @@ DEFAULTS: Mapping[str, Any] = {
     "surface_distances": False,  # also HD95 and ASSD in mm
     # where
     "exp_prefix": "",
-    "path": {"log_dir": "./exps", "data_dir": None},  # data_dir: processed folder; None: the data set's own
+    # data_dir: processed folder; None: the data set's own. cache_dir: slices for training; None: cache/ in data_dir
+    "path": {"log_dir": "./exps", "data_dir": None, "cache_dir": None},
     "device": "auto",  # auto, cpu, cuda, cuda:1 ...
     "channels_last": False,  # memory layout of the encoder: faster on most CPUs and GPUs, results differ by rounding
-    "precision": "fp32",  # of the encoder: fp32, or bf16 (faster on GPUs and on CPUs with AMX only)
+    "precision": "fp32",  # of the encoder: fp32, bf16 (faster on GPUs and on CPUs with AMX only), fp16 (for GPUs)
+    "compile": False,  # torch.compile the encoder: the first step takes minutes, results differ by rounding
 }
 
 _CHOICES = {
     "modelname": ENCODER_NAMES,
     "clsname": PROTOTYPE_KINDS,
     "optim_type": ("sgd",),
-    "precision": ("fp32", "bf16"),
+    "precision": tuple(PRECISIONS),
     "superpix_scale": ("MIDDLE", "SMALL"),
     "protocol": ("paper", "clean"),
     "slice_matching": MATCHINGS,
+    "select": RULES,
 }
 _AT_LEAST = {
     "proto_grid_size": 1,
@@ -75,6 +82,8 @@ _AT_LEAST = {
     "n_steps": 1,
     "batch_size": 1,
     "seed": 0,
+    "eval_every": 0,
+    "eval_scans": 1,
     "print_interval": 1,
     "save_snapshot_every": 1,
     "n_sup_part": 1,

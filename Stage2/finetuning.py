@@ -3,12 +3,13 @@
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes
+from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_folder
 from Stage2.models.encoders import pooling_window
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
-from Stage2.training import configured_segmenter, superpixel_episodes
+from Stage2.training import configured_segmenter, optional_path, superpixel_episodes, training_scan_test
 
 PUBLISHED = {"n_steps": 5_100, "optim": {"lr": 1e-4}, "save_snapshot_every": 1_000}
 experiment = Stage2Experiment("finetuning", PUBLISHED)
@@ -37,14 +38,15 @@ def main(_run: Run, _config: dict) -> str:
         )
         for label in data_set.training_labels(_config["label_sets"])
     ]
+    cache = SliceCache(optional_path(_config["path"]["cache_dir"]), cohort.folder)
     episodes = FineTuningEpisodes(
-        superpixel_episodes(cohort, _config, with_label=True),
+        superpixel_episodes(cohort, cache, _config, with_label=True),
         [cohort.annotated_scan(scan_id) for scan_id in support_ids],
         classes,
     )
     training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"], _config["ema_decay"])
     window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
-    return str(run_and_record(_run, training, episodes, _config, window))
+    return str(run_and_record(_run, training, episodes, _config, window, training_scan_test(cohort, _config)))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Training:
     ema_decay: float = 0.0
     state: TrainingState = field(default_factory=TrainingState)
     optimiser: optim.SGD = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)  # keeps small gradients of float16 alive; idle otherwise
     schedule: optim.lr_scheduler.StepLR = field(init=False)
     average: dict[str, torch.Tensor] | None = field(init=False, default=None)
 
@@ -74,6 +75,7 @@ class Training:
         parameters = self.model.encoder.trained_parameters()
         self.optimiser = optim.SGD(parameters, lr=self.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
+        self.scaler = torch.amp.GradScaler(parameters[0].device.type, enabled=self.model.precision == "fp16")
         if self.ema_decay:
             self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
 
@@ -102,8 +104,9 @@ class Training:
         total = losses["query_loss"] + losses["align_loss"]
         rate = self.schedule.get_last_lr()[0]
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimiser.step()
+        self.scaler.scale(total).backward()
+        self.scaler.step(self.optimiser)  # nothing but a smaller scale, where a float16 gradient overflowed
+        self.scaler.update()
         self.schedule.step()
         self._update_average()
         return {
@@ -136,6 +139,8 @@ class Training:
         on_snapshot: Callable[["Training"], None],
         stop_asked: Callable[[], bool] = lambda: False,
         batch_size: int = 1,
+        evaluate: Callable[[FewShotSegmenter], dict[str, float]] | None = None,
+        evaluate_every: int = 1,
         **loss_options: Any,
     ) -> bool:
         """Train until `n_steps` optimiser steps are done.
@@ -150,6 +155,8 @@ class Training:
             on_snapshot: called when weights should be kept.
             stop_asked: called after every episode; True ends the training where it stands.
             batch_size: episodes of a step.
+            evaluate: tests the model as it stands, and returns scalars to report; it must not change it.
+            evaluate_every: steps between such tests; there is also one of every snapshot.
             **loss_options: see `take_step`.
 
         Returns:
@@ -190,10 +197,12 @@ class Training:
                     means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
                     means["degenerate_episodes"] = state.degenerate
                     state.unreported = []
-                    state.scalars.append((state.step, means))
-                    on_report(state.step, means)
+                    self._note(means, on_report)
                     progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
-                if state.step % snapshot_every == 0 or state.step == n_steps:
+                kept = state.step % snapshot_every == 0 or state.step == n_steps
+                if evaluate is not None and (kept or state.step % evaluate_every == 0):
+                    self._note(evaluate(self.model), on_report)
+                if kept:
                     on_snapshot(self)
                 if state.step == n_steps or stop_asked():
                     break
@@ -209,6 +218,10 @@ class Training:
         )
         return state.step == n_steps
 
+    def _note(self, scalars: dict[str, float], on_report: Callable[[int, dict[str, float]], None]) -> None:
+        self.state.scalars.append((self.state.step, scalars))
+        on_report(self.state.step, scalars)
+
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything a resumed run needs, atomically; `identity` says which experiment this is."""
         content = {
@@ -218,6 +231,7 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": self.average,
+            "scaler": self.scaler.state_dict(),
         }
         save_atomically(content, path)
 
@@ -241,6 +255,8 @@ class Training:
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             for key, value in content["average"].items():
                 self.average[key].copy_(value)

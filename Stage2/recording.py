@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from Stage2.datasets.catalog import dataset_identity
 from Stage2.experiment import Run, run_folder
 from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
+from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
 from Stage2.run_folder import average_path, list_runs, list_snapshots, snapshot_path
 
@@ -22,12 +23,23 @@ IDENTITY = (
     "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",
     "precision", "channels_last",
 )  # fmt: skip
-ADDED = ("batch_size", "ema_decay")  # the same, but absent where they have their defaults, as in states before them
+ADDED = (
+    "batch_size",
+    "ema_decay",
+    "compile",
+)  # the same, but absent where they have their defaults, as in states before them
 
 logger = logging.getLogger(__name__)
 
 
-def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[str, Any], window: int) -> Path:
+def run_and_record(
+    run: Run,
+    training: Training,
+    episodes: Any,
+    config: Mapping[str, Any],
+    window: int,
+    evaluate: Callable[[FewShotSegmenter], dict[str, float]] | None = None,
+) -> Path:
     """Train as configured, resuming where asked to, and keep everything in the run folder.
 
     Args:
@@ -36,6 +48,7 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
         episodes: where episodes come from.
         config: settings of the run.
         window: side of a pooling cell in feature pixels.
+        evaluate: tests the model every `eval_every` steps and at every snapshot; None: no such tests.
 
     Returns:
         The last snapshot.
@@ -70,6 +83,8 @@ def run_and_record(run: Run, training: Training, episodes: Any, config: Mapping[
             on_snapshot=keep,
             stop_asked=lambda: received() is not None,
             batch_size=config["batch_size"],
+            evaluate=evaluate,
+            evaluate_every=max(config["eval_every"], 1),
             window=window,
             align=config["usealign"],
             weigh_classes=config["use_wce"],

@@ -5,13 +5,17 @@ from pathlib import Path
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import SuperpixelEpisodes
+from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.evaluation.monitoring import TrainingScanTest, spread_over
+from Stage2.evaluation.tasks import list_tasks
 from Stage2.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder
 from Stage2.models.build import build_segmenter
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
+from Stage2.selection import resolve_snapshot
 
 experiment = Stage2Experiment("training")
 
@@ -23,10 +27,11 @@ def main(_run: Run, _config: dict) -> str:
     data_set = get_dataset(_config["dataset"])
     n_shots = len(_config["support_idx"])
     cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"], n_shots)
-    episodes = superpixel_episodes(cohort, _config)
+    cache = SliceCache(optional_path(_config["path"]["cache_dir"]), cohort.folder)
+    episodes = superpixel_episodes(cohort, cache, _config)
     training = Training(model, _config["optim"]["lr"], _config["lr_step_gamma"], _config["ema_decay"])
     window = pooling_window(SLICE_SIZE, _config["proto_grid_size"])
-    return str(run_and_record(_run, training, episodes, _config, window))
+    return str(run_and_record(_run, training, episodes, _config, window, training_scan_test(cohort, _config)))
 
 
 def configured_segmenter(config: dict) -> FewShotSegmenter:
@@ -37,22 +42,39 @@ def configured_segmenter(config: dict) -> FewShotSegmenter:
         config["precision"],
         choose_device(config["device"]),
         config["seed"],
-        snapshot=optional_path(config["reload_model_path"]),
+        snapshot=resolve_snapshot(config["reload_model_path"], config["select"]),
         backbone=optional_path(config["pretrained_backbone"]),
         coco_folder=ROOT / "pretrained_model" if config["use_coco_init"] else None,
         channels_last=config["channels_last"],
+        compiled=config["compile"],
     )
 
 
-def superpixel_episodes(cohort: Cohort, config: dict, with_label: bool = False) -> SuperpixelEpisodes:
+def superpixel_episodes(
+    cohort: Cohort, cache: SliceCache, config: dict, with_label: bool = False
+) -> SuperpixelEpisodes:
     """Superpixel episodes of the fold's training scans, as configured."""
     return SuperpixelEpisodes(
-        scans=cohort.training_scans(config["superpix_scale"], with_label),
+        scans=cohort.training_scans(config["superpix_scale"], cache, with_label),
         excluded=cohort.excluded_slices(config["exclude_cls_list"]),
         seed=config["seed"],
         scans_per_load=None if config["scan_per_load"] == -1 else config["scan_per_load"],
         episodes_per_load=config["max_iters_per_load"],
     )
+
+
+def training_scan_test(cohort: Cohort, config: dict) -> TrainingScanTest | None:
+    """The test on training scans that `eval_every` asks for; None where it asks for none."""
+    if config["eval_every"] == 0:
+        return None
+    support_ids = cohort.fold.choose_support(config["support_idx"])
+    query_ids = spread_over(cohort.fold.train, config["eval_scans"])
+    labels = cohort.data_set.training_labels(config["label_sets"])
+    if not labels:
+        raise ValueError("eval_every needs a training class, but the label set has none; choose another label_sets.")
+    tasks = list_tasks(cohort, labels, support_ids, query_ids, config["n_sup_part"], config["min_fg_data"])
+    supports = [cohort.annotated_scan(scan_id) for scan_id in support_ids]
+    return TrainingScanTest(cohort, supports, tasks, query_ids, config["val_wsize"])
 
 
 def optional_path(value: str | None) -> Path | None:

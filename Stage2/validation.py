@@ -10,13 +10,15 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.volumes import Scan, read_volume
 from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate_scan_cleanly
-from Stage2.evaluation.protocol import ClassTask, ScanResult, encode_slices, evaluate_scan, support_prototypes
+from Stage2.evaluation.protocol import ScanResult, encode_slices, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
+from Stage2.evaluation.tasks import list_tasks
 from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.nifti import read_spacing
 from Stage2.run_folder import RESULTS
-from Stage2.training import configured_segmenter, optional_path
+from Stage2.selection import resolve_snapshot, selection_rule
+from Stage2.training import configured_segmenter
 
 experiment = Stage2Experiment("validation")
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 @experiment.main
 def main(_run: Run, _config: dict) -> float | None:
     """Test one fold by the chosen protocol; returns the mean Dice over the class ranges."""
-    snapshot = optional_path(_config["reload_model_path"])
+    snapshot = resolve_snapshot(_config["reload_model_path"], _config["select"])
     if snapshot is None:
         logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
     model = configured_segmenter(_config).eval()
@@ -40,18 +42,8 @@ def main(_run: Run, _config: dict) -> float | None:
             f"support_idx={list(_config['support_idx'])} takes every test scan ({', '.join(support_ids)}) as support; "
             "leave one to test: choose -1 for the scan after them."
         )
-    tasks = [
-        ClassTask(
-            name=data_set.class_name(label),
-            label=label,
-            support_slices={
-                scan_id: cohort.support_slices(label, scan_id, _config["n_sup_part"], _config["min_fg_data"])
-                for scan_id in support_ids
-            },
-            ranges=cohort.ranges(label, queries),
-        )
-        for label in data_set.test_labels(_config["label_sets"])
-    ]
+    labels = data_set.test_labels(_config["label_sets"])
+    tasks = list_tasks(cohort, labels, support_ids, queries, _config["n_sup_part"], _config["min_fg_data"])
 
     supports = [cohort.annotated_scan(scan_id) for scan_id in support_ids]
     prototypes = {task.name: support_prototypes(model, supports, task, _config["val_wsize"]) for task in tasks}
@@ -82,6 +74,7 @@ def main(_run: Run, _config: dict) -> float | None:
         "modelname": _config["modelname"],
         "snapshot": None if snapshot is None else str(snapshot),
         "step": step_of_snapshot(snapshot),
+        "selected_by": selection_rule(_config["reload_model_path"], _config["select"]),
     }
     if data_set.label_values is not None:  # whoever draws the label files needs to know
         described["label_values"] = {str(value): label for value, label in data_set.label_values.items()}

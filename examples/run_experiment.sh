@@ -30,9 +30,10 @@ Where
 Optional
   RELOAD         snapshot to test or fine-tune, for every fold; the word none: test the untrained network
   SNAPSHOT_STEP  take this step of the fold's latest run that has it (default: its last snapshot)
+  SELECT         last (default), or train_scans: the snapshot of that run that did best on training scans (eval_every)
   RUN_NAME       name that stands for <mode> in the run folder
   DEVICE         auto (default), cpu or cuda
-  PRECISION      fp32 (default) or bf16
+  PRECISION      fp32 (default), bf16 or fp16
   DRY_RUN=1      print the commands and run nothing
 
 test and finetune start from the fold's latest training snapshot, finetune-test from its latest fine-tuned one.
@@ -119,6 +120,7 @@ find_snapshot() {
     fi
     local query=(--log-dir "$LOGDIR" --exp-prefix "${SOURCE}_vfold$fold" --dataset "$DATASET" --label-sets "$LABEL_SETS")
     [ -z "${SNAPSHOT_STEP:-}" ] || query+=(--step "$SNAPSHOT_STEP")
+    [ -z "${SELECT:-}" ] || query+=(--select "$SELECT")
     if [ "${DRY_RUN:-0}" = 1 ]; then
         "$PYTHON" "$ROOT/tools/find_snapshot.py" "${query[@]}" 2>/dev/null || echo "<$SOURCE snapshot of fold $fold>"
     else

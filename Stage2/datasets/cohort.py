@@ -5,6 +5,7 @@ from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold, split_fold, support_slices
+from Stage2.datasets.mapped import SliceCache, map_scan
 from Stage2.datasets.volumes import (
     Scan,
     Statistics,
@@ -66,13 +67,14 @@ class Cohort:
             for scan_id in (self.fold.train if labels else ())
         }
 
-    def training_scans(self, superpixel_scale: str, with_label: bool = False) -> list[Scan]:
-        """The fold's training scans with superpixels."""
+    def training_scans(self, superpixel_scale: str, cache: SliceCache, with_label: bool = False) -> list[Scan]:
+        """The fold's training scans with superpixels, their slices on disk."""
         return [
-            load_scan(
+            map_scan(
                 self.folder,
                 scan_id,
                 self._statistics,
+                cache,
                 superpixel_scale=superpixel_scale,
                 with_label=with_label,
                 data_set=self.data_set,

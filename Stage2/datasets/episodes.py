@@ -42,10 +42,12 @@ class SuperpixelEpisodes:
     scans_per_load: int | None = None
     episodes_per_load: int = 1000
     _slices: dict[str, list[int]] = field(init=False, repr=False)  # scan id -> slices with a superpixel, not excluded
+    _usable: list[Scan] = field(init=False, repr=False)  # scans with such slices
 
     def __post_init__(self):
         self._slices = {scan.id: self._usable_slices(scan) for scan in self.scans}
-        if not any(self._slices.values()):
+        self._usable = [scan for scan in self.scans if self._slices[scan.id]]
+        if not self._usable:
             raise ValueError(
                 f"none of the {len(self.scans)} training scans has a slice with a superpixel that is not excluded; "
                 "check the superpixels and exclude_cls_list."
@@ -58,19 +60,26 @@ class SuperpixelEpisodes:
     def __getitem__(self, index: int) -> Episode:
         """Episode `index`; see `as_episode` for its shapes."""
         rng = np.random.default_rng([self.seed, index])
-        places = [(scan, z) for scan in self._scans_of_load(index) for z in self._slices[scan.id]]
-        scan, z = places[rng.integers(len(places))]
+        scan, z = self._draw_slice(self._scans_of_load(index), rng)
         segments = scan.superpixels[z]
         chosen = rng.choice(np.unique(segments[segments > 0]))
         mask = segments == chosen
         return as_episode(augment(scan.image[z], mask, rng), augment(scan.image[z], mask, rng))
 
+    def _draw_slice(self, scans: Sequence[Scan], rng: np.random.Generator) -> tuple[Scan, int]:
+        """A slice, uniformly from all usable ones of these scans."""
+        ends = np.cumsum([len(self._slices[scan.id]) for scan in scans])
+        place = rng.integers(ends[-1])
+        chosen = int(np.searchsorted(ends, place, side="right"))
+        slices = self._slices[scans[chosen].id]
+        return scans[chosen], slices[place - ends[chosen] + len(slices)]
+
     def _scans_of_load(self, index: int) -> Sequence[Scan]:
-        usable = [scan for scan in self.scans if self._slices[scan.id]]
-        if self.scans_per_load is None or self.scans_per_load >= len(usable):
-            return usable
+        if self.scans_per_load is None or self.scans_per_load >= len(self._usable):
+            return self._usable
         rng = np.random.default_rng([self.seed, index // self.episodes_per_load, 1])
-        return [usable[place] for place in sorted(rng.choice(len(usable), self.scans_per_load, replace=False))]
+        chosen = sorted(rng.choice(len(self._usable), self.scans_per_load, replace=False))
+        return [self._usable[place] for place in chosen]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -25,14 +26,22 @@ class Statistics:
     std: float
 
 
+class Slices(Protocol):
+    """Slices of one scan, (Z, 256, 256): an array, or one that stays on disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, z: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Scan:
-    """One scan: image (Z, 256, 256) float32 normalised; label (Z, 256, 256) uint8 or superpixels int32, where read."""
+    """One scan: image float32 normalised; label uint8 and superpixels of an integer type, where read."""
 
     id: str
-    image: np.ndarray
-    label: np.ndarray | None = None
-    superpixels: np.ndarray | None = None
+    image: Slices
+    label: Slices | None = None
+    superpixels: Slices | None = None
 
 
 def list_scans(folder: Path) -> list[str]:
@@ -169,34 +178,56 @@ def load_scan(
         FileNotFoundError, ValueError: a file is missing, unreadable or not finite, its size differs from the image's,
             slices are not 256 x 256, or the label lies elsewhere or holds a value that is no class.
     """
-    path = folder / f"image_{scan_id}.nii.gz"
-    volume = read_volume(path).astype(np.float32)
-    check_slice_size(path, volume.shape)
-    try:
-        statistics = statistics or own_statistics(volume)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    volume = read_image(folder, scan_id)
+    statistics = statistics or own_statistics_of(volume, image_path(folder, scan_id))
     label = superpixels = None
     if with_label:
-        label = _read_label(folder / f"label_{scan_id}.nii.gz", volume.shape, path, data_set)
+        label = read_label(folder, scan_id, volume.shape, data_set)
     if superpixel_scale is not None:
-        name = f"superpix-{superpixel_scale}_{scan_id}.nii.gz"
-        superpixels = _read_like(folder / name, volume.shape, path).astype(np.int32)
+        superpixels = read_superpixels(folder, scan_id, superpixel_scale, volume.shape)
     image = (volume[:, :SLICE_SIZE, :SLICE_SIZE] - np.float32(statistics.mean)) / np.float32(statistics.std)
     return Scan(id=scan_id, image=image, label=label, superpixels=superpixels)
 
 
-def _read_like(path: Path, shape: tuple[int, ...], image_path: Path) -> np.ndarray:
+def image_path(folder: Path, scan_id: str) -> Path:
+    """The image of a scan in a processed folder."""
+    return folder / f"image_{scan_id}.nii.gz"
+
+
+def read_image(folder: Path, scan_id: str) -> np.ndarray:
+    """Image of a scan as stored, (Z, H, W) float32 with H and W of 256 or 257."""
+    path = image_path(folder, scan_id)
+    volume = read_volume(path).astype(np.float32)
+    check_slice_size(path, volume.shape)
+    return volume
+
+
+def own_statistics_of(volume: np.ndarray, path: Path) -> Statistics:
+    """`own_statistics` of the image in a file, which an error names."""
+    try:
+        return own_statistics(volume)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Superpixels on the grid of an image of this shape, cut to 256 x 256, int32."""
+    path = folder / f"superpix-{scale}_{scan_id}.nii.gz"
+    return _read_like(path, shape, image_path(folder, scan_id)).astype(np.int32)
+
+
+def _read_like(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
     """Voxels of a file that must lie on the grid of an image, cut to 256 x 256."""
     volume = read_volume(path)
-    check_same_size(path, volume.shape, image_path, shape)
+    check_same_size(path, volume.shape, image, shape)
     return volume[:, :SLICE_SIZE, :SLICE_SIZE]
 
 
-def _read_label(path: Path, shape: tuple[int, ...], image_path: Path, data_set: DataSet | None) -> np.ndarray:
-    """Labels on the grid of an image, cut to 256 x 256, uint8."""
-    voxels = _read_like(path, shape, image_path)
-    check_same_place(path, image_path, shape)
+def read_label(folder: Path, scan_id: str, shape: tuple[int, ...], data_set: DataSet | None) -> np.ndarray:
+    """Labels on the grid of an image of this shape, cut to 256 x 256, uint8."""
+    path, image = folder / f"label_{scan_id}.nii.gz", image_path(folder, scan_id)
+    voxels = _read_like(path, shape, image)
+    check_same_place(path, image, shape)
     if data_set is None:
         return voxels.astype(np.uint8)
     try:

@@ -23,6 +23,7 @@ def build_segmenter(
     backbone: Path | None = None,
     coco_folder: Path | None = None,
     channels_last: bool = False,
+    compiled: bool = False,
 ) -> FewShotSegmenter:
     """Build a segmenter and load at most one kind of starting weights.
 
@@ -36,6 +37,7 @@ def build_segmenter(
         backbone: file of starting weights of the backbone, see `load_backbone`.
         coco_folder: holds, or receives, torchvision's COCO weights of the backbone.
         channels_last: keep the weights in channels-last layout: faster, and results differ by rounding.
+        compiled: have torch.compile build the encoder; its first calls take minutes.
     """
     torch.manual_seed(seed)
     model = FewShotSegmenter(encoder_name, prototype_kind, precision)
@@ -47,4 +49,7 @@ def build_segmenter(
         load_coco_backbone(model.encoder.backbone, coco_folder)
     else:
         logger.info("random initial weights (seed %d)", seed)
-    return model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    if compiled:
+        model.encoder.compile()  # in place: names of weights stay as they are
+    return model

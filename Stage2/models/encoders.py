@@ -10,6 +10,7 @@ from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 FEATURE_CHANNELS = 256
 OUTPUT_STRIDE = 8
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # type of the encoder's products
 _TRANSFORMERS = {"dlfcn_swin_mmcv": SwinBackbone, "dlfcn_vit_mmcv": VisionTransformerBackbone}
 ENCODER_NAMES = (*DILATED_RESNETS, *PLAIN_RESNETS, *_TRANSFORMERS)
 
@@ -62,15 +63,16 @@ class Encoder(nn.Module):
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Context in which the encoder runs: float32, or bfloat16 where that is exact enough and faster.
+    """Context in which the encoder runs: float32, or half of it where that is exact enough and faster.
 
     Args:
         device: where the encoder runs.
-        precision: "fp32" or "bf16".
+        precision: one of `PRECISIONS`.
     """
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision={precision} is unknown; choose fp32 or bf16.")
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
+    reduced = PRECISIONS[precision]
+    return torch.autocast(device.type, reduced or torch.bfloat16, enabled=reduced is not None)
 
 
 def pooling_window(image_size: int, cells: int) -> int:

@@ -35,7 +35,7 @@ class FewShotSegmenter(nn.Module):
         encoder_name: one of `Stage2.models.encoders.ENCODER_NAMES`.
         prototype_kind: "grid_proto" (ALPNet: local and global prototypes) or "global_proto" (PA-Net: one masked
             average for the background, one for the foreground).
-        precision: "fp32" or "bf16", of the encoder; prototypes and scores are always float32.
+        precision: "fp32", "bf16" or "fp16", of the encoder; prototypes and scores are always float32.
     """
 
     def __init__(self, encoder_name: str = "dlfcn_res101", prototype_kind: str = "grid_proto", precision: str = "fp32"):

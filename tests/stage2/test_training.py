@@ -179,6 +179,11 @@ def road(cohort_folder, tmp_path_factory):
     snapshot = str(list_snapshots(runs["resumed"])[-1][1])
     runs["finetune"] = run(finetuning.experiment, "ft", n_steps=2, reload_model_path=snapshot)
     runs["test"] = run(validation.experiment, "test", reload_model_path=snapshot)
+    watching = {"eval_every": 2, "eval_scans": 2, "save_snapshot_every": 1}
+    runs["watched"] = run(training.experiment, "watched", n_steps=3, **watching)
+    runs["chosen"] = run(
+        validation.experiment, "chosen", reload_model_path=str(runs["watched"]), select="train_scans", protocol="clean"
+    )
     return runs
 
 
@@ -225,6 +230,24 @@ def test_results(road):
     assert results["mean"]["dice"] == pytest.approx(np.mean(means))
     masks = sorted(path.name for path in (road["test"] / "interm_preds").iterdir())
     assert masks == [f"scan_{scan}_label_{label}.nii.gz" for scan in "0123" for label in (2, 3)]
+
+
+def test_tests_on_training_scans_are_logged_and_change_nothing(road):
+    scalars = read_scalars(road["watched"])
+    for name in ("train_scans_dice", "train_scans_dice_LIVER", "train_scans_dice_SPLEEN"):
+        assert scalars[name][0] == [1, 2, 3]  # every second step, and every snapshot
+        assert all(0 <= value <= 1 for value in scalars[name][1])
+    assert not [name for name in scalars if "RK" in name]
+    states = [torch.load(run / "snapshots" / "3.pth", weights_only=True) for run in (road["watched"], road["resumed"])]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_the_snapshot_can_be_chosen_by_training_scans(road):
+    dice = read_scalars(road["watched"])["train_scans_dice"][1]
+    results = read_results(road["chosen"])
+    assert results["step"] == 1 + int(np.argmax(dice))
+    assert (results["selected_by"], results["protocol"]) == ("train_scans", "clean")
+    assert read_results(road["test"])["selected_by"] is None
 
 
 def run_entry(*arguments, cwd=ROOT / "Stage2", name="training.py"):
@@ -323,3 +346,23 @@ def test_moving_average_of_the_weights(tmp_path):
     second = averaged(1)
     second.restore(tmp_path / "state.pth", {})
     assert all(torch.equal(value, second.average[key]) for key, value in first.average.items())
+
+
+def test_float16_trains_with_a_scaled_loss_and_resumes_with_its_scale(tmp_path):
+    def half(seed):
+        torch.manual_seed(seed)
+        return Training(FewShotSegmenter("dlfcn_res18", precision="fp16"), learning_rate=1e-3, decay=0.95)
+
+    first, exact = half(0), new_training()
+    found, expected = (one.take_step(toy_episodes()[0], **OPTIONS) for one in (first, exact))
+    assert found["total_loss"] == pytest.approx(expected["total_loss"], rel=0.02)
+    key = "encoder.localconv.weight"
+    moved, wanted = (one.model.state_dict()[key] - half(0).model.state_dict()[key] for one in (first, exact))
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), wanted.flatten(), dim=0) > 0.98
+    assert first.scaler.get_scale() > 1
+    first.scaler.update(128.0)
+    first.save(tmp_path / "state.pth", {})
+    second = half(1)
+    second.restore(tmp_path / "state.pth", {})
+    assert second.scaler.get_scale() == 128.0
+    assert new_training().scaler.get_scale() == 1  # idle: float32 gradients are untouched

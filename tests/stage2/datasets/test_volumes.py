@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
+from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import (
     fold_statistics,
     list_scans,
@@ -162,10 +163,11 @@ def test_a_broken_class_map_is_named(tmp_path, text):
         read_class_map(tmp_path, 1)
 
 
-def test_cohort_roles(cohort_folder):
+def test_cohort_roles(cohort_folder, tmp_path):
     cohort = Cohort(cohort_folder, get_dataset("CHAOST2"), fold=0)
-    assert [scan.id for scan in cohort.training_scans("MIDDLE")] == [str(i) for i in range(5, 20)]
-    assert all(scan.label is None for scan in cohort.training_scans("MIDDLE"))
+    scans = cohort.training_scans("MIDDLE", SliceCache(tmp_path, cohort_folder))
+    assert [scan.id for scan in scans] == [str(i) for i in range(5, 20)]
+    assert all(scan.label is None for scan in scans)
     scan = cohort.annotated_scan("4")
     with_liver = np.flatnonzero((scan.label == 1).any(axis=(1, 2))).tolist()
     assert cohort.slices(1, "4") == with_liver

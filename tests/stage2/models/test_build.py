@@ -44,3 +44,25 @@ def test_coco_weights_are_asked_for_only_without_other_weights(tmp_path, monkeyp
     assert asked == []
     segmenter(coco_folder=tmp_path)
     assert asked == [tmp_path]
+
+
+def test_a_compiled_encoder_keeps_the_names_and_values_of_its_weights(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    plain = segmenter(3)
+    assert compiled == []
+    model = segmenter(3, compiled=True)
+    assert compiled == [model.encoder]
+    assert same(model, plain)
+    assert list(model.state_dict()) == list(plain.state_dict())
+
+
+def test_a_compiled_encoder_computes_the_same():
+    torch.compiler.reset()
+    model = segmenter(3).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model.encode(images)
+        model.encoder.compile(backend="eager")  # what is traced, without the minutes of code generation
+        torch.testing.assert_close(model.encode(images), expected)
+    assert list(model.state_dict()) == list(segmenter().state_dict())

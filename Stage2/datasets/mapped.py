@@ -1,0 +1,159 @@
+"""Training scans whose slices stay on disk: memory grows neither with the cohort nor with the loader's workers.
+
+A processed folder's compressed volumes are written once as plain arrays, from which a slice is mapped when an episode
+needs it. What is written depends on the files alone, so that folds, runs and workers share it.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.volumes import (
+    SLICE_SIZE,
+    Scan,
+    Statistics,
+    image_path,
+    own_statistics_of,
+    read_image,
+    read_label,
+    read_superpixels,
+)
+
+CACHE = "cache"  # folder inside a processed folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MappedSlices:
+    """Slices (Z, 256, 256) in an .npy file; the file is mapped while a slice is read, and nothing of it is kept.
+
+    Attributes:
+        path: of the array, (Z, H, W) with H, W of 256 or more.
+        n_slices: Z.
+        statistics: normalise what is read to float32 by these; None: as stored.
+    """
+
+    path: Path
+    n_slices: int
+    statistics: Statistics | None = None
+
+    def __len__(self) -> int:
+        return self.n_slices
+
+    def __getitem__(self, z: int) -> np.ndarray:
+        stored = np.load(self.path, mmap_mode="r")[z, :SLICE_SIZE, :SLICE_SIZE]
+        if self.statistics is None:
+            return np.array(stored)
+        return (stored - np.float32(self.statistics.mean)) / np.float32(self.statistics.std)
+
+
+class SliceCache:
+    """A folder of plain arrays made from the volumes of a processed folder.
+
+    Args:
+        folder: where they are kept; None: below the processed folder, or in a temporary place where that cannot be
+            written to.
+        data_folder: the processed folder.
+    """
+
+    def __init__(self, folder: Path | None, data_folder: Path):
+        self._temporary: tempfile.TemporaryDirectory | None = None
+        self.folder = folder or data_folder / CACHE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(f"{self.folder} cannot be written to; name another path.cache_dir.")
+        except OSError:
+            if folder is not None:
+                raise
+            self._temporary = tempfile.TemporaryDirectory(prefix="densemp-slices-")  # goes with this object
+            self.folder = Path(self._temporary.name)
+            logger.info("%s cannot be written to: slices are kept in %s for this run", data_folder, self.folder)
+
+    def array(self, sources: list[Path], make: Callable[[], np.ndarray], meaning: str = "") -> tuple[Path, int]:
+        """File with an array, made where it is not there yet or its sources have changed, and its number of slices.
+
+        Args:
+            sources: files that the array depends on; the first one gives it its name.
+            make: reads and checks them, and returns the array, (Z, H, W).
+            meaning: whatever else the array depends on.
+        """
+        stem = sources[0].name.removesuffix(".nii.gz")
+        path = self.folder / f"{stem}-{_fingerprint(sources, meaning)}.npy"
+        if not path.is_file():
+            array = make()
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            try:
+                with temporary.open("wb") as file:
+                    np.save(file, array)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            for outdated in set(self.folder.glob(f"{stem}-*.npy")) - {path}:
+                outdated.unlink(missing_ok=True)
+        return path, len(np.load(path, mmap_mode="r"))
+
+
+def map_scan(
+    folder: Path,
+    scan_id: str,
+    statistics: Statistics | None,
+    cache: SliceCache,
+    *,
+    superpixel_scale: str,
+    with_label: bool = False,
+    data_set: DataSet | None = None,
+) -> Scan:
+    """The scan that `Stage2.datasets.volumes.load_scan` reads, with the same slices, mapped from a cache.
+
+    Args:
+        folder, scan_id, statistics, superpixel_scale, with_label, data_set: as in `load_scan`.
+        cache: where the arrays are kept.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `load_scan`, when a volume is read for the cache.
+    """
+    source = image_path(folder, scan_id)
+    stored, n_slices = cache.array([source], lambda: read_image(folder, scan_id))
+    whole = np.load(stored, mmap_mode="r")
+    shape = whole.shape
+    statistics = statistics or own_statistics_of(whole, source)
+    del whole  # and with it the pages that were read
+    label = None
+    if with_label:
+        table = "" if data_set is None else f"{data_set.classes} {data_set.label_values}"
+        label = MappedSlices(
+            *cache.array(
+                [folder / f"label_{scan_id}.nii.gz", source],
+                lambda: read_label(folder, scan_id, shape, data_set),
+                table,
+            )
+        )
+    superpixels = cache.array(
+        [folder / f"superpix-{superpixel_scale}_{scan_id}.nii.gz", source],
+        lambda: _small(read_superpixels(folder, scan_id, superpixel_scale, shape)),
+    )
+    return Scan(scan_id, MappedSlices(stored, n_slices, statistics), label, MappedSlices(*superpixels))
+
+
+def _fingerprint(sources: list[Path], meaning: str) -> str:
+    """Changes with the size and the time of change of any source; an absent one is left to whoever reads it."""
+    content = meaning
+    for source in sources:
+        if source.is_file():
+            status = source.stat()
+            content += f"|{source.name} {status.st_size} {status.st_mtime_ns}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _small(segments: np.ndarray) -> np.ndarray:
+    """Segment numbers in two bytes where they fit, as they nearly always do."""
+    return segments.astype(np.uint16) if segments.min() >= 0 and segments.max() < 1 << 16 else segments
