@@ -7,10 +7,12 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
@@ -78,6 +80,20 @@ def plain_losses(model: DenseCL, query_images: Tensor, key_images: Tensor) -> Te
     return total
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch and OpenCV on one thread each inside the block, as in a loader's worker."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+
+
+@one_thread()
 def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict[str, float]:
     """Milliseconds per image of both views, one thread each.
 
@@ -88,8 +104,6 @@ def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict
         ``published``: Pillow and torchvision transforms, all of it on the host; ``host``: ours, decoding, cropping and
         collating; ``device``: ours, colour, blur and normalisation, here on one thread of the CPU.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     dataset = RadiographPairs(str(folder), {"image_size": image_size})
     count = min(limit, len(dataset)) // BATCH * BATCH
     if not count:
@@ -116,7 +130,6 @@ def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict
         times["device"] = time.perf_counter() - begun
         if start >= 0:
             spent = {name: spent[name] + times[name] for name in spent}
-    torch.set_num_threads(threads)
     return {name: 1e3 * seconds / count for name, seconds in spent.items()}
 
 

@@ -13,6 +13,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch.utils.flop_counter import FlopCounterMode
 
+from Stage1.benchmark import one_thread
 from Stage2.datasets import augmentation
 from Stage2.datasets.episodes import Episode, SuperpixelEpisodes, as_episode, three_channels
 from Stage2.datasets.folds import part_of_slice
@@ -188,19 +189,16 @@ def measure_training(modelname: str, repeats: int) -> tuple[dict[str, float], fl
     return spent, work
 
 
+@one_thread()
 def measure_episodes(count: int) -> dict[str, float]:
     """Seconds of preparing one episode, on one core."""
     scan = drawn_scan("0", 8)
     episodes = SuperpixelEpisodes([scan], {}, seed=0)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)
     rng = np.random.default_rng(0)
-    spent = {
+    return {
         "published": seconds(lambda: published_episode(scan, int(rng.integers(8)), rng), count),
         "ours": seconds(lambda: episodes[int(rng.integers(1 << 30))], count),
     }
-    cv2.setNumThreads(threads)
-    return spent
 
 
 def measure_counting(n_slices: int, repeats: int) -> dict[str, float]:

@@ -232,6 +232,7 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "average": self.average,
             "scaler": self.scaler.state_dict(),
+            "threads": torch.get_num_threads(),
         }
         save_atomically(content, path)
 
@@ -261,3 +262,10 @@ class Training:
             for key, value in content["average"].items():
                 self.average[key].copy_(value)
         self.state = TrainingState(**content["state"])
+        threads = content.get("threads", torch.get_num_threads())
+        if threads != torch.get_num_threads():
+            logger.warning(
+                "%s was written with %d threads, here are %d (OMP_NUM_THREADS, MKL_NUM_THREADS): sums are rounded "
+                "differently, so the end may differ from an uninterrupted run's.",
+                path, threads, torch.get_num_threads(),
+            )  # fmt: skip

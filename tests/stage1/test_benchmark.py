@@ -37,8 +37,12 @@ def test_both_pipelines_are_timed_on_the_same_images(radiographs, tmp_path):
     spent = measure_views(tmp_path, image_size=32)
     assert spent.keys() == {"published", "host", "device"}
     assert min(spent.values()) > 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     with pytest.raises(ValueError, match=r"found 12 images in .*, expected at least 16"):
         measure_views(radiographs)
+    assert torch.get_num_threads() == 2  # whoever measures goes on as before, also after an error
+    torch.set_num_threads(threads)
 
 
 def test_the_published_view_has_the_published_steps():

@@ -64,7 +64,8 @@ def start(settings, prefix, program, **changes):
     given = {key: value for key, value in {**settings, **changes}.items() if key != "path"}
     given |= {f"path.{key}": value for key, value in settings["path"].items()}
     command = [sys.executable, *program, "with", f"exp_prefix={prefix}", *(f"{k}={v}" for k, v in given.items())]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))  # MKL's wins
+    environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         start_new_session=True,
@@ -98,6 +99,16 @@ def test_a_run_killed_while_it_writes_a_snapshot_goes_on_to_the_same_end(setting
     assert json.loads((killed / "config.json").read_text())["n_steps"] == N_STEPS
     assert_same_end(whole, run(settings, "killed", resume=True))
     assert not list(killed.glob("**/.*.tmp"))
+
+
+def test_another_number_of_threads_is_warned_about(settings, whole, caplog):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        run(settings, "whole", resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"was written with {threads} threads, here are {threads + 1} " in caplog.text
 
 
 def test_sigterm_to_the_whole_group_keeps_the_step_at_hand(settings, whole):
