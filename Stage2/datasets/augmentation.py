@@ -49,12 +49,10 @@ def draw_geometric_change(shape: tuple[int, int], rng: np.random.Generator) -> G
         rng: source of the randomness.
     """
     height, width = shape
-    map_x, map_y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return GeometricChange(
-        matrix=draw_affine_matrix(shape, rng),
-        map_x=map_x + _displacement(shape, rng),
-        map_y=map_y + _displacement(shape, rng),
-    )
+    matrix, map_x, map_y = draw_affine_matrix(shape, rng), _displacement(shape, rng), _displacement(shape, rng)
+    map_x += np.arange(width, dtype=np.float32)
+    map_y += np.arange(height, dtype=np.float32)[:, None]
+    return GeometricChange(matrix, map_x, map_y)
 
 
 def draw_affine_matrix(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -79,11 +77,12 @@ def _affine_matrix(shape: tuple[int, int], rotation: float, shift: np.ndarray, s
 
 def _displacement(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """One component of a smooth random displacement field, (H, W) float32 pixels."""
-    noise = rng.uniform(-1, 1, size=shape).astype(np.float32)
+    noise = rng.random(shape, dtype=np.float32)
+    noise -= 0.5
+    noise *= 2 * ELASTIC_SCALE  # uniform in [-1, 1], times the scale: the blur is linear
     # 4 sigma on either side and zeros beyond the border, as scipy's gaussian_filter with mode "constant".
     side = 2 * int(4 * ELASTIC_SIGMA + 0.5) + 1
-    smooth = cv2.GaussianBlur(noise, (side, side), ELASTIC_SIGMA, borderType=cv2.BORDER_CONSTANT)
-    return smooth * np.float32(ELASTIC_SCALE)
+    return cv2.GaussianBlur(noise, (side, side), ELASTIC_SIGMA, borderType=cv2.BORDER_CONSTANT)
 
 
 def change_gamma(image: np.ndarray, gamma: float) -> np.ndarray:

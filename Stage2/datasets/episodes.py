@@ -62,7 +62,7 @@ class SuperpixelEpisodes:
         rng = np.random.default_rng([self.seed, index])
         scan, z = self._draw_slice(self._scans_of_load(index), rng)
         segments = scan.superpixels[z]
-        chosen = rng.choice(np.unique(segments[segments > 0]))
+        chosen = rng.choice(segment_numbers(segments))
         mask = segments == chosen
         return as_episode(augment(scan.image[z], mask, rng), augment(scan.image[z], mask, rng))
 
@@ -80,6 +80,11 @@ class SuperpixelEpisodes:
         rng = np.random.default_rng([self.seed, index // self.episodes_per_load, 1])
         chosen = sorted(rng.choice(len(self._usable), self.scans_per_load, replace=False))
         return [self._usable[place] for place in chosen]
+
+
+def segment_numbers(segments: np.ndarray) -> np.ndarray:
+    """The numbers above 0 in a slice of superpixels, (H, W) integer -> (n,) int64, ascending."""
+    return np.flatnonzero(np.bincount(segments.ravel())[1:]) + 1
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,8 @@ def as_episode(support: tuple[np.ndarray, np.ndarray], query: tuple[np.ndarray, 
 
 
 def three_channels(slices: np.ndarray) -> Tensor:
-    """Slices (B, H, W) float32 as images (B, 3, H, W): the one channel repeated."""
-    return torch.from_numpy(slices)[:, None].repeat(1, 3, 1, 1)
+    """Slices (B, H, W) float32 as images (B, 3, H, W): a view that shows the one channel three times."""
+    return torch.from_numpy(slices)[:, None].expand(-1, 3, -1, -1)
 
 
 class _CountingSampler(Sampler):

@@ -15,6 +15,8 @@ from Stage2.nifti import read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 
+MAX_SUPERPIXELS = 1 << 20  # more than a slice has pixels: numbers beyond that are no superpixels
+
 ClassMap = dict[str, dict[str, list[int]]]
 
 
@@ -213,7 +215,13 @@ def own_statistics_of(volume: np.ndarray, path: Path) -> Statistics:
 def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
     """Superpixels on the grid of an image of this shape, cut to 256 x 256, int32."""
     path = folder / f"superpix-{scale}_{scan_id}.nii.gz"
-    return _read_like(path, shape, image_path(folder, scan_id)).astype(np.int32)
+    numbers = _read_like(path, shape, image_path(folder, scan_id))
+    if numbers.min() < 0 or numbers.max() >= MAX_SUPERPIXELS:
+        raise ValueError(
+            f"{path} has values from {numbers.min():.0f} to {numbers.max():.0f}; expected superpixels numbered from 1 "
+            f"in every slice, 0 outside: make them anew with: python tools/prepare_data.py superpixels {folder} --force"
+        )
+    return numbers.astype(np.int32)
 
 
 def _read_like(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:

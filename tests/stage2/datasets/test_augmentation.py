@@ -36,9 +36,9 @@ def test_affine_matrices_stay_in_the_published_ranges():
 
 
 def test_displacements_are_blurred_uniform_noise():
-    noise = np.random.default_rng(3).uniform(-1, 1, size=(256, 256)).astype(np.float32)
-    expected = gaussian_filter(noise, 5, mode="constant") * 10
-    change = draw_geometric_change((256, 256), FixedNoise(noise))
+    unit = np.random.default_rng(3).random((256, 256), dtype=np.float32)
+    expected = gaussian_filter(2 * unit - 1, 5, mode="constant") * 10
+    change = draw_geometric_change((256, 256), FixedNoise(unit))
     grid_y, grid_x = np.mgrid[:256, :256]
     np.testing.assert_allclose(change.map_x - grid_x, expected, atol=2e-5)
     np.testing.assert_allclose(change.map_y - grid_y, expected, atol=2e-5)
@@ -51,9 +51,11 @@ class FixedNoise:
         self.noise = noise
 
     def uniform(self, low, high, size=None):
-        if size is None:
-            return (low + high) / 2
-        return self.noise if size == self.noise.shape else np.zeros(size)
+        return (low + high) / 2 if size is None else np.zeros(size)
+
+    def random(self, size, dtype):
+        assert (size, dtype) == (self.noise.shape, self.noise.dtype)
+        return self.noise.copy()
 
 
 def test_change_agrees_with_scipy_resampling():
@@ -72,14 +74,11 @@ def test_change_agrees_with_scipy_resampling():
 def test_image_and_mask_move_together():
     mask = np.zeros((256, 256), dtype=bool)
     mask[80:160, 100:180] = True
-    image = np.where(mask, 10, -10).astype(np.float32)
     for seed in range(5):
-        new_image, new_mask = augment(image, mask, np.random.default_rng(seed))
+        new_image, new_mask = augment(mask.astype(np.float32), mask, np.random.default_rng(seed))
         assert new_mask.dtype == bool and new_image.dtype == np.float32
-        agree = (new_image > 0) == new_mask
-        border = np.zeros_like(mask)
-        border[12:-12, 12:-12] = True  # beyond the original slice the image is 0, whatever the mask
-        assert agree[border].mean() > 0.99
+        # Gamma keeps the order of intensities: some intensity parts the image exactly where the mask does.
+        assert new_mask.any() and new_image[new_mask].min() > new_image[~new_mask].max() - 1e-4
 
 
 def test_gamma_keeps_the_range_and_the_order():

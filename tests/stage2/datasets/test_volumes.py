@@ -76,6 +76,13 @@ def test_label_on_another_grid_is_refused(folder):
         load_scan(folder, "2", None, with_label=True)
 
 
+@pytest.mark.parametrize("value", [-1, 1 << 20])
+def test_numbers_that_no_superpixel_has_are_refused(folder, value):
+    write(folder / "superpix-MIDDLE_2.nii.gz", np.full((3, 257, 257), value, dtype=np.int32))
+    with pytest.raises(ValueError, match=rf"superpix-MIDDLE_2.* {value}; expected superpixels .* --force"):
+        load_scan(folder, "2", None, superpixel_scale="MIDDLE")
+
+
 def test_superpixels_on_another_grid_are_refused(folder):
     write(folder / "superpix-MIDDLE_2.nii.gz", np.zeros((3, 256, 256), dtype=np.int32))
     with pytest.raises(ValueError, match=r"superpix-MIDDLE_2.*\(3, 256, 256\).*image_2.*\(3, 257, 257\)"):
