@@ -89,7 +89,10 @@ def change_gamma(image: np.ndarray, gamma: float) -> np.ndarray:
     """Gamma correction over the slice's own range of values, (H, W) -> (H, W) float32; the range is kept."""
     low = image.min()
     value_range = image.max() - low + INTENSITY_FLOOR
-    return (value_range * ((image - low + INTENSITY_FLOOR) / value_range) ** gamma + low).astype(np.float32)
+    changed = cv2.pow((image - low + INTENSITY_FLOOR) / value_range, gamma)
+    changed *= value_range
+    changed += low
+    return changed
 
 
 def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
