@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.preparation.data_sets import KINDS, RawDataSet, get_raw_data_set, list_converted_scans
 from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers
@@ -38,7 +39,7 @@ def add_data_sets(commands: argparse._SubParsersAction) -> None:
         description="Do for a data set that a YAML file describes (docs/datasets.md) what chaos and sabs do.",
         epilog=_AGAIN,
     )
-    parser.add_argument("config", metavar="CONFIG.yaml", help="data set file with a part `preparation`")
+    parser.add_argument("config", type=dataset_file, metavar="CONFIG.yaml", help="file with a part `preparation`")
     _add_source(parser, "folder or zip archive with the raw data")
     _add_all_steps(parser)
     parser.set_defaults(drop_blank_slice=False)
@@ -148,6 +149,12 @@ def make_class_maps(options: argparse.Namespace) -> None:
     if summary.class_maps == "skipped":
         raise FileNotFoundError(f"{options.folder} has no label_<id>.nii.gz; class maps need the labels.")
     logger.info("%s: class maps of %d scan(s) %s", options.folder, summary.scans, summary.class_maps)
+
+
+def dataset_file(text: str) -> str:
+    if not is_dataset_file(text):
+        raise argparse.ArgumentTypeError(f"found {text}, expected the name of a .yaml file")
+    return text
 
 
 def _raw_data_set(options: argparse.Namespace) -> RawDataSet:
