@@ -11,6 +11,7 @@ COLUMNS = 6
 MAX_SLICES = 48  # of longer scans, as many slices at equal distances
 TITLE_HEIGHT = 52  # pixels
 GAP = 4
+BACKGROUND = 24
 BORDER_STRENGTH = 0.55  # of superpixel borders against the image beneath them
 BORDER = (90, 190, 255)
 # Kelly's colours of high contrast, without those that look like the image or the borders; RGB.
@@ -46,7 +47,7 @@ def draw_contact_sheet(
     colours = class_colours(classes)
 
     rows = -(-len(shown) // COLUMNS)
-    sheet = np.full((TITLE_HEIGHT + rows * (height + GAP), COLUMNS * (width + GAP) - GAP, 3), 24, np.uint8)
+    sheet = np.full((TITLE_HEIGHT + rows * (height + GAP), COLUMNS * (width + GAP) - GAP, 3), BACKGROUND, np.uint8)
     for place, z in enumerate(shown):
         tile = np.repeat(grey[place][..., None], 3, axis=2)
         if superpixels is not None:
@@ -106,6 +107,8 @@ def write_png(path: Path, picture: np.ndarray) -> None:
 def _write(picture: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> int:
     """Write text with its lower left corner at a place (x, y); returns the x of its end."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.5
-    for shade, thickness in (((0, 0, 0), 3), (colour, 1)):  # a dark rim, to be read on any picture
-        cv2.putText(picture, text, place, font, size, shade, thickness, cv2.LINE_AA)
-    return place[0] + cv2.getTextSize(text, font, size, 1)[0][0]
+    width, height = cv2.getTextSize(text, font, size, 1)[0]
+    x, y = place
+    picture[max(y - height - 3, 0) : y + 4, max(x - 3, 0) : x + width + 3] = BACKGROUND  # to be read on any picture
+    cv2.putText(picture, text, place, font, size, colour, 1, cv2.LINE_AA)
+    return x + width
