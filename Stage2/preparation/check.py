@@ -67,7 +67,7 @@ class CheckReport:
             )
         lines += [
             f"fold {number}: tests {', '.join(fold.test)}; support {', '.join(fold.support)}; trains on "
-            f"{len(fold.train)} scans"
+            f"{len(fold.train)} scan(s)"
             for number, fold in enumerate(self.folds)
         ]
         return lines
