@@ -2,14 +2,15 @@
 
 import argparse
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.preparation.check import REPORT, SHEETS, CheckReport, check_folder
+from Stage2.preparation.check_command import add_check
+from Stage2.preparation.commands import add_classmap, add_convert, add_data_sets, add_normalise
 from Stage2.preparation.folder import prepare_folder
+from Stage2.preparation.options import add_workers, positive
 from Stage2.preparation.pseudo_labels import SCALES
 
 logger = logging.getLogger("prepare_data")
@@ -34,35 +35,6 @@ def make_superpixels(options: argparse.Namespace) -> None:
         "skipped, as there are no labels" if summary.class_maps == "skipped" else summary.class_maps,
         time.monotonic() - started,
     )
-
-
-def check(options: argparse.Namespace) -> None:
-    report = check_folder(
-        options.folder,
-        get_dataset(options.dataset),
-        scale=options.scale,
-        workers=options.workers,
-        out=options.out,
-        show_progress=True,
-    )
-    report_check(report, options.out or options.folder)
-
-
-def report_check(report: CheckReport, place: Path) -> None:
-    """Log what a check found.
-
-    Raises:
-        ValueError: the folder has problems; all are logged before.
-    """
-    for line in report.summary():
-        logger.info("%s", line)
-    for note in report.notes:
-        logger.info("note: %s", note)
-    for problem in report.problems:
-        logger.error("problem: %s", problem)
-    if report.problems:
-        raise ValueError(f"{report.folder} has {len(report.problems)} problem(s), listed above and in {place / REPORT}")
-    logger.info("%s is sound: %s, contact sheets in %s", report.folder, place / REPORT, place / SHEETS)
 
 
 def make_roco(options: argparse.Namespace) -> None:
@@ -110,23 +82,6 @@ def add_superpixels(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=make_superpixels)
 
 
-def add_check(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "check",
-        help="whether a processed folder is complete and sound",
-        description="Read every file of a processed folder and say what is wrong: sizes, spacing, orientation, label "
-        "values, empty classes, superpixels, intensities, class maps, folds. Writes check.json and a contact sheet for "
-        "every scan: its slices with label contours and superpixel borders.",
-        epilog="The exit status is 1 where anything is wrong. Notes tell what is unusual but may be right.",
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="processed folder; may be read-only with --out")
-    parser.add_argument("--dataset", required=True, help="CHAOST2 (MR), SABS (CT) or FILE.yaml: what it should be")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write check.json and contact_sheets/ here")
-    parser.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="superpixel scale (default MIDDLE)")
-    add_workers(parser)
-    parser.set_defaults(run=check)
-
-
 def add_roco(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "roco",
@@ -147,28 +102,15 @@ def add_roco(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=make_roco)
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="processes (default: one for each core)",
-    )
-
-
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
-    return number
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_data_sets(commands)
     add_roco(commands)
+    add_convert(commands)
+    add_normalise(commands)
     add_superpixels(commands)
+    add_classmap(commands)
     add_check(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

@@ -78,6 +78,7 @@ def prepare_folder(
     workers: int = 1,
     force: bool = False,
     show_progress: bool = False,
+    superpixels: bool = True,
 ) -> Summary:
     """Make superpix-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
 
@@ -92,6 +93,7 @@ def prepare_folder(
         workers: processes.
         force: make everything anew.
         show_progress: show a progress bar on stderr.
+        superpixels: False: make the class maps only.
 
     Raises:
         FileNotFoundError, ValueError: the folder is not a processed data set, or a file in it is damaged.
@@ -118,7 +120,8 @@ def prepare_folder(
             label_values=None if data_set.label_values is None else dict(data_set.label_values),
             threshold=data_set.foreground_threshold,
             scale=scale,
-            superpixels=force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale),
+            superpixels=superpixels
+            and (force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale)),
             count=maps_needed,
         )
         for scan_id in scan_ids
