@@ -127,6 +127,8 @@ def prepare_folder(
         for scan_id in scan_ids
     ]
     to_do = [job for job in jobs if job.superpixels or job.count]
+    # The longest first, so that no process has a long scan to do when the others have done theirs.
+    to_do.sort(key=lambda job: job.path("image").stat().st_size, reverse=True)
     results = run_jobs(prepare_scan, to_do, workers)
     if show_progress and to_do:
         results = tqdm(results, total=len(to_do), desc=f"superpix-{scale}", unit="scan")
