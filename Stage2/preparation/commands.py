@@ -154,7 +154,8 @@ def _make_volumes(options: argparse.Namespace, scans: list[RawScan], data_set: D
     if options.dry_run:
         logger.info("%s: %d scan(s) to make of %d in %s", options.out, len(plan.to_make), len(scans), options.source)
         for name, value in plan.manifest.parameters.items():
-            logger.info("  %s: %s", name, value)
+            if value not in (None, 0):  # steps that are left out
+                logger.info("  %s: %s", name, value)
         for scan in plan.to_make:
             logger.info("  scan %s from %d file(s): %s", scan.id, len(scan.files), scan.files[0])
         return len(plan.to_make)

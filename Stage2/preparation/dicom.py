@@ -20,6 +20,7 @@ MAX_SHEAR = 1.0  # pixels, by which the last slice may be shifted sideways again
 
 _SERIES, _NUMBER, _POSITION, _ORIENTATION = "0020|000e", "0020|0013", "0020|0032", "0020|0037"
 _PHOTOMETRIC, _FRAMES = "0028|0004", "0028|0008"
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes
 
 logger = logging.getLogger(__name__)
 
@@ -125,11 +126,13 @@ def _why_unreadable(path: Path) -> str:
         return f"{path} cannot be read ({error.strerror}); copy it again."
     if start[128:132] != b"DICM":
         return f"{path} is no DICOM file; download it again, or take it out of the folder."
-    syntax = re.search(rb"\x02\x00\x10\x00UI..([\d.]+)", start, re.DOTALL)
-    name = f" (transfer syntax {syntax[1].decode()})" if syntax else ""
+    found = re.search(rb"\x02\x00\x10\x00UI..([\d.]+)", start, re.DOTALL)
+    syntax = found[1].decode() if found else "unknown"
+    if syntax in _UNCOMPRESSED:
+        return f"{path} is cut short or damaged; download it again."
     return (
-        f"{path} cannot be decoded{name}: it is cut short, or compressed in a way that GDCM cannot read; download it "
-        "again, or decompress it, for example with gdcmconv --raw or dcmdjpeg."
+        f"{path} cannot be decoded (transfer syntax {syntax}): it is damaged, or compressed in a way that GDCM cannot "
+        "read; download it again, or decompress it, for example with gdcmconv --raw or dcmdjpeg."
     )
 
 
@@ -139,7 +142,8 @@ def _expect_one_series(slices: Sequence[DicomSlice]) -> None:
         by_series[one.series].append(one.path)
     if len(by_series) > 1:
         largest_first = sorted(by_series.values(), key=len, reverse=True)
-        found = ", ".join(f"{len(paths)} file(s) such as {paths[0].name}" for paths in largest_first)
+        found = ", ".join(f"{len(paths)} file(s) such as {paths[0].name}" for paths in largest_first[:3])
+        found += " ..." if len(by_series) > 3 else ""
         raise ValueError(
             f"{slices[0].path.parent} holds {len(by_series)} DICOM series ({found}); expected one: move others away."
         )
