@@ -109,7 +109,7 @@ def check_superpixel_files(folder: Path, scans: Sequence[ScanFacts], scale: str,
 
 def check_classes(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> tuple[list[str], list[str]]:
     """Problems: an evaluated class that no scan has. Notes: other empty classes, and which scans lack which."""
-    problems, notes = [], []
+    problems, notes, unused = [], [], []
     labelled = [facts for facts in scans if facts.pixels]
     for name, value in data_set.classes.items():
         lacking = [facts.id for facts in labelled if not facts.pixels[name]]
@@ -123,7 +123,9 @@ def check_classes(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -
                 "experiments train on it or test it: are the labels stored as other numbers?"
             )
         else:
-            notes.append(f"{name} (label {value}) is in no scan; it is not evaluated.")
+            unused.append(f"{name} (label {value})")
+    if unused:
+        notes.append(f"in no scan, and not evaluated: {', '.join(unused)}.")
     return problems, notes
 
 
