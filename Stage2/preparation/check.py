@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from tqdm import tqdm
@@ -13,17 +14,7 @@ from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold
 from Stage2.datasets.volumes import list_scans
 from Stage2.nifti import SUFFIX
-from Stage2.preparation.cohort_check import (
-    check_blank_slices,
-    check_class_maps,
-    check_classes,
-    check_orientation,
-    check_places,
-    check_spacing,
-    check_superpixel_files,
-    check_supports,
-    list_folds,
-)
+from Stage2.preparation.cohort_check import check_cohort, list_folds
 from Stage2.preparation.processes import run_jobs
 from Stage2.preparation.pseudo_labels import SCALES
 from Stage2.preparation.scan_check import ScanFacts, ScanJob, check_scan
@@ -108,8 +99,10 @@ def check_folder(
     _make_writable(target)
     (target / REPORT).unlink(missing_ok=True)  # what it said is no longer known to be true
     dataset = data_set.name if data_set.source is None else str(data_set.source)
-    command = f"python tools/prepare_data.py superpixels {folder} --dataset {dataset} --scale {scale}"
-    labels = {path.name.removeprefix("label_").removesuffix(SUFFIX) for path in folder.glob(f"label_*{SUFFIX}")}
+    command = (
+        f"python tools/prepare_data.py superpixels {quote(str(folder))} --dataset {quote(dataset)} --scale {scale}"
+    )
+    has_labels = any(folder.glob(f"label_*{SUFFIX}"))
     jobs = [
         ScanJob(
             folder=folder,
@@ -119,7 +112,7 @@ def check_folder(
             label_values=None if data_set.label_values is None else dict(data_set.label_values),
             threshold=data_set.foreground_threshold,
             scale=scale,
-            has_label=bool(labels),
+            has_label=has_labels,
             sheet=target / SHEETS / f"scan_{scan_id}.png",
         )
         for scan_id in scan_ids
@@ -131,36 +124,13 @@ def check_folder(
     }
     scans = [found[scan_id] for scan_id in scan_ids]
 
-    problems = [problem for facts in scans for problem in facts.problems]
-    notes = check_blank_slices(scans)
-    problems += [
-        f"{folder / f'label_{scan_id}{SUFFIX}'} has no image_{scan_id}{SUFFIX} beside it; expected both: add the "
-        "image, or take the label away."
-        for scan_id in sorted(labels - set(scan_ids))
-    ]
-    results = [
-        (check_superpixel_files(folder, scans, scale, command), []),
-        check_spacing(folder, scans, data_set),
-        (check_orientation(folder, scans), []),
-    ]
-    if labels:
-        results += [
-            (check_places(folder, scans, data_set), []),
-            check_classes(folder, scans, data_set),
-            (check_class_maps(folder, scans, data_set, command), []),
-        ]
-    else:
-        notes.append("there are no labels: the scans can be trained on with superpixels, not tested.")
-    folds: list[Fold] = []
+    folds, problems = [], [problem for facts in scans for problem in facts.problems]
     try:
         folds = list_folds(scan_ids, data_set)
-        results.append(check_supports(folder, found, data_set, folds))
     except ValueError as error:
         problems.append(f"{folder}: {error}")
-    for more_problems, more_notes in results:
-        problems += more_problems
-        notes += more_notes
-    report = CheckReport(folder, data_set.name, scale, scans, folds, problems, notes)
+    findings = check_cohort(folder, scans, data_set, folds, scale, command)
+    report = CheckReport(folder, data_set.name, scale, scans, folds, problems + findings.problems, findings.notes)
     _write_report(target / REPORT, report)
     return report
 

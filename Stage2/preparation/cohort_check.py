@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,59 @@ CLEAR_SHARE = 0.8
 SUPPORT_PARTS = 3  # slices with a good view of a class that a support scan gives: one for each third of the organ
 
 
-def check_spacing(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> tuple[list[str], list[str]]:
+class Findings(NamedTuple):
+    """What is wrong, and what is unusual but may be right, each in one sentence."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+def check_cohort(
+    folder: Path, scans: Sequence[ScanFacts], data_set: DataSet, folds: Sequence[Fold], scale: str, command: str
+) -> Findings:
+    """All checks that look at several scans or at files of the whole folder.
+
+    Args:
+        folder: processed folder.
+        scans: facts of every scan, by number.
+        data_set: that the folder should be.
+        folds: every fold; none where the number of scans does not fit.
+        scale: of the superpixels.
+        command: that makes superpixels and class maps, for remedies.
+    """
+    checks = [
+        check_superpixel_files(folder, scans, scale, command),
+        check_blank_slices(scans),
+        check_spacing(folder, scans, data_set),
+        check_orientation(folder, scans),
+    ]
+    label_files = sorted(folder.glob("label_*.nii.gz"))
+    if label_files:
+        checks += [
+            check_label_files(folder, label_files, scans),
+            check_places(folder, scans, data_set),
+            check_classes(folder, scans, data_set),
+            check_class_maps(folder, scans, data_set, command),
+            check_supports(folder, {facts.id: facts for facts in scans}, data_set, folds),
+        ]
+    else:
+        checks.append(Findings([], ["there are no labels: the scans can be trained on with superpixels, not tested."]))
+    return Findings([p for one in checks for p in one.problems], [n for one in checks for n in one.notes])
+
+
+def check_label_files(folder: Path, label_files: Sequence[Path], scans: Sequence[ScanFacts]) -> Findings:
+    """Problems: labels without an image."""
+    ids = {facts.id for facts in scans}
+    labels = {path: path.name.removeprefix("label_").removesuffix(".nii.gz") for path in label_files}
+    lonely = [
+        f"{path} has no image_{scan}.nii.gz beside it; expected both: add the image, or take the label away."
+        for path, scan in labels.items()
+        if scan not in ids
+    ]
+    return Findings(lonely, [])
+
+
+def check_spacing(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> Findings:
     """Problems and notes: voxels of another size than the data set's, or of several sizes."""
     found = {facts.id: facts.spacing for facts in scans if facts.spacing is not None}
     if data_set.spacing is not None:
@@ -33,30 +86,31 @@ def check_spacing(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -
             for scan, spacing in found.items()
             if not np.allclose(spacing, expected, rtol=SPACING_TOLERANCE)
         ]
-        return wrong, []
+        return Findings(wrong, [])
     sizes = np.array(list(found.values()))
     if len(sizes) and not np.allclose(sizes, sizes[0], rtol=SPACING_TOLERANCE):
-        return [], [f"voxels run from {_mm(sizes.min(axis=0))} to {_mm(sizes.max(axis=0))}."]
-    return [], []
+        return Findings([], [f"voxels run from {_mm(sizes.min(axis=0))} to {_mm(sizes.max(axis=0))}."])
+    return Findings([], [])
 
 
-def check_orientation(folder: Path, scans: Sequence[ScanFacts]) -> list[str]:
+def check_orientation(folder: Path, scans: Sequence[ScanFacts]) -> Findings:
     """Problems: scans whose axes run another way through the patient than in most scans."""
     known = [facts for facts in scans if facts.axes is not None]
     if not known:
-        return []
+        return Findings([], [])
     usual = Counter(facts.orientation for facts in known).most_common(1)[0][0]
     reference = np.mean([facts.axes for facts in known if facts.orientation == usual], axis=0)
     reference /= np.linalg.norm(reference, axis=1, keepdims=True)
-    return [
+    turned = [
         f"{folder / f'image_{facts.id}.nii.gz'} has {_directions(facts.orientation)}; expected {_directions(usual)}, "
         "as in most scans: reorder its voxels and those of its label, header included."
         for facts in known
         if (np.sum(np.array(facts.axes) * reference, axis=1) < SAME_WAY).any()
     ]
+    return Findings(turned, [])
 
 
-def check_places(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> list[str]:
+def check_places(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> Findings:
     """Problems: scans in which two evaluated classes lie the other way round than in nearly all scans.
 
     That is what exchanged label numbers and flipped volumes look like. Only pairs are compared whose centres lie
@@ -82,10 +136,10 @@ def check_places(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) ->
                         f"expected about {usual:+.0f} mm, as in the other scans: correct exchanged label numbers, or a "
                         "flip of image and label.",
                     )
-    return list(problems.values())
+    return Findings(list(problems.values()), [])
 
 
-def check_blank_slices(scans: Sequence[ScanFacts]) -> list[str]:
+def check_blank_slices(scans: Sequence[ScanFacts]) -> Findings:
     """Notes: slices without contrast. The published resampling often leaves one at the end of a scan."""
     at_end = [facts.id for facts in scans if facts.size and facts.size[0] - 1 in facts.blank_slices]
     notes = [f"the last slice is blank, as the published resampling leaves it, in {_scans(at_end)}."] if at_end else []
@@ -93,21 +147,19 @@ def check_blank_slices(scans: Sequence[ScanFacts]) -> list[str]:
         others = [z for z in facts.blank_slices if z != facts.size[0] - 1]
         if others:
             notes.append(f"slices {others} of scan {facts.id} have one value in all pixels.")
-    return notes
+    return Findings([], notes)
 
 
-def check_superpixel_files(folder: Path, scans: Sequence[ScanFacts], scale: str, command: str) -> list[str]:
+def check_superpixel_files(folder: Path, scans: Sequence[ScanFacts], scale: str, command: str) -> Findings:
     """Problems: superpixels that are missing."""
     missing = [facts.id for facts in scans if not (folder / f"superpix-{scale}_{facts.id}.nii.gz").is_file()]
     if not missing:
-        return []
-    return [
-        f"{folder / f'superpix-{scale}_<id>.nii.gz'} is missing for {_scans(missing)}; expected one beside every "
-        f"image: make them with {command}"
-    ]
+        return Findings([], [])
+    found = f"{folder / f'superpix-{scale}_<id>.nii.gz'} is missing for {_scans(missing)}"
+    return Findings([f"{found}; expected one beside every image: make them with {command}"], [])
 
 
-def check_classes(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> tuple[list[str], list[str]]:
+def check_classes(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -> Findings:
     """Problems: an evaluated class that no scan has. Notes: other empty classes, and which scans lack which."""
     problems, notes, unused = [], [], []
     labelled = [facts for facts in scans if facts.pixels]
@@ -126,10 +178,10 @@ def check_classes(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -
             unused.append(f"{name} (label {value})")
     if unused:
         notes.append(f"in no scan, and not evaluated: {', '.join(unused)}.")
-    return problems, notes
+    return Findings(problems, notes)
 
 
-def check_class_maps(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet, command: str) -> list[str]:
+def check_class_maps(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet, command: str) -> Findings:
     """Problems: class maps that are missing, damaged, or say something else than the labels."""
     problems = []
     labelled = [facts for facts in scans if facts.slices]
@@ -154,7 +206,7 @@ def check_class_maps(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet
                 f"{next(facts for facts in labelled if facts.id == scan).slices[name][minimum]}, as its label says "
                 f"({len(differing)} such entries): delete it, and make it with {command}"
             )
-    return problems
+    return Findings(problems, [])
 
 
 def list_folds(scan_ids: Sequence[str], data_set: DataSet) -> list[Fold]:
@@ -166,9 +218,7 @@ def list_folds(scan_ids: Sequence[str], data_set: DataSet) -> list[Fold]:
     return [split_fold(scan_ids, data_set, fold) for fold in range(data_set.n_folds)]
 
 
-def check_supports(
-    folder: Path, scans: Mapping[str, ScanFacts], data_set: DataSet, folds: Sequence[Fold]
-) -> tuple[list[str], list[str]]:
+def check_supports(folder: Path, scans: Mapping[str, ScanFacts], data_set: DataSet, folds: Sequence[Fold]) -> Findings:
     """Problems: support scans that lack an evaluated class. Notes: those that show it only little."""
     problems, notes = [], []
     few, many = MIN_PIXELS
@@ -188,7 +238,7 @@ def check_supports(
                     f"scan {support.id}, the support of fold {number}, has {len(slices[many])} slice(s) with {many} or "
                     f"more pixels of {name}."
                 )
-    return problems, notes
+    return Findings(problems, notes)
 
 
 def _scans(scan_ids: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ def test_check_says_what_is_wrong_and_fails(prepare_data, cohort, caplog, capsys
     command = ["check", "a cohort", "--dataset", "own.yaml", "--workers", "1"]
     assert prepare_data.main([*command, "--out", "elsewhere"]) == 1
     assert "problem: a cohort/superpix-MIDDLE_<id>.nii.gz is missing for scans 3, 4" in caplog.text
-    assert "tools/prepare_data.py superpixels a cohort --dataset own.yaml" in caplog.text
+    assert "tools/prepare_data.py superpixels 'a cohort' --dataset own.yaml" in caplog.text
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("prepare_data.py: a cohort has ") and "elsewhere/check.json" in error
     assert not Path("a cohort/check.json").exists() and Path("elsewhere/contact_sheets/scan_3.png").is_file()
