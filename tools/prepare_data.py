@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.preparation.check_command import add_check
 from Stage2.preparation.commands import add_classmap, add_convert, add_data_sets, add_normalise
 from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers, positive
@@ -110,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_normalise(commands)
     add_superpixels(commands)
     add_classmap(commands)
+    add_check(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

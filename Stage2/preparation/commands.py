@@ -7,6 +7,7 @@ from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
+from Stage2.preparation.check_command import check_and_tell
 from Stage2.preparation.data_sets import KINDS, RawDataSet, get_raw_data_set, list_converted_scans
 from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers
@@ -114,15 +115,7 @@ def prepare_all(options: argparse.Namespace) -> None:
         summary.class_maps,
         time.monotonic() - started,
     )
-    finish(options.out, raw.data_set, scale=options.scale, workers=options.workers)
-
-
-def finish(folder: Path, data_set: DataSet, *, scale: str, workers: int) -> None:
-    """Look at what was made.
-
-    Raises:
-        ValueError: the folder is not fit for training.
-    """
+    check_and_tell(options.out, raw.data_set, scale=options.scale, workers=options.workers)
 
 
 def convert(options: argparse.Namespace) -> None:

@@ -55,7 +55,9 @@ def chaos(tmp_path_factory) -> Path:
 
 def test_one_command_equals_the_steps_from_folder_and_archive(run, chaos, tmp_path, caplog):
     whole, converted, steps = (tmp_path / name for name in ("whole", "converted", "steps"))
-    assert run("chaos", zip_folder(chaos, tmp_path / "CHAOS_Train_Sets.zip"), whole) == 0
+    assert run("chaos", zip_folder(chaos, tmp_path / "CHAOS_Train_Sets.zip"), whole) == 1  # a scan of twenty
+    (problem,) = json.loads((whole / "check.json").read_text())["problems"]
+    assert "CHAOST2 has folds for 20 scans, but 1 were found" in problem
     assert "found 1 scan(s), but the folds of CHAOST2 are for 20" in caplog.text
     assert "1 scan(s) and superpixels of 1 made, 0 there already; class maps made" in caplog.text
     for command in (
@@ -76,21 +78,25 @@ def test_one_command_equals_the_steps_from_folder_and_archive(run, chaos, tmp_pa
 
     caplog.clear()
     before = {path.name: path.stat().st_mtime_ns for path in whole.glob("*.nii.gz")}
-    assert run("chaos", chaos, whole) == 0
+    assert run("chaos", chaos, whole) == 1
     assert "0 scan(s) and superpixels of 0 made, 1 there already; class maps kept" in caplog.text
     assert {path.name: path.stat().st_mtime_ns for path in whole.glob("*.nii.gz")} == before
 
 
 def test_a_file_with_the_settings_of_sabs_does_the_same(run, tmp_path):
-    tree = write_sabs(tmp_path / "down", (1,), depth=2)
+    tree = write_sabs(tmp_path / "down", (1, 2, 21), depth=2)
     file = tmp_path / "mine.yaml"
     file.write_text(CUSTOM)
-    for command in (("sabs", tree, tmp_path / "sabs"), ("custom", file, tree, tmp_path / "mine")):
-        assert run(*command) == 0
+    assert run("custom", file, tree, tmp_path / "mine") == 0
+    assert json.loads((tmp_path / "mine/check.json").read_text())["sound"]
+    assert len(list((tmp_path / "mine/contact_sheets").glob("*.png"))) == 3
+    assert run("convert", "sabs", tree, tmp_path / "converted") == 0
+    assert run("normalise", "sabs", tmp_path / "converted", tmp_path / "sabs") == 0
     theirs, ours = digest(tmp_path / "sabs"), digest(tmp_path / "mine")
-    volumes = ("image", "label", "superpix-MIDDLE", "fgmask")
-    assert [theirs[f"{kind}_0.nii.gz"] for kind in volumes] == [ours[f"{kind}_1.nii.gz"] for kind in volumes]
-    assert json.loads(ours["classmap_1.json"])["a"] == {"1": [0, 1]}
+    for place, number in enumerate((1, 2, 21)):
+        for kind in ("image", "label"):
+            assert theirs[f"{kind}_{place}.nii.gz"] == ours[f"{kind}_{number}.nii.gz"]
+    assert json.loads(ours["classmap_1.json"])["a"] == {"1": [0, 1], "2": [0, 1], "21": [0, 1]}
 
 
 def test_a_dry_run_writes_nothing(run, chaos, tmp_path, caplog):
