@@ -83,13 +83,21 @@ def test_one_command_equals_the_steps_from_folder_and_archive(run, chaos, tmp_pa
     assert {path.name: path.stat().st_mtime_ns for path in whole.glob("*.nii.gz")} == before
 
 
-def test_a_file_with_the_settings_of_sabs_does_the_same(run, tmp_path):
+def test_a_file_with_the_settings_of_sabs_does_the_same(run, tmp_path, caplog):
     tree = write_sabs(tmp_path / "down", (1, 2, 21), depth=2)
     file = tmp_path / "mine.yaml"
     file.write_text(CUSTOM)
     assert run("custom", file, tree, tmp_path / "mine") == 0
     assert json.loads((tmp_path / "mine/check.json").read_text())["sound"]
     assert len(list((tmp_path / "mine/contact_sheets").glob("*.png"))) == 3
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "mine").rglob("*")}
+    assert run("custom", file, tree, tmp_path / "mine") == 0
+    assert "mine was sound when it was checked, and no file has changed since" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "mine").rglob("*")} == before
+    label = tmp_path / "mine/label_2.nii.gz"
+    label.write_bytes(label.read_bytes()[:-20])
+    assert run("custom", file, tree, tmp_path / "mine") == 1
+    assert run("custom", file, tree, tmp_path / "mine", "--force") == 0
     assert run("convert", "sabs", tree, tmp_path / "converted") == 0
     assert run("normalise", "sabs", tmp_path / "converted", tmp_path / "sabs") == 0
     theirs, ours = digest(tmp_path / "sabs"), digest(tmp_path / "mine")

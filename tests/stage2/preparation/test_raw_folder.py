@@ -86,7 +86,9 @@ def test_an_interrupted_run_goes_on(tree, out, tmp_path):
     assert not [path.name for path in out.iterdir() if path.name.startswith(".") or "_2" in path.name]
     damaged.write_bytes(content)
     (out / "label_0.nii.gz").unlink()
+    (out / ".image_2.123.partial.nii.gz").write_bytes(b"of a process that was killed")
     assert run(tree, out) == ["0", "2"]
+    assert not list(out.glob(".*"))
     assert digest(out) == digest(tmp_path / "whole")
 
 
