@@ -7,8 +7,9 @@ usage() {
 Usage: bash examples/quickstart.sh [options]
 
 Walks the whole method and ends with a table of Dice (organ x untrained, after training, after fine-tuning) and two
-figures. Without options it makes a demo cohort of phantom MR scans and radiograph-like images and needs under ten
-minutes on two cores (the first run also installs the packages into .venv).
+figures. Without options it makes a demo cohort of phantom MR scans and radiograph-like images, as they would be
+downloaded, prepares them as real ones, and needs under ten minutes on two cores (the first run also installs the
+packages into .venv).
 
 Input
   --radiographs DIR       images for Stage 1: .jpg, .jpeg, .png, in one folder (default: the demo's)
@@ -152,7 +153,7 @@ fi
 
 # --- steps: each is stamped when done, with its settings and the stamps of the steps that it builds on ---
 
-N_STEPS=11
+N_STEPS=12
 step_number=0
 
 elapsed() {
@@ -171,7 +172,10 @@ step() {
     shift 4
     heading "$title"
     if [ "$dry_run" = 1 ]; then
-        show_or_run "$@"
+        case $(type -t "$1") in
+            function) "$@" ;; # it shows its commands itself
+            *) show_or_run "$@" ;;
+        esac
         return
     fi
     wanted=$(printf '%s\n' "$@")
@@ -208,6 +212,12 @@ show_or_run() {
 }
 
 
+# The command of the superpixels, then a check of the folder that they are in.
+superpixels_and_check() {
+    show_or_run "$@"
+    show_or_run "${prepare[@]}" check "$prepared" --dataset "$dataset"
+}
+
 if [ "$dry_run" = 0 ]; then
     mkdir -p "$out" || fail "--out $out cannot be made; name another folder"
     out=$(cd "$out" && pwd)
@@ -227,34 +237,10 @@ fi
 
 # --- input ---
 
-demo_parts=()
-if [ -z "$data" ]; then
-    part=MR kind=mr
-    [ "$dataset" = CHAOST2 ] || part=CT kind=ct
-    demo_parts+=("$kind")
-    data=$ROOT/data/demo/$part
-    prepared=$data
-else
-    # superpixels are made beside the project's own folders only: other people's data is never written to
-    case "$data/" in
-        "$ROOT/data/"*) prepared=$data ;;
-        *) prepared=$ROOT/data/quickstart/$(basename "$data")-$(printf '%s' "$data" | cksum | cut -d ' ' -f 1) ;;
-    esac
-fi
-if [ -z "$radiographs" ]; then
-    demo_parts+=(radiographs)
-    radiographs=$ROOT/data/demo/radiographs
-fi
-if [ ${#demo_parts[@]} -gt 0 ]; then
-    step demo "Demo data" "" "$ROOT/data/demo" \
-        "$PYTHON" "$ROOT/tools/make_demo_data.py" "$ROOT/data/demo" --only "$(IFS=,; echo "${demo_parts[*]}")"
-    before=demo
-else
-    heading "Your data"
-    before=''
-fi
-if [ "$dry_run" = 0 ]; then
-    "$PYTHON" - "$data" "$dataset" "$fold" "$label_set" <<'PYTHON' || exit 2
+# Says which scans of the processed folder play which role, or what is wrong with their number.
+show_fold() {
+    [ "$dry_run" = 0 ] || return 0
+    "$PYTHON" - "$1" "$dataset" "$fold" "$label_set" <<'PYTHON' || exit 2
 import sys
 from pathlib import Path
 
@@ -271,12 +257,56 @@ except (OSError, ValueError) as error:
     sys.exit(f"quickstart.sh: --data {sys.argv[1]}: {error}")
 print(f"{data_set.name}, fold {fold}: {len(scans.train)} training scans, tested {', '.join(scans.test)}, support {scans.support[0]}")
 PYTHON
-    echo "scans: $data; images for Stage 1: $radiographs ($(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png'))"
-fi
+    echo "scans: $1"
+}
 
-prepare=("$PYTHON" "$ROOT/tools/prepare_data.py" superpixels "$data" --dataset "$dataset")
-[ "$prepared" = "$data" ] || prepare+=(--out "$prepared")
-watched=$data watched_file=$dataset_file step superpixels "Superpixels, foreground masks, class maps" "$before" "$prepared/classmap_1.json" "${prepare[@]}"
+prepare=("$PYTHON" "$ROOT/tools/prepare_data.py")
+demo=$ROOT/data/demo
+demo_parts=()
+kind='' own_radiographs=$radiographs before=''
+if [ -z "$data" ]; then
+    kind=chaos archive=CHAOS/CHAOS_Train_Sets.zip
+    [ "$dataset" = CHAOST2 ] || kind=sabs archive=SABS/RawData.zip
+    demo_parts+=("$kind")
+    prepared=$demo/prepared/$kind
+else
+    # superpixels are made beside the project's own folders only: other people's data is never written to
+    case "$data/" in
+        "$ROOT/data/"*) prepared=$data ;;
+        *) prepared=$ROOT/data/quickstart/$(basename "$data")-$(printf '%s' "$data" | cksum | cut -d ' ' -f 1) ;;
+    esac
+fi
+if [ -z "$radiographs" ]; then
+    demo_parts+=(roco)
+    radiographs=$demo/prepared/roco
+fi
+if [ ${#demo_parts[@]} -gt 0 ]; then
+    step demo "Demo data, as downloaded" "" "$demo" \
+        "$PYTHON" "$ROOT/tools/make_demo_data.py" "$demo" --only "$(IFS=,; echo "${demo_parts[*]}")"
+    before=demo
+else
+    heading "Your data"
+fi
+[ -n "$kind" ] || show_fold "$data"
+
+# Phantoms are prepared from their raw files, as a download of CHAOS, Synapse or ROCO is.
+if [ -z "$own_radiographs" ]; then
+    step radiographs "Images for Stage 1: whole ones in one folder" "$before" "$radiographs/roco.json" \
+        "${prepare[@]}" roco "$demo/ROCO" "$radiographs"
+else
+    heading "Your images for Stage 1"
+fi
+[ "$dry_run" = 1 ] || echo "images: $radiographs ($(count_files "$radiographs" '*.jpg' '*.jpeg' '*.png'))"
+if [ -n "$kind" ]; then
+    step scans "Scans: converted, normalised, superpixels, class maps, checked" "$before" "$prepared/classmap_1.json" \
+        "${prepare[@]}" "$kind" "$demo/$archive" "$prepared"
+    show_fold "$prepared"
+else
+    superpixels=("${prepare[@]}" superpixels "$data" --dataset "$dataset")
+    [ "$prepared" = "$data" ] || superpixels+=(--out "$prepared")
+    watched=$data watched_file=$dataset_file step scans "Scans: superpixels, foreground masks, class maps, checked" \
+        "$before" "$prepared/classmap_1.json" superpixels_and_check "${superpixels[@]}"
+fi
 
 # --- Stage 1 ---
 
@@ -314,9 +344,9 @@ folders=("${names[@]/%/ runs}")
 [ "$dry_run" = 1 ] || mapfile -t folders < <(experiment_folders "${names[@]}")
 untrained=${folders[0]} trained=${folders[1]} tested=${folders[2]} finetuned=${folders[3]} finetuned_tested=${folders[4]}
 
-step untrained "Testing the untrained network (random weights)" superpixels "$untrained" \
+step untrained "Testing the untrained network (random weights)" scans "$untrained" \
     env "${common[@]}" "${testing[@]}" RUN_NAME=untrained RELOAD=none bash "$driver" test channels_last=True
-step train "Stage 2: training on superpixels ($steps steps)" "superpixels extract" "$trained" \
+step train "Stage 2: training on superpixels ($steps steps)" "scans extract" "$trained" \
     env "${common[@]}" "${optimisation[@]}" USE_COCO_INIT=False USE_DENSECL_INIT=True \
     PRETRAINED_BACKBONE="$out/backbone.pth" NSTEP="$steps" LR=1e-3 SNAPSHOT_INTERVAL="$steps" bash "$driver" train channels_last=True
 step test "Testing after training" train "$tested" \

@@ -15,8 +15,14 @@ from PIL import Image
 
 from Stage1.benchmark import STEPS, matmul_rate, measure_step, measure_views, step_flops
 from Stage2 import benchmark as stage2_benchmark
+from Stage2.datasets.volumes import list_scans
 from Stage2.models.encoders import ENCODER_NAMES
+from Stage2.preparation.benchmark import measure_superpixels
+from Stage2.preparation.folder import check_scans, link_scans
+from Stage2.preparation.phantom import make_part
+from Stage2.preparation.phantom_parts import Part
 from Stage2.preparation.phantom_radiographs import draw_radiograph
+from Stage2.preparation.pseudo_labels import SCALES
 
 DRAWN = 64  # images drawn where no folder is given
 
@@ -122,6 +128,29 @@ def run_stage2(options: argparse.Namespace) -> None:
         benchmark_networks(f"Training step with {options.modelname}", *measured)
 
 
+def run_preparation(options: argparse.Namespace) -> None:
+    workers = sorted({1, options.workers})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "MR"
+        if options.data is None:
+            make_part(Path(scratch), Part("mr", options.scans, seed=0, size=256), options.workers)
+        else:
+            scan_ids = list_scans(options.data)
+            has_labels = check_scans(options.data, scan_ids)
+            link_scans(options.data, folder, scan_ids, ("image", "label") if has_labels else ("image",))
+        spent = measure_superpixels(folder, options.dataset, options.scale, workers, options.repeats)
+        scans = len(list_scans(folder))
+    one = spent[1]
+    print_table(
+        f"Superpixels ({options.scale}), masks and class maps of {scans} scans, the whole command",
+        ("processes", "s", "one process / this", "peak memory, MiB", "of it in the second half"),
+        [
+            (str(n), f"{s.seconds:.1f}", f"{one.seconds / s.seconds:.2f}", f"{s.memory:.0f}", f"{s.later_memory:.0f}")
+            for n, s in spent.items()
+        ],
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -151,6 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--parts", nargs="+", choices=parts, default=parts, help="what to measure (default: everything)"
     )
     stage2.set_defaults(run=run_stage2)
+    preparation = commands.add_parser("preparation", help="superpixels by one process and by several")
+    preparation.add_argument("--data", type=Path, metavar="DIR", help="processed folder (default: phantom scans)")
+    preparation.add_argument("--dataset", default="CHAOST2", help="data set of the folder (default %(default)s)")
+    preparation.add_argument("--scans", type=int, default=20, help="phantom scans to draw (default %(default)s)")
+    preparation.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="of the superpixels")
+    preparation.add_argument("--workers", type=int, default=2, help="processes against one (default %(default)s)")
+    preparation.add_argument("--repeats", type=int, default=2, help="runs of each, in turns; the faster one counts")
+    preparation.set_defaults(run=run_preparation)
     options = parser.parse_args(arguments)
     try:
         options.run(options)

@@ -1,4 +1,4 @@
-"""Make the demo data: phantom abdominal MR and CT as processed folders, and radiograph-like images for Stage 1."""
+"""Make the demo data: phantom abdominal MR and CT and radiograph-like images, processed or as downloaded."""
 
 import argparse
 import logging
@@ -8,21 +8,29 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from Stage2.preparation.phantom import Part, make_part
+from Stage2.preparation.phantom import make_part
+from Stage2.preparation.phantom_parts import FOLDERS, PROCESSED, RAW, Part
 
-KINDS = ("mr", "ct", "radiographs")
+KINDS = (*PROCESSED, *RAW)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Run again, it does what is missing: nothing, if all is there."
+        description=f"{__doc__} mr, ct and radiographs are ready for training. chaos (a DICOM and PNG tree, and the "
+        "same as CHAOS_Train_Sets.zip), sabs (NIfTI files in Hounsfield units, and RawData.zip) and roco (a tree of "
+        "JPEG files, some of them broken) are for tools/prepare_data.py.",
+        epilog="Run again, it does what is missing: nothing, if all is there.",
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write MR, CT and radiographs to")
-    parser.add_argument("--only", default=",".join(KINDS), help="parts to make, e.g. mr,radiographs (default: all)")
-    parser.add_argument("--mr-scans", type=int, default=20, metavar="N", help="MR scans, ids 1 to N (default 20)")
-    parser.add_argument("--ct-scans", type=int, default=30, metavar="N", help="CT scans, ids 0 to N-1 (default 30)")
+    parser.add_argument("out", type=Path, metavar="OUT", help=f"folder to write {', '.join(FOLDERS.values())} to")
+    parser.add_argument(
+        "--only", default=",".join(PROCESSED), help=f"parts to make, of {','.join(KINDS)} (default %(default)s)"
+    )
+    parser.add_argument("--mr-scans", type=int, default=20, metavar="N", help="MR scans of mr and chaos (default 20)")
+    parser.add_argument("--ct-scans", type=int, default=30, metavar="N", help="CT scans of ct and sabs (default 30)")
     parser.add_argument("--radiographs", type=int, default=300, metavar="N", help="JPEG images (default 300)")
-    parser.add_argument("--size", type=int, default=256, help="height and width of the scans in pixels (default 256)")
+    parser.add_argument(
+        "--size", type=int, default=256, help="height and width of the scans in pixels (default 256; sabs: twice that)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
     parser.add_argument("--overwrite", action="store_true", help="replace folders made with other parameters")
@@ -32,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = sorted(set(chosen) - set(KINDS))
     if unknown or not chosen:
         parser.error(f"--only {options.only}: expected one or more of {', '.join(KINDS)}")
-    counts = {"mr": options.mr_scans, "ct": options.ct_scans, "radiographs": options.radiographs}
+    scans = {"mr": options.mr_scans, "ct": options.ct_scans, "chaos": options.mr_scans, "sabs": options.ct_scans}
+    counts = {**scans, "radiographs": options.radiographs, "roco": options.radiographs}
     if min(counts[kind] for kind in chosen) < 1 or options.size < 64 or options.seed < 0 or options.workers < 0:
         parser.error("counts are at least 1, --size at least 64, --seed and --workers at least 0")
 
@@ -40,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     workers = options.workers or len(os.sched_getaffinity(0))
     try:
         for kind in (kind for kind in KINDS if kind in chosen):
-            size = 0 if kind == "radiographs" else options.size
+            size = options.size if kind in scans else 0
             part = Part(kind=kind, count=counts[kind], seed=options.seed, size=size)
             started = time.monotonic()
             made = make_part(options.out, part, workers, options.overwrite)

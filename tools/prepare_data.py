@@ -2,13 +2,15 @@
 
 import argparse
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.preparation.check_command import add_check
+from Stage2.preparation.commands import add_classmap, add_convert, add_data_sets, add_normalise
 from Stage2.preparation.folder import prepare_folder
+from Stage2.preparation.options import add_workers, positive
 from Stage2.preparation.pseudo_labels import SCALES
 
 logger = logging.getLogger("prepare_data")
@@ -100,28 +102,16 @@ def add_roco(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=make_roco)
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="processes (default: one for each core)",
-    )
-
-
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
-    return number
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_data_sets(commands)
     add_roco(commands)
+    add_convert(commands)
+    add_normalise(commands)
     add_superpixels(commands)
+    add_classmap(commands)
+    add_check(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

@@ -26,6 +26,7 @@ class DataSet:
         default_folder: processed folder, relative to the repository root; None: there is none.
         label_values: value in the label files -> label; None: labels are stored as they are.
         source: the file that describes the data set; None: it is built in.
+        spacing: of every processed volume along x, y, z in mm; None: scans keep spacings of their own.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DataSet:
     default_folder: str | None = None
     label_values: Mapping[int, int] | None = None
     source: Path | None = None
+    spacing: tuple[float, float, float] | None = None
 
     @property
     def n_folds(self) -> int:
@@ -72,6 +74,7 @@ _CHAOST2 = DataSet(
     fold_boundaries=(0, 4, 8, 12, 16, 20),
     foreground_threshold=50 + 1e-4,
     default_folder="data/CHAOST2/chaos_MR_T2_normalized",
+    spacing=(1.25, 1.25, 7.70),
 )
 
 _SABS = DataSet(

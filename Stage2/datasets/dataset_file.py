@@ -9,6 +9,7 @@ folds: [0, 7, 14, 21, 28, 35]                   # boundaries in the list of scan
 foreground_threshold: 50
 label_values: {200: 1, 500: 2, 600: 3}          # optional: value in the label files -> label
 default_folder: data/heart/normalized           # optional: processed folder
+preparation: {images: ..., ...}                 # optional: how raw data become this folder (preparation/recipe_file.py)
 """
 
 import math
@@ -25,7 +26,7 @@ import yaml
 SUFFIXES = (".yaml", ".yml")
 MODALITIES = ("MR", "CT")
 REQUIRED = ("name", "modality", "classes", "evaluated", "label_sets", "folds", "foreground_threshold")
-OPTIONAL = ("label_values", "default_folder")
+OPTIONAL = ("label_values", "default_folder", "preparation")
 LARGEST_LABEL = 255  # labels are kept as uint8
 
 
@@ -41,18 +42,39 @@ def read_dataset_file(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the first thing wrong with it, after the file's name.
     """
+    content = read_yaml(path)
+    try:
+        return {**_checked_fields(content), "source": path}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a data set file holds, unchecked but for keys that stand twice.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML text.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; expected a data set file, as docs/datasets.md describes.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        return {**_checked_fields(content), "source": path}
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"{path}{line}: {error.problem}; correct the YAML.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML text ({' '.join(str(error).split())}); write it anew.") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+
+
+def checked_label_values(value: Any, content: Mapping[str, Any]) -> Mapping[int, int] | None:
+    """Value in raw label files -> label of a class, of a data set file with this content; None: there is no table.
+
+    Raises:
+        ValueError: a value or a label of the wrong type or of no class, or an evaluated label without value.
+    """
+    classes = _classes(content.get("classes"))
+    return _label_values(value, classes, _evaluated(content.get("evaluated"), classes))
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,6 +107,11 @@ def _checked_fields(content: Any) -> dict[str, Any]:
     for key in REQUIRED:
         if key not in content:
             raise ValueError(f"{key} is missing; a data set file needs {', '.join(REQUIRED)}.")
+    if content.get("preparation") is not None and content.get("label_values") is not None:
+        raise ValueError(
+            "label_values tells of a processed folder, but preparation writes the labels of classes; move label_values "
+            "into preparation."
+        )
     classes = _classes(content["classes"])
     evaluated = _evaluated(content["evaluated"], classes)
     return {

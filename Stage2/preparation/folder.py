@@ -2,13 +2,9 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +18,10 @@ from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
 from Stage2.nifti import SUFFIX, read_header, read_volume, write_volume
 from Stage2.preparation.class_map import MIN_PIXELS, class_map, count_class_pixels
+from Stage2.preparation.processes import run_jobs
 from Stage2.preparation.pseudo_labels import SCALES, pseudo_label_volume
 
-_OURS = "Felzenszwalb "  # start of the description in our superpixel files
+OURS = "Felzenszwalb "  # start of the description in our superpixel files
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +78,7 @@ def prepare_folder(
     workers: int = 1,
     force: bool = False,
     show_progress: bool = False,
+    superpixels: bool = True,
 ) -> Summary:
     """Make superpix-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
 
@@ -95,6 +93,7 @@ def prepare_folder(
         workers: processes.
         force: make everything anew.
         show_progress: show a progress bar on stderr.
+        superpixels: False: make the class maps only.
 
     Raises:
         FileNotFoundError, ValueError: the folder is not a processed data set, or a file in it is damaged.
@@ -121,13 +120,16 @@ def prepare_folder(
             label_values=None if data_set.label_values is None else dict(data_set.label_values),
             threshold=data_set.foreground_threshold,
             scale=scale,
-            superpixels=force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale),
+            superpixels=superpixels
+            and (force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale)),
             count=maps_needed,
         )
         for scan_id in scan_ids
     ]
     to_do = [job for job in jobs if job.superpixels or job.count]
-    results = _run_jobs(to_do, workers)
+    # The longest first, so that no process has a long scan to do when the others have done theirs.
+    to_do.sort(key=lambda job: job.path("image").stat().st_size, reverse=True)
+    results = run_jobs(prepare_scan, to_do, workers)
     if show_progress and to_do:
         results = tqdm(results, total=len(to_do), desc=f"superpix-{scale}", unit="scan")
     counts = dict(results)
@@ -203,7 +205,7 @@ def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
         numbers, masks = pseudo_label_volume(sitk.GetArrayViewFromImage(image), job.threshold, job.scale)
         write_volume(job.path("fgmask"), masks.astype(np.uint8), image, f"foreground > {job.threshold:g}")
         # Last, because its presence says that the scan is done.
-        write_volume(job.path(f"superpix-{job.scale}"), numbers, image, _description(job.threshold, job.scale))
+        write_volume(job.path(f"superpix-{job.scale}"), numbers, image, superpixel_note(job.threshold, job.scale))
     if not job.count:
         return job.scan_id, None
     label = sitk.GetArrayFromImage(read_volume(job.path("label")))
@@ -213,36 +215,10 @@ def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
         raise ValueError(f"{job.path('label')}: {error}") from None
 
 
-def _run_jobs(jobs: Sequence[ScanJob], workers: int) -> Iterator[tuple[str, dict[str, list[int]] | None]]:
-    if workers == 1 or len(jobs) < 2:
-        yield from map(prepare_scan, jobs)
-        return
-    # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_process
-    ) as pool:
-        futures = [pool.submit(prepare_scan, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a worker process was killed, perhaps for lack of memory; run again with fewer --workers "
-                "(finished scans are kept)."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _set_up_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers for them
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-def _description(threshold: float, scale: str) -> str:
+def superpixel_note(threshold: float, scale: str) -> str:
     """Settings that decide the superpixels, as kept in their header."""
     settings = " ".join(f"{name} {value:g}" for name, value in SCALES[scale].items())
-    return f"{_OURS}{settings}; foreground > {threshold:g}"
+    return f"{OURS}{settings}; foreground > {threshold:g}"
 
 
 def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) -> bool:
@@ -254,12 +230,12 @@ def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) 
         size, description = read_header(path)
     except ValueError:
         return False
-    if not description.startswith(_OURS):
+    if not description.startswith(OURS):
         logger.warning("%s was not made by this command and is kept; --force makes it anew.", path)
         return True
     image_path = folder / f"image_{scan_id}{SUFFIX}"
     return (
-        description == _description(threshold, scale)
+        description == superpixel_note(threshold, scale)
         and size == read_header(image_path)[0]
         and mask_path.is_file()
         and min(path.stat().st_mtime_ns, mask_path.stat().st_mtime_ns) >= image_path.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Phantom demo cohort on disk: processed folders of MR-like and CT-like scans and a folder of radiograph-like images.
+"""Phantom demo cohort on disk: MR-like and CT-like scans and radiograph-like images, processed or as downloaded.
 
 Everything follows from the seed: each scan and each image has a random stream of its own, so that the number of
 processes changes nothing, and a folder that was interrupted is completed rather than made again.
@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,12 +26,19 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.preparation.phantom_anatomy import Tissue, build_anatomy
 from Stage2.preparation.phantom_geometry import FIELD_OF_VIEW_MM, SLICE_THICKNESS_MM, place_subject, slice_positions
 from Stage2.preparation.phantom_imaging import render_ct, render_mr
+from Stage2.preparation.phantom_parts import ARCHIVES, BROKEN, FOLDERS, MANIFEST, Part
 from Stage2.preparation.phantom_radiographs import draw_radiograph
+from Stage2.preparation.phantom_raw import (
+    broken_image,
+    chaos_patient,
+    draw_raw_ct,
+    draw_raw_mr,
+    write_archive,
+    write_chaos_patient,
+)
 
 logger = logging.getLogger(__name__)
 
-GENERATOR_VERSION = 1  # raise it when the same seed gives other images
-MANIFEST = "manifest.json"
 SLICES = (18, 24)  # fewest and most slices of a scan
 RADIOGRAPH_SIDE = (256, 320)  # pixels, range of the longest side
 
@@ -56,30 +62,6 @@ SABS_TISSUES = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """One folder of the cohort: `kind` is "mr", "ct" or "radiographs"; `size` is the slice size (0: not of slices)."""
-
-    kind: str
-    count: int
-    seed: int
-    size: int
-
-    @property
-    def folder_name(self) -> str:
-        return {"mr": "MR", "ct": "CT", "radiographs": "radiographs"}[self.kind]
-
-    def files(self) -> list[tuple[str, ...]]:
-        """File names of every item (a scan or an image), in order; scans are numbered as in the real data sets."""
-        if self.kind == "radiographs":
-            return [(f"radiograph_{index:04d}.jpg",) for index in range(self.count)]
-        first = 1 if self.kind == "mr" else 0
-        return [(f"label_{index}.nii.gz", f"image_{index}.nii.gz") for index in range(first, first + self.count)]
-
-    def manifest(self) -> dict:
-        return {"generator_version": GENERATOR_VERSION, **asdict(self)}
-
-
 def make_scan(kind: str, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One phantom scan.
 
@@ -93,15 +75,20 @@ def make_scan(kind: str, seed: int, index: int, size: int) -> tuple[np.ndarray, 
         image (Z, size, size) float32 and label (Z, size, size) uint8. Rows run from the patient's back to the front,
         columns from right to left, slices from the feet to the head, as in the processed CHAOS volumes.
     """
-    rng = _stream(seed, kind, index)
+    rng = random_stream(seed, kind, index)
     heights = slice_positions(rng, int(rng.integers(SLICES[0], SLICES[1] + 1)))
     tissue = build_anatomy(rng, place_subject(rng, heights, size))
     image = (render_mr if kind == "mr" else render_ct)(rng, tissue)
+    return image, labels_of(tissue, kind)
+
+
+def labels_of(tissue: np.ndarray, kind: str) -> np.ndarray:
+    """Labels (Z, H, W) uint8 of a tissue map: those of CHAOST2 for "mr", of SABS for "ct"."""
     data_set, classes = ("CHAOST2", CHAOST2_TISSUES) if kind == "mr" else ("SABS", SABS_TISSUES)
     label = np.zeros(tissue.shape, np.uint8)
     for name, tissues in classes.items():
         label[np.isin(tissue, tissues)] = get_dataset(data_set).classes[name]
-    return image, label
+    return label
 
 
 def make_part(out: Path, part: Part, workers: int, overwrite: bool = False) -> bool:
@@ -128,13 +115,18 @@ def make_part(out: Path, part: Part, workers: int, overwrite: bool = False) -> b
         folder = final if in_place else started
         if not in_place and started.exists() and _read_manifest(started) != part.manifest():
             shutil.rmtree(started)
-        missing = [i for i, names in enumerate(part.files()) if not all((folder / name).is_file() for name in names)]
-        if in_place and not missing:
+        missing = [i for i, names in enumerate(part.files()) if not all((folder / name).exists() for name in names)]
+        archive, content = ARCHIVES.get(part.kind, (MANIFEST, ""))
+        if in_place and not missing and (folder / archive).is_file():
             return False
         folder.mkdir(exist_ok=True)
         _write_manifest(folder, part)
         if missing:
             _make_items(folder, part, missing, workers)
+        if content and (missing or not (folder / archive).is_file()):
+            temporary = folder / f".tmp_{archive}"
+            write_archive(temporary, folder / content)
+            temporary.replace(folder / archive)
         if replaced:
             shutil.rmtree(final)
         if not in_place:
@@ -160,34 +152,63 @@ def _make_items(folder: Path, part: Part, indices: list[int], workers: int) -> N
 
 def _make_item(folder: Path, part: Part, index: int) -> None:
     names = part.files()[index]
-    if part.kind == "radiographs":
-        rng = _stream(part.seed, part.kind, index)
-        image = draw_radiograph(rng, int(rng.integers(RADIOGRAPH_SIDE[0], RADIOGRAPH_SIDE[1] + 1)))
-        quality = int(rng.integers(80, 96))
-        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        temporary = folder / f".tmp_{names[0]}"
-        temporary.write_bytes(encoded.tobytes())
-        temporary.replace(folder / names[0])
-        return
-    image, label = make_scan(part.kind, part.seed, index, part.size)
-    for name, volume in zip(names, (label, image), strict=True):
-        temporary = folder / f".tmp_{name}"
-        sitk.WriteImage(_as_itk(volume), str(temporary), useCompression=True, compressionLevel=1)
-        temporary.replace(folder / name)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if part.kind in ("radiographs", "roco"):
+        encoded = _encoded_radiograph(part.seed, index)
+        if part.kind == "roco" and index < part.count and index % 100 in BROKEN:
+            encoded = broken_image(encoded, BROKEN.index(index % 100))
+        with _whole(folder / names[0]) as temporary:
+            temporary.write_bytes(encoded)
+    elif part.kind == "chaos":
+        image, tissue, spacing = draw_raw_mr(random_stream(part.seed, part.kind, index), part.size)
+        with _whole(folder / names[0]) as temporary:
+            temporary.mkdir()
+            write_chaos_patient(temporary, image, labels_of(tissue, "mr"), spacing, chaos_patient(index))
+    else:
+        spacing = None
+        if part.kind == "sabs":
+            image, tissue, spacing = draw_raw_ct(random_stream(part.seed, part.kind, index), part.size)
+            label = labels_of(tissue, "ct")
+        else:
+            image, label = make_scan(part.kind, part.seed, index, part.size)
+        for name, volume in zip(names, (label, image), strict=True):
+            with _whole(folder / name) as temporary:
+                sitk.WriteImage(_as_itk(volume, spacing), str(temporary), useCompression=True, compressionLevel=1)
 
 
-def _as_itk(volume: np.ndarray) -> sitk.Image:
-    """Volume (Z, H, W) with the spacing and the axes of the processed CHAOS volumes (row index grows to the front)."""
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A path to write a file or a folder to, which gets its name when it is whole."""
+    temporary = path.with_name(f".tmp_{path.name}")
+    if temporary.is_dir():  # of an interrupted run
+        shutil.rmtree(temporary)
+    yield temporary
+    temporary.replace(path)
+
+
+def _encoded_radiograph(seed: int, index: int) -> bytes:
+    rng = random_stream(seed, "radiographs", index)
+    image = draw_radiograph(rng, int(rng.integers(RADIOGRAPH_SIDE[0], RADIOGRAPH_SIDE[1] + 1)))
+    quality = int(rng.integers(80, 96))
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _as_itk(volume: np.ndarray, spacing: tuple[float, float, float] | None = None) -> sitk.Image:
+    """Volume (Z, H, W) with the axes (row index grows to the front) and, if none is given, the spacing of the processed
+    CHAOS volumes."""
     image = sitk.GetImageFromArray(volume)
     pixel = FIELD_OF_VIEW_MM / volume.shape[1]
-    image.SetSpacing((pixel, pixel, SLICE_THICKNESS_MM))
+    image.SetSpacing(spacing or (pixel, pixel, SLICE_THICKNESS_MM))
     image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
-    image.SetOrigin((-(FIELD_OF_VIEW_MM - pixel) / 2, (FIELD_OF_VIEW_MM - pixel) / 2, 0))
+    reach = (volume.shape[1] - 1) / 2 * image.GetSpacing()[0]
+    image.SetOrigin((-reach, reach, 0))
     return image
 
 
-def _stream(seed: int, kind: str, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed, ("mr", "ct", "radiographs").index(kind), index])
+def random_stream(seed: int, kind: str, index: int) -> np.random.Generator:
+    """Random numbers of one subject or image: the same whatever else is made, and by how many processes."""
+    return np.random.default_rng([seed, list(FOLDERS).index(kind), index])
 
 
 def _start_worker() -> None:

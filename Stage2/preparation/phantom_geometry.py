@@ -39,15 +39,17 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int, int], cells: t
     return field
 
 
-def slice_positions(rng: np.random.Generator, count: int) -> np.ndarray:
+def slice_positions(rng: np.random.Generator, count: int, thickness: float = SLICE_THICKNESS_MM) -> np.ndarray:
     """Heights (count,) in mm of the slices of a scan that starts just below the kidneys."""
-    return rng.uniform(-72, -56) + SLICE_THICKNESS_MM * np.arange(count)
+    return rng.uniform(-72, -56) + thickness * np.arange(count)
 
 
-def place_subject(rng: np.random.Generator, heights_mm: np.ndarray, size: int) -> Frame:
+def place_subject(
+    rng: np.random.Generator, heights_mm: np.ndarray, size: int, field_of_view: float = FIELD_OF_VIEW_MM
+) -> Frame:
     """Random build, pose and smooth deformation of one subject, seen on `size` x `size` slices at `heights_mm`."""
     shape = (len(heights_mm), size, size)
-    pixels = ((np.arange(size) - (size - 1) / 2) * FIELD_OF_VIEW_MM / size).astype(np.float32)
+    pixels = ((np.arange(size) - (size - 1) / 2) * field_of_view / size).astype(np.float32)
     heights = heights_mm.astype(np.float32)
     width, depth, height = rng.uniform(0.96, 1.12), rng.uniform(0.93, 1.16), rng.uniform(0.92, 1.08)
     angle, shift_x, shift_y = np.deg2rad(rng.normal(0, 2.5)), rng.normal(0, 5), rng.normal(-3, 6)

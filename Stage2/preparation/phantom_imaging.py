@@ -65,6 +65,18 @@ CT_WINDOW_HU = (-125.0, 275.0)
 
 def render_mr(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
     """T2-SPIR-like magnitude image (Z, H, W) float32 from 0 to about 1500, clipped at the volume's 99.5 percentile."""
+    magnitude = mr_magnitude(rng, tissue)
+    return np.minimum(magnitude, np.percentile(magnitude, 99.5)).astype(np.float32)
+
+
+def render_ct(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
+    """CT-like image (Z, H, W) float32 in [0, 255]: the soft tissue window, 0 at -125 HU and 255 at 275 HU."""
+    low, high = CT_WINDOW_HU
+    return ((np.clip(ct_hounsfield(rng, tissue), low, high) - low) * (255 / (high - low))).astype(np.float32)
+
+
+def mr_magnitude(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
+    """T2-SPIR-like magnitude image (Z, H, W) float32 as the scanner gives it, with all its bright voxels."""
     image = _paint(rng, tissue, MR_RANGES, MR_BOWEL, air=0.0, relative=True)
     image *= np.exp(
         0.13 * smooth_noise(rng, tissue.shape, (4, 9, 9))
@@ -75,20 +87,18 @@ def render_mr(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
     noise = rng.uniform(5, 9)
     real = image + noise * rng.standard_normal(tissue.shape, dtype=np.float32)
     imaginary = noise * rng.standard_normal(tissue.shape, dtype=np.float32)
-    magnitude = np.hypot(real, imaginary) * np.float32(rng.uniform(0.85, 1.35))
-    return np.minimum(magnitude, np.percentile(magnitude, 99.5)).astype(np.float32)
+    return np.hypot(real, imaginary) * np.float32(rng.uniform(0.85, 1.35))
 
 
-def render_ct(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
-    """CT-like image (Z, H, W) float32 in [0, 255]: the soft tissue window, 0 at -125 HU and 255 at 275 HU."""
+def ct_hounsfield(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
+    """CT-like image (Z, H, W) float32 in Hounsfield units."""
     image = _paint(rng, tissue, CT_RANGES, CT_BOWEL, air=-1000.0, relative=False)
     _blur(image, 0.6)
     image += 9 * smooth_noise(rng, tissue.shape, (3, 5, 5))  # beam hardening and scatter
     grain = rng.standard_normal(tissue.shape, dtype=np.float32)
     _blur(grain, 1.0)
     image += rng.uniform(9, 16) / grain.std() * grain
-    low, high = CT_WINDOW_HU
-    return ((np.clip(image, low, high) - low) * (255 / (high - low))).astype(np.float32)
+    return image
 
 
 def _paint(

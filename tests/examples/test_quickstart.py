@@ -34,15 +34,27 @@ def new_run():
 STUBS = {
     "tools/make_demo_data.py": """
 note("demo " + sys.argv[3])
-for scan in range(1, 21):
-    for kind in ("image", "label"):
-        touch(Path(sys.argv[1]) / "MR" / f"{kind}_{scan}.nii.gz")
-touch(Path(sys.argv[1]) / "radiographs" / "a.jpg")
+touch(Path(sys.argv[1]) / "CHAOS" / "CHAOS_Train_Sets.zip")
+touch(Path(sys.argv[1]) / "ROCO" / "a.jpg")
 """,
     "tools/prepare_data.py": """
-out = Path(sys.argv[sys.argv.index("--out") + 1] if "--out" in sys.argv else sys.argv[2])
-note("superpixels")
-touch(out / "classmap_1.json")
+command, folder = sys.argv[1], Path(sys.argv[2])
+out = Path(sys.argv[sys.argv.index("--out") + 1] if "--out" in sys.argv else folder)
+note(command)
+if command == "roco":
+    assert (folder / "a.jpg").is_file()
+    touch(Path(sys.argv[3]) / "roco.json")
+    touch(Path(sys.argv[3]) / "a.jpg")
+if command == "chaos":
+    assert folder.is_file()
+    out = Path(sys.argv[3])
+    for scan in range(1, 21):
+        for kind in ("image", "label"):
+            touch(out / f"{kind}_{scan}.nii.gz")
+if command == "check":
+    assert (out / "classmap_1.json").is_file()
+if command in ("chaos", "superpixels"):
+    touch(out / "classmap_1.json")
 """,
     "tools/extract_backbone_weights.py": """
 note("extract " + Path(sys.argv[1]).name)
@@ -83,9 +95,10 @@ mkdir -p "$3" && touch "$3/epoch_${6#*=}.pth"
 }
 ALL_CALLS = [
     "setup",
-    "demo mr,radiographs",
-    "superpixels",
-    "pretrain data_root=radiographs max_epochs=3 depth=18 batch_size=32 precision=fp32",
+    "demo chaos,roco",
+    "roco",
+    "chaos",
+    "pretrain data_root=roco max_epochs=3 depth=18 batch_size=32 precision=fp32",
     "extract epoch_3.pth",
     "test no snapshot",
     "train 200 1e-3",
@@ -135,7 +148,7 @@ def test_the_whole_road_and_what_is_repeated_afterwards(repository: Path):
     result, calls = quickstart(repository)
     assert result.returncode == 0, result.stderr
     assert calls == ALL_CALLS
-    assert "=== [11/11] Results" in result.stdout
+    assert "=== [12/12] Results" in result.stdout
     assert "| RK       |     0.125 |          0.500 |             0.750 |" in result.stdout
     out = repository / "exps" / "quickstart"
     assert {"results.csv", "results.md", "losses.png", "segmentation.png"} <= {path.name for path in out.iterdir()}
@@ -143,7 +156,7 @@ def test_the_whole_road_and_what_is_repeated_afterwards(repository: Path):
     result, calls = quickstart(repository)
     assert result.returncode == 0, result.stderr
     assert calls == ["setup", "draw losses", "draw segmentation"], "the same options: nothing twice"
-    assert result.stdout.count("already done with these settings") == 9
+    assert result.stdout.count("already done with these settings") == 10
 
     _, calls = quickstart(repository, "--finetune-steps", "7")
     assert calls == ["setup", "finetune 7 1e-4 from 200.pth", "test 7.pth", "draw losses", "draw segmentation"]
@@ -164,10 +177,10 @@ def test_a_failing_step_stops_and_is_taken_up_again(repository: Path):
     broken.write_text("import sys; print('error: no memory', file=sys.stderr); sys.exit(1)")
     result, calls = quickstart(repository)
     assert result.returncode == 1
-    assert calls == ALL_CALLS[:8]
+    assert calls == ALL_CALLS[:9]
     broken.write_text(content)
     _, calls = quickstart(repository)
-    assert calls == ["setup", *ALL_CALLS[8:]]
+    assert calls == ["setup", *ALL_CALLS[9:]]
 
 
 def test_real_folders_are_not_written_to(repository: Path, tmp_path: Path):
@@ -180,15 +193,15 @@ def test_real_folders_are_not_written_to(repository: Path, tmp_path: Path):
         repository, "--data", "my scans", "--radiographs", "x rays", "--fold", "4", "--steps", "9"
     )
     assert result.returncode == 0, result.stderr
-    assert calls[1] == "superpixels"
-    assert "data_root=x rays" in calls[2]
+    assert calls[1:3] == ["superpixels", "check"]
+    assert "data_root=x rays" in calls[3]
     assert "train 9 1e-3" in calls
     assert sorted(path.name for path in data.iterdir()) == before
     assert len(list((repository / "data" / "quickstart").glob("my scans-*/classmap_1.json"))) == 1
 
     (data / "image_0.nii.gz").write_text("changed")
     _, calls = quickstart(repository, "--data", "my scans", "--radiographs", "x rays", "--fold", "4", "--steps", "9")
-    assert calls[1:4] == ["superpixels", "test no snapshot", "train 9 1e-3"]
+    assert calls[1:5] == ["superpixels", "check", "test no snapshot", "train 9 1e-3"]
 
 
 def test_a_dry_run_prints_and_runs_nothing(repository: Path):
@@ -199,6 +212,18 @@ def test_a_dry_run_prints_and_runs_nothing(repository: Path):
     assert "MODELNAME=dlfcn_res50" in result.stdout
     assert "NSTEP=12" in result.stdout
     assert " depth=50 " in result.stdout
+    assert "prepare_data.py chaos " in result.stdout and "prepare_data.py roco " in result.stdout
+    result, _ = quickstart(repository, "--dry-run", "--data", str(make_cohort(repository / "data" / "mine")))
+    assert "prepare_data.py superpixels " in result.stdout and "prepare_data.py check " in result.stdout
+
+
+def test_a_folder_that_the_check_refuses_is_not_trained_on(repository: Path):
+    make_cohort(repository.parent / "mine")
+    with (repository / "tools" / "prepare_data.py").open("a") as stub:
+        stub.write("sys.exit(command == 'check')")
+    for _ in range(2):
+        result, calls = quickstart(repository, "--data", "mine")
+        assert result.returncode == 1 and calls[-2:] == ["superpixels", "check"]
 
 
 @pytest.mark.parametrize(

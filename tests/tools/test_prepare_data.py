@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,43 @@ def test_the_scale_names_the_files(prepare_data, cohort):
         prepare_data.main(["superpixels", str(cohort), "--dataset", "SABS", "--scale", "SMALL", "--workers", "1"]) == 0
     )
     assert (cohort / "superpix-SMALL_3.nii.gz").is_file()
+
+
+def test_check_says_what_is_wrong_and_fails(prepare_data, cohort, caplog, capsys, monkeypatch, tmp_path):
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(cohort.parent)
+    own = Path("own.yaml")
+    own.write_text(
+        "{name: own, modality: MR, classes: {BG: 0, LIVER: 1}, evaluated: [1], label_sets: {0: []}, "
+        "folds: [0, 1, 2, 4], foreground_threshold: 50}"
+    )
+    command = ["check", "a cohort", "--dataset", "own.yaml", "--workers", "1"]
+    assert prepare_data.main([*command, "--out", "elsewhere"]) == 1
+    assert "problem: a cohort/superpix-MIDDLE_<id>.nii.gz is missing for scans 3, 4" in caplog.text
+    assert "tools/prepare_data.py superpixels 'a cohort' --dataset own.yaml" in caplog.text
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("prepare_data.py: a cohort has ") and "elsewhere/check.json" in error
+    assert not Path("a cohort/check.json").exists() and Path("elsewhere/contact_sheets/scan_3.png").is_file()
+
+    for name in ("image", "label"):
+        for new, old in ((5, 3), (6, 4)):
+            shutil.copy(f"a cohort/{name}_{old}.nii.gz", f"a cohort/{name}_{new}.nii.gz")
+    assert prepare_data.main(["superpixels", *command[1:]]) == 0
+    caplog.clear()
+    assert prepare_data.main(command) == 1
+    assert "fold 2: tests 5, 6; support 3; trains on 1 scan(s)" in caplog.text
+    assert [record.message for record in caplog.records if record.message.startswith("problem")] == [
+        f"problem: a cohort/superpix-MIDDLE_{scan}.nii.gz has 1 segment(s) in the middle one of its slices; expected "
+        "several, as episodes are drawn from them: is the image scaled as the data set's are (not to [0, 1])?"
+        for scan in (3, 4, 5, 6)
+    ]
+
+    for path in cohort.glob("image_*"):
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        textured = voxels + np.random.default_rng(0).normal(0, 9, voxels.shape).astype(np.float32)
+        sitk.WriteImage(sitk.GetImageFromArray(textured), str(path))
+    assert prepare_data.main(["superpixels", *command[1:]]) == prepare_data.main(command) == 0
+    assert "a cohort is sound: a cohort/check.json, contact sheets in a cohort/contact_sheets" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""The raw data sets that can be prepared: how each is found in a download, and what is done to it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.dataset_file import is_dataset_file
+from Stage2.datasets.volumes import list_scans
+from Stage2.nifti import SUFFIX
+from Stage2.preparation.chaos import list_chaos_scans
+from Stage2.preparation.custom import list_custom_scans
+from Stage2.preparation.raw import RawScan
+from Stage2.preparation.recipe import CHAOS_RECIPE, SABS_RECIPE, Recipe
+from Stage2.preparation.recipe_file import read_preparation
+from Stage2.preparation.sabs import list_sabs_scans
+from Stage2.preparation.source import Source
+from Stage2.preparation.volume_file import read_pair
+
+# Name on the command line -> name in the catalog.
+KINDS = {"chaos": "CHAOST2", "sabs": "SABS"}
+
+
+@dataclass(frozen=True)
+class RawDataSet:
+    """A data set before preparation.
+
+    Attributes:
+        data_set: what it becomes.
+        recipe: what is done to its volumes.
+        list_scans: finds its scans in a download.
+    """
+
+    data_set: DataSet
+    recipe: Recipe
+    list_scans: Callable[[Source], list[RawScan]]
+
+    def dropping_blank_slices(self) -> "RawDataSet":
+        """The same, without the blank last slices that resampling adds."""
+        return replace(self, recipe=replace(self.recipe, drop_blank_slice=True))
+
+
+def get_raw_data_set(name: str) -> RawDataSet:
+    """The raw data set of this name.
+
+    Args:
+        name: chaos or CHAOST2, sabs or SABS, or the path of a data set file with a `preparation`.
+
+    Raises:
+        FileNotFoundError, ValueError: an unknown name, or something is wrong with the file.
+    """
+    data_set = get_dataset(KINDS.get(name, name))
+    if is_dataset_file(name):
+        layout, recipe = read_preparation(Path(name))
+        return RawDataSet(data_set, recipe, partial(list_custom_scans, data_set=data_set, layout=layout))
+    if data_set.name == "CHAOST2":
+        return RawDataSet(data_set, CHAOS_RECIPE, list_chaos_scans)
+    return RawDataSet(data_set, SABS_RECIPE, list_sabs_scans)
+
+
+def list_converted_scans(source: Source, data_set: DataSet) -> list[RawScan]:
+    """Scans of a folder that was converted: image_<id>.nii.gz, and label_<id>.nii.gz with numbers of classes.
+
+    Raises:
+        FileNotFoundError, ValueError: no scans, or labels for some of them only.
+    """
+    scan_ids = list_scans(source.path)
+    labels = {scan_id: f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids}
+    missing = [name for name in labels.values() if name not in source.names]
+    if missing and len(missing) < len(scan_ids):
+        raise FileNotFoundError(f"{source.path} lacks {', '.join(missing)}; run convert again.")
+    scans = []
+    for scan_id in scan_ids:
+        image, label = f"image_{scan_id}{SUFFIX}", None if missing else labels[scan_id]
+        reader = partial(read_pair, image=image, label=label, classes=dict(data_set.classes))
+        scans.append(RawScan(scan_id, source, (image,) if label is None else (image, label), reader))
+    return scans

@@ -1,0 +1,52 @@
+"""Work on many scans over several processes."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+import SimpleITK as sitk
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+    """Results of a function for every job, in the order in which they are ready.
+
+    A process works on one job at a time, so the memory in use grows with the number of processes only.
+
+    Args:
+        function: of a module, so that it can be pickled, as jobs and results must.
+        jobs: arguments.
+        workers: processes; with one, or for one job, the work is done in this process.
+
+    Raises:
+        Exception: the first one that the function raised; jobs not yet started are dropped.
+        OSError: a process was killed.
+    """
+    if workers == 1 or len(jobs) < 2:
+        yield from map(function, jobs)
+        return
+    # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_process
+    ) as pool:
+        futures = [pool.submit(function, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a worker process was killed, perhaps for lack of memory; run again with fewer --workers "
+                "(finished scans are kept)."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _set_up_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers for them
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
