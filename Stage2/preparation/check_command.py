@@ -1,6 +1,7 @@
 """The command `check`, and how every command that makes a processed folder tells of its state."""
 
 import argparse
+import json
 import logging
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def check_and_tell(folder: Path, data_set: DataSet, *, scale: str, workers: int,
     if report.problems:
         raise ValueError(f"{folder} has {len(report.problems)} problem(s), listed above and in {place / REPORT}")
     logger.info("%s is sound: %s, contact sheets in %s", folder, place / REPORT, place / SHEETS)
+
+
+def is_checked(folder: Path, scale: str) -> bool:
+    """Whether check.json says that the folder is sound, with superpixels of this scale, and no file is newer."""
+    report = folder / REPORT
+    try:
+        content = json.loads(report.read_text())
+        sound = content["sound"] is True and content["superpixel_scale"] == scale
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    files = (*folder.glob("*.nii.gz"), *folder.glob("classmap_*.json"))
+    return sound and max(path.stat().st_mtime_ns for path in files) <= report.stat().st_mtime_ns
 
 
 def _check(options: argparse.Namespace) -> None:

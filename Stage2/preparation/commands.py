@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet, get_dataset
-from Stage2.preparation.check_command import check_and_tell
+from Stage2.datasets.dataset_file import is_dataset_file
+from Stage2.preparation.check_command import check_and_tell, is_checked
 from Stage2.preparation.data_sets import KINDS, RawDataSet, get_raw_data_set, list_converted_scans
 from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers
 from Stage2.preparation.pseudo_labels import SCALES
 from Stage2.preparation.raw import RawScan
-from Stage2.preparation.raw_folder import make_folder, plan_folder
+from Stage2.preparation.raw_folder import Plan, make_folder, plan_folder
 from Stage2.preparation.recipe import Recipe
 from Stage2.preparation.source import open_source
 
@@ -39,7 +40,7 @@ def add_data_sets(commands: argparse._SubParsersAction) -> None:
         description="Do for a data set that a YAML file describes (docs/datasets.md) what chaos and sabs do.",
         epilog=_AGAIN,
     )
-    parser.add_argument("config", metavar="CONFIG.yaml", help="data set file with a part `preparation`")
+    parser.add_argument("config", type=dataset_file, metavar="CONFIG.yaml", help="file with a part `preparation`")
     _add_source(parser, "folder or zip archive with the raw data")
     _add_all_steps(parser)
     parser.set_defaults(drop_blank_slice=False)
@@ -93,10 +94,12 @@ def prepare_all(options: argparse.Namespace) -> None:
     raw = _raw_data_set(options)
     scans = raw.list_scans(open_source(options.source))
     _tell_of_count(scans, raw.data_set)
-    made = _make_volumes(options, scans, raw.data_set, raw.recipe)
+    plan = plan_folder(scans, options.out, raw.data_set.name, raw.recipe, force=options.force)
     if options.dry_run:
-        logger.info("Then superpixels (%s), class maps and check. Nothing was written.", options.scale)
+        _tell_of_plan(plan, f"Then superpixels ({options.scale}), class maps and check.")
         return
+    make_folder(plan, raw.recipe, workers=options.workers, show_progress=True)
+    made = len(plan.to_make)
     summary = prepare_folder(
         options.out,
         raw.data_set,
@@ -114,20 +117,23 @@ def prepare_all(options: argparse.Namespace) -> None:
         summary.class_maps,
         time.monotonic() - started,
     )
-    check_and_tell(options.out, raw.data_set, scale=options.scale, workers=options.workers)
+    if made or summary.made or summary.class_maps == "made" or not is_checked(options.out, options.scale):
+        check_and_tell(options.out, raw.data_set, scale=options.scale, workers=options.workers)
+    else:
+        logger.info("%s was sound when it was checked, and no file has changed since.", options.out)
 
 
 def convert(options: argparse.Namespace) -> None:
     raw = get_raw_data_set(options.config)
     scans = raw.list_scans(open_source(options.source))
     _tell_of_count(scans, raw.data_set)
-    _make_volumes_and_tell(options, scans, raw.data_set, None)
+    _do_step(options, scans, raw.data_set, None)
 
 
 def normalise(options: argparse.Namespace) -> None:
     raw = _raw_data_set(options)
     source = open_source(options.source)
-    _make_volumes_and_tell(options, list_converted_scans(source, raw.data_set), raw.data_set, raw.recipe)
+    _do_step(options, list_converted_scans(source, raw.data_set), raw.data_set, raw.recipe)
 
 
 def make_class_maps(options: argparse.Namespace) -> None:
@@ -143,34 +149,36 @@ def make_class_maps(options: argparse.Namespace) -> None:
     logger.info("%s: class maps of %d scan(s) %s", options.folder, summary.scans, summary.class_maps)
 
 
+def dataset_file(text: str) -> str:
+    if not is_dataset_file(text):
+        raise argparse.ArgumentTypeError(f"found {text}, expected the name of a .yaml file")
+    return text
+
+
 def _raw_data_set(options: argparse.Namespace) -> RawDataSet:
     raw = get_raw_data_set(options.config)
     return raw.dropping_blank_slices() if options.drop_blank_slice else raw
 
 
-def _make_volumes(options: argparse.Namespace, scans: list[RawScan], data_set: DataSet, recipe: Recipe | None) -> int:
-    """Make what is missing of images and labels, or say what would be made; returns how many scans that are."""
+def _do_step(options: argparse.Namespace, scans: list[RawScan], data_set: DataSet, recipe: Recipe | None) -> None:
     plan = plan_folder(scans, options.out, data_set.name, recipe, force=options.force)
     if options.dry_run:
-        logger.info("%s: %d scan(s) to make of %d in %s", options.out, len(plan.to_make), len(scans), options.source)
-        for name, value in plan.manifest.parameters.items():
-            if value not in (None, 0):  # steps that are left out
-                logger.info("  %s: %s", name, value)
-        for scan in plan.to_make:
-            logger.info("  scan %s from %d file(s): %s", scan.id, len(scan.files), scan.files[0])
-        return len(plan.to_make)
+        _tell_of_plan(plan)
+        return
     make_folder(plan, recipe, workers=options.workers, show_progress=True)
-    return len(plan.to_make)
+    made = len(plan.to_make)
+    logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
 
 
-def _make_volumes_and_tell(
-    options: argparse.Namespace, scans: list[RawScan], data_set: DataSet, recipe: Recipe | None
-) -> None:
-    made = _make_volumes(options, scans, data_set, recipe)
-    if options.dry_run:
-        logger.info("Nothing was written.")
-    else:
-        logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
+def _tell_of_plan(plan: Plan, then: str = "") -> None:
+    settings = plan.manifest.parameters.items()
+    lines = [
+        f"{plan.out}: {len(plan.to_make)} scan(s) to make of {len(plan.scans)} in {plan.scans[0].source.path}",
+        *(f"  {name}: {value}" for name, value in settings if value not in (None, 0)),  # 0: a step left out
+        *(f"  scan {scan.id} from {len(scan.files)} file(s): {scan.files[0]}" for scan in plan.to_make),
+        f"{then} Nothing was written.".strip(),
+    ]
+    logger.info("%s", "\n".join(lines))
 
 
 def _tell_of_count(scans: list[RawScan], data_set: DataSet) -> None:

@@ -120,6 +120,7 @@ def make_folder(plan: Plan, recipe: Recipe | None, *, workers: int = 1, show_pro
     if not plan.to_make:
         return
     plan.out.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(plan.out)
     manifest = plan.manifest
     for scan in plan.to_make:
         manifest.scans.pop(scan.id, None)
@@ -168,6 +169,13 @@ def through_nifti(image: sitk.Image, label: sitk.Image | None) -> RawVolumes:
         label = sitk.Image(label)
         label.CopyInformation(rounded)
     return rounded, label
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Half-written files of a run that was killed."""
+    for kind in ("image_", "label_", MANIFEST):
+        for path in out.glob(f".{kind}*.partial*"):
+            path.unlink(missing_ok=True)
 
 
 def _expect_same_sources(out: Path, entry: Mapping[str, Any], scan: RawScan) -> None:

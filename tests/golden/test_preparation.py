@@ -15,8 +15,19 @@ from Stage2.preparation.normalise import (
     resample_labels,
     window_intensities,
 )
+from Stage2.preparation.raw_folder import make_folder, plan_folder
+from Stage2.preparation.recipe import CHAOS_RECIPE, SABS_RECIPE, Recipe, normalise_scan
+from Stage2.preparation.sabs import list_sabs_scans
+from Stage2.preparation.source import open_source
 
 pytestmark = needs_golden
+
+
+def assert_recipe(raw: tuple, recipe: Recipe) -> None:
+    golden, image, label = raw
+    image, label = normalise_scan(image, label, recipe)
+    assert_image(image, golden["out_image"])
+    assert np.array_equal(sitk.GetArrayFromImage(label), golden["out_label"])
 
 
 def load(name: str, geometry: str) -> tuple[np.lib.npyio.NpzFile, sitk.Image, sitk.Image]:
@@ -99,3 +110,22 @@ def test_ct_label(ct):
     out = resample_labels(crop_border(label), coarse_spacing(label))
     assert np.array_equal(sitk.GetArrayFromImage(out), golden["out_label"])
     assert_geometry(out, golden, label, [32, 32, 0], "label")
+
+
+def test_recipes(mr, ct):
+    assert_recipe(mr, CHAOS_RECIPE)
+    assert_recipe(ct, SABS_RECIPE)
+
+
+def test_a_download_of_sabs(ct, tmp_path):
+    """Through files, process and manifest, as the command does it."""
+    golden, *volumes = ct
+    for part, volume in zip(("img", "label"), volumes, strict=True):
+        (tmp_path / "raw" / part).mkdir(parents=True)
+        sitk.WriteImage(volume, str(tmp_path / f"raw/{part}/{part}0001.nii.gz"))
+    plan = plan_folder(list_sabs_scans(open_source(tmp_path / "raw")), tmp_path / "out", "SABS", SABS_RECIPE)
+    make_folder(plan, SABS_RECIPE)
+    assert_image(sitk.ReadImage(str(tmp_path / "out/image_0.nii.gz")), golden["out_image"])
+    assert np.array_equal(
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/label_0.nii.gz"))), golden["out_label"]
+    )

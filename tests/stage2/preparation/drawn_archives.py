@@ -1,7 +1,7 @@
 """Downloads as their sites give them, tiny: a CHAOS tree of DICOM and PNG files and a SABS tree of NIfTI files."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,14 @@ def write_slice(
     if compressor is not None:
         writer.SetCompressor(compressor)
     writer.Execute(image)
+
+
+def write_series(folder: Path, voxels: np.ndarray, order: Sequence[int] | None = None, **options: str) -> list[Path]:
+    """A DICOM series of (Z, H, W), the file of slice z named by its place in `order`; returns the files by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for z, place in enumerate(range(len(voxels)) if order is None else order):
+        write_slice(folder / f"{place}.dcm", voxels[z], SPACING[2] * z - 20, z + 1, **options)
+    return sorted(folder.iterdir())
 
 
 def write_chaos_scan(

@@ -5,19 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from stage2.preparation.drawn_archives import SPACING, draw_abdomen, write_slice
+from stage2.preparation.drawn_archives import SPACING, draw_abdomen, write_series, write_slice
 
 from Stage2.preparation.dicom import read_series
 
 IMAGE = draw_abdomen()[0]
-
-
-def write_series(folder: Path, order=range(6), **options: str) -> list[Path]:
-    """Slices of IMAGE; the file of slice z is named by its place in `order`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for z, place in enumerate(order):
-        write_slice(folder / f"{place}.dcm", IMAGE[z], SPACING[2] * z - 20, z + 1, **options)
-    return sorted(folder.iterdir())
 
 
 def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
@@ -28,7 +20,7 @@ def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
 
 @pytest.mark.parametrize("order", [range(6), [3, 0, 5, 1, 4, 2], range(5, -1, -1)])
 def test_slices_are_ordered_by_position_not_by_name(tmp_path, order):
-    series = read_series(write_series(tmp_path / "s", order))
+    series = read_series(write_series(tmp_path / "s", IMAGE, order))
     assert np.array_equal(sitk.GetArrayFromImage(series.image), IMAGE)
     assert series.image.GetPixelID() == sitk.sitkInt16
     assert [one.number for one in series.slices] == [1, 2, 3, 4, 5, 6]
@@ -67,13 +59,13 @@ def test_slope_and_intercept_are_applied_slice_by_slice(tmp_path):
 
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
 def test_compressed_slices(tmp_path, compressor):
-    paths = write_series(tmp_path / "s", compressor=compressor)
+    paths = write_series(tmp_path / "s", IMAGE, compressor=compressor)
     assert all(path.stat().st_size < 8192 for path in paths)  # that is what the voxels of a plain one take
     assert np.array_equal(sitk.GetArrayFromImage(read_series(paths).image), IMAGE)
 
 
 def test_a_slice_that_is_there_twice_counts_once(tmp_path, caplog):
-    paths = write_series(tmp_path / "s")
+    paths = write_series(tmp_path / "s", IMAGE)
     copy = tmp_path / "s" / "copy.dcm"
     copy.write_bytes(paths[2].read_bytes())
     series = read_series([copy, *paths])
@@ -149,7 +141,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_does_not_fit_is_named(tmp_path, name):
     damage, message = DAMAGES[name]
-    write_series(tmp_path / "s")
+    write_series(tmp_path / "s", IMAGE)
     damage(tmp_path / "s")
     with pytest.raises(ValueError, match=message):
         read_series(sorted((tmp_path / "s").iterdir()))
