@@ -25,6 +25,7 @@ POLL_SECONDS = 0.1
 FIRST_REPORT, LONGEST_PAUSE = 30.0, 600.0  # seconds between reports of the time left: doubling
 PATIENCE = 120.0  # seconds that a run has for keeping its state when it is asked to stop
 TAIL_LINES = 20
+HEADER = "=== "  # of a run in its log
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ class _Pool:
         """Start a job in the first free slot."""
         log = _locked_log(job)
         words, slot = self.command(job), self.free.pop(0)
-        log.write(f"=== {datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
+        log.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
         log.flush()
         where = f" on {slot.label}" if slot.label else ""
         again = f", going on after step {job.progress.step} of {job.progress.run}" if job.progress.step else ""
@@ -249,7 +250,7 @@ def last_lines(log: Path, count: int = TAIL_LINES) -> list[str]:
         file.seek(max(file.tell() - 100_000, 0))
         text = file.read().decode(errors="replace")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return [line for line in lines if line.strip()][-count:]
+    return [line for line in lines if line.strip() and not line.startswith(HEADER)][-count:]
 
 
 @contextmanager

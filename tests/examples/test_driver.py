@@ -63,7 +63,8 @@ if Path(__file__).stem == "validation":
     results = dict(protocol="paper", snapshot=snapshot, mean=dict(dice=dice))
     (run / "results.json").write_text(json.dumps(results))
 else:
-    for step in range(int(settings["save_snapshot_every"]), int(settings["n_steps"]) + 1, int(settings["save_snapshot_every"])):
+    every = int(settings["save_snapshot_every"])
+    for step in range(every, int(settings["n_steps"]) + 1, every):
         keep(step)
 note(f"end {fold}")
 """
@@ -302,7 +303,7 @@ def test_a_slurm_array_has_a_task_for_every_fold(repository: Path, tmp_path: Pat
 )
 def test_bad_input_is_one_sentence(repository: Path, arguments: list[str], environment: dict, sentence: str):
     driver = bash(repository, *arguments, **environment)
-    out, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=60)
     assert driver.returncode in (1, 2)
     assert sentence in err
     assert len(err.strip().splitlines()) == 1, err

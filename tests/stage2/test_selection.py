@@ -39,7 +39,7 @@ def test_last_is_the_highest_step_of_the_latest_run_that_has_any(tmp_path):
     (tmp_path / "11").mkdir()
     assert select_snapshot(tmp_path, "last") == run / "snapshots" / "100.pth"
     assert snapshot_of_step(tmp_path, 300).snapshot == tmp_path / "1" / "snapshots" / "300.pth"
-    with pytest.raises(FileNotFoundError, match="no run in .* has a snapshot of step 7"):
+    with pytest.raises(FileNotFoundError, match=r"no run in .* has a snapshot of step 7"):
         snapshot_of_step(tmp_path, 7)
 
 
