@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.datasets.catalog import get_dataset, run_name
-from Stage2.launching.progress import Progress, Standing, parse_settings, test_progress, training_progress
+from Stage2.launching.progress import Progress, Standing, parse_settings, progress_of_test, progress_of_training
 from Stage2.run_folder import experiment_folder, list_snapshots
 from Stage2.selection import LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
 
@@ -196,9 +196,9 @@ def _job(experiment: Experiment, fold: int, choice: Choice | None, start: str, s
     if experiment.restart:
         progress = Progress(Standing.NEW)
     elif kind.trains:
-        progress = training_progress(folder, settings)
+        progress = progress_of_training(folder, settings)
     else:
-        progress = test_progress(folder, settings)
+        progress = progress_of_test(folder, settings)
     if progress.standing is Standing.INTERRUPTED:
         words.append("resume=True")
     title = f"fold {fold}{suffix.replace('_step', ', step ')}"

@@ -60,7 +60,7 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     return {key: _as_literal(value) for key, _, value in (word.partition("=") for word in words)}
 
 
-def training_progress(folder: Path, settings: Mapping[str, Any]) -> Progress:
+def progress_of_training(folder: Path, settings: Mapping[str, Any]) -> Progress:
     """What there is of a training or fine-tuning.
 
     Tests and fine-tuning take the latest run with snapshots, so only the latest run can be the finished or the
@@ -94,7 +94,7 @@ def training_progress(folder: Path, settings: Mapping[str, Any]) -> Progress:
     return Progress(Standing.NEW, note=f"{latest} has other settings ({why})")
 
 
-def test_progress(folder: Path, settings: Mapping[str, Any]) -> Progress:
+def progress_of_test(folder: Path, settings: Mapping[str, Any]) -> Progress:
     """What there is of a test: finished, if any run has results of the same snapshot and settings."""
     for run in reversed(list_runs(folder)):
         if not (run / RESULTS).is_file() or differences(run, settings):
