@@ -19,6 +19,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from Stage2.launching.plan import Job
+from Stage2.launching.progress import Standing
 from Stage2.launching.time_left import Pace, describe, time_left
 
 POLL_SECONDS = 0.1
@@ -159,7 +160,8 @@ class _Pool:
         log.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
         log.flush()
         where = f" on {slot.label}" if slot.label else ""
-        again = f", going on after step {job.progress.step} of {job.progress.run}" if job.progress.step else ""
+        resumed = job.progress.standing is Standing.INTERRUPTED
+        again = f", going on with {job.progress.run} (step {job.progress.step} or later)" if resumed else ""
         logger.info("%s%s: %s%s; log %s", job.title, where, job.start, again, job.log)
         self.pace.begin(job)
         process = subprocess.Popen(

@@ -165,7 +165,7 @@ def test_the_first_failure_stops_all_and_shows_the_end_of_its_log(drive):
     assert [call for call in calls if call.startswith("begin")] == [
         f"begin {fold} gpu=None resume={'True' if fold == 0 else None}" for fold in range(5)
     ]
-    assert "5 run(s), 1 of them to resume" in said.out and "going on after step 1 of" in said.out
+    assert "5 run(s), 1 of them to resume" in said.out and "(step 1 or later)" in said.out
 
 
 def test_folds_spread_over_gpus_each_taking_one_at_a_time(drive):
