@@ -52,6 +52,8 @@ signal.signal(signal.SIGTERM, stop)
 wishes = json.loads((root / "wishes.json").read_text()) if (root / "wishes.json").is_file() else {}
 note(f"begin {fold} gpu={os.environ.get('CUDA_VISIBLE_DEVICES')} resume={settings.get('resume')}")
 print(f"fold {fold} at work")
+while fold in wishes.get("after", {}) and wishes["after"][fold] not in (root / "calls.log").read_text():
+    time.sleep(0.02)
 time.sleep(wishes.get("seconds", {}).get(fold, 0))
 if fold in wishes.get("fail", []):
     print("10%|#", end="\\r")
@@ -154,10 +156,10 @@ def test_a_dry_run_prints_commands_and_writes_nothing(drive, repository: Path):
 
 
 def test_the_first_failure_stops_all_and_shows_the_end_of_its_log(drive):
-    wishes = {"fail": ["1"], "seconds": {"0": 20, "1": 0.3}}
+    wishes = {"fail": ["1"], "seconds": {"0": 30}, "after": {"1": "begin 0"}}
     status, said, calls = drive("train", "--gpus", "0 1", wishes=wishes)
     assert status == 3
-    assert begun(calls) == ["0", "1"] and "stopped 0" in calls
+    assert sorted(begun(calls)) == ["0", "1"] and "stopped 0" in calls
     assert "fold 1 failed with status 3; the last lines of" in said.err
     assert said.err.splitlines()[-1].strip() == "error: no memory"
     status, said, calls = drive("train")
@@ -169,7 +171,7 @@ def test_the_first_failure_stops_all_and_shows_the_end_of_its_log(drive):
 
 
 def test_folds_spread_over_gpus_each_taking_one_at_a_time(drive):
-    status, said, calls = drive("train", "--gpus", "3 5", wishes={"seconds": {"0": 0.6, "1": 0.1}})
+    status, said, calls = drive("train", "--gpus", "3 5", wishes={"after": {"0": "end 1"}})
     assert status == 0
     assert "5 run(s), 0 of them to resume; 2 at a time over GPU 3, GPU 5" in said.out
     busy: dict[str, str] = {}
@@ -180,7 +182,7 @@ def test_folds_spread_over_gpus_each_taking_one_at_a_time(drive):
             busy[fold] = gpu
         else:
             del busy[fold]
-    assert calls.index("end 1") < calls.index("end 0"), "a free GPU takes the next fold at once"
+    assert {call.split()[1] for call in calls} == set("01234"), "a free GPU takes the next fold"
     assert "at work" not in said.out
 
 
@@ -227,9 +229,7 @@ def test_snapshots_are_chosen_by_the_rule_that_is_asked_for(drive, repository: P
 def test_a_signal_reaches_the_run_which_keeps_its_state(repository: Path):
     (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
     driver = bash(repository, "train", ALL_EV="0 1")
-    deadline = time.monotonic() + 20
-    while not (repository / "calls.log").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for((repository / "calls.log").exists)
     driver.send_signal(signal.SIGTERM)
     out, err = driver.communicate(timeout=20)
     assert driver.returncode == 143, err
@@ -238,6 +238,31 @@ def test_a_signal_reaches_the_run_which_keeps_its_state(repository: Path):
     assert (
         repository / "exps" / "mySSL_train_vfold0_CHAOST2_Superpix_sets_0_1shot" / "1" / "training_state.pth"
     ).is_file()
+
+
+def test_a_run_that_outlives_its_driver_is_not_started_twice(repository: Path):
+    (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
+    driver = bash(repository, "train", ALL_EV="0", JOBS_PER_GPU="2")
+    (run,) = wait_for(lambda: children_of(driver.pid))
+    wait_for((repository / "calls.log").exists)
+    driver.kill()
+    driver.communicate(timeout=20)
+    second = bash(repository, "train", ALL_EV="0")
+    _, err = second.communicate(timeout=20)
+    os.kill(run, signal.SIGKILL)
+    assert second.returncode == 1 and "fold 0: another process is at this run" in err
+
+
+def children_of(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+
+def wait_for(ready):
+    deadline = time.monotonic() + 20
+    while not (answer := ready()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
 
 
 FAKE_SBATCH = """#!/usr/bin/env bash
