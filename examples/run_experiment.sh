@@ -43,7 +43,8 @@ How
   GPUS           GPUs to spread the folds over: "0 1 2 3" (default: one run after another on the default device)
   JOBS_PER_GPU   runs at a time on each, or in all without GPUS (default 1)
   LAUNCHER       local (default), or slurm: a job array with a task for each unfinished fold
-  SBATCH_ARGS    further arguments of sbatch: "--partition=gpu --time=24:00:00"; AT_A_TIME limits the tasks at a time
+  SBATCH_ARGS    further arguments of sbatch: "--partition=gpu --time=24:00:00" (each task asks for --gres=gpu:1 and
+                 NWORKER + 1 cores, unless told otherwise); AT_A_TIME limits the tasks at a time
   DEVICE         auto (default), cpu or cuda
   PRECISION      fp32 (default), bf16 or fp16
   RESTART=1      also run what is finished, and resume nothing

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from Stage2.launching.local import make_slots, run_jobs
 from Stage2.launching.plan import MODES, Experiment, Job, plan, read_folds
@@ -17,8 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 logger = logging.getLogger("run_folds")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"run_folds.py: {message}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("mode", choices=MODES, help="what is run on every fold")
     parser.add_argument(
         "settings", nargs="+", metavar="key=value", help="for the entry point; dataset, label_sets, path.log_dir needed"
@@ -129,9 +137,9 @@ def submit_array(experiment: Experiment, jobs: Sequence[Job], arguments: argpars
     first = jobs[0]
     script = first.log.with_name(f"{first.log.name.split('_fold')[0]}.slurm.sh")
     folds = sorted({job.fold for job in jobs})
-    command = sbatch_command(
-        script, f"{experiment.run_name}_{arguments.logs.name}", folds, arguments.sbatch_args, arguments.at_a_time
-    )
+    name = f"{experiment.run_name}_{arguments.logs.name}"
+    cores = 1 + experiment.parsed.get("num_workers", 0)
+    command = sbatch_command(script, name, folds, cores, arguments.sbatch_args, arguments.at_a_time)
     if arguments.dry_run:
         logger.info("fold(s) %s as the tasks of a Slurm array, by the script below", " ".join(map(str, folds)))
         print(shlex.join(command))

@@ -26,7 +26,7 @@ def job_script(driver: Sequence[str]) -> str:
 
 
 def sbatch_command(
-    script: Path, job_name: str, folds: Sequence[int], arguments: str, at_a_time: int | None
+    script: Path, job_name: str, folds: Sequence[int], cores: int, arguments: str, at_a_time: int | None
 ) -> list[str]:
     """Command line that submits the array.
 
@@ -34,6 +34,7 @@ def sbatch_command(
         script: batch script.
         job_name: name of the job.
         folds: the tasks' numbers.
+        cores: of each task.
         arguments: further arguments of sbatch, as a shell would read them; they win over the defaults here.
         at_a_time: tasks that may run at a time; None: as many as Slurm lets.
     """
@@ -48,6 +49,7 @@ def sbatch_command(
         "--requeue",
         f"--signal=B:TERM@{SECONDS_TO_STOP}",
         "--gres=gpu:1",
+        f"--cpus-per-task={cores}",
         *shlex.split(arguments),
         str(script),
     ]

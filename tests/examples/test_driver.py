@@ -243,8 +243,8 @@ def test_a_signal_reaches_the_run_which_keeps_its_state(repository: Path):
 def test_a_run_that_outlives_its_driver_is_not_started_twice(repository: Path):
     (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
     driver = bash(repository, "train", ALL_EV="0", JOBS_PER_GPU="2")
-    (run,) = wait_for(lambda: children_of(driver.pid))
     wait_for((repository / "calls.log").exists)
+    (run,) = children_of(driver.pid)
     driver.kill()
     driver.communicate(timeout=20)
     second = bash(repository, "train", ALL_EV="0")
@@ -254,8 +254,7 @@ def test_a_run_that_outlives_its_driver_is_not_started_twice(repository: Path):
 
 
 def children_of(process: int) -> list[int]:
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(word) for word in path.read_text().split()] if path.exists() else []
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def wait_for(ready):
@@ -297,7 +296,14 @@ def test_a_slurm_array_has_a_task_for_every_fold(repository: Path, tmp_path: Pat
     assert driver.returncode == 0, err
     assert "job 4711 submitted: fold(s) 1 3" in out
     arguments = (tmp_path / "arguments").read_text().splitlines()
-    assert {"--array=1,3%2", "--gres=gpu:1", "--requeue", "--partition=gpu", "--comment=two words"} <= set(arguments)
+    assert {
+        "--array=1,3%2",
+        "--gres=gpu:1",
+        "--cpus-per-task=5",
+        "--requeue",
+        "--partition=gpu",
+        "--comment=two words",
+    } <= set(arguments)
     assert [call for call in (repository / "calls.log").read_text().splitlines() if call.startswith("end")] == [
         "end 1",
         "end 3",
@@ -323,6 +329,8 @@ def test_a_slurm_array_has_a_task_for_every_fold(repository: Path, tmp_path: Pat
         (["train"], {"ALL_EV": "0 5"}, "ALL_EV='0 5' names 5; choose from 0 to 4"),
         (["train"], {"ALL_EV": " "}, "ALL_EV=' ' names no fold"),
         (["train"], {"DATASET": "ACDC"}, "dataset=ACDC is unknown"),
+        (["test"], {"SELECT": "best"}, "argument --select: invalid choice: 'best'"),
+        (["train"], {"JOBS_PER_GPU": "0"}, "'0' is not a whole number of 1 or more"),
         (["train"], {"LAUNCHER": "slurm", "PATH": "/usr/bin:/bin"}, "there is no sbatch on this machine"),
     ],
 )
