@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -151,9 +152,19 @@ def submit_array(experiment: Experiment, jobs: Sequence[Job], arguments: argpars
     return 0
 
 
+class Console(logging.StreamHandler):
+    """Falls silent where nobody listens any more: Ctrl-C ends the `| tee` behind the driver before it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
 def show_log(mode: str) -> None:
     """What the driver tells goes to standard output, what went wrong to standard error."""
-    output = logging.StreamHandler(sys.stdout)
+    output = Console(sys.stdout)
     output.addFilter(lambda record: record.levelno < logging.ERROR)
     output.setFormatter(logging.Formatter(f"[{mode} %(asctime)s] %(message)s", "%H:%M:%S"))
     errors = logging.StreamHandler(sys.stderr)

@@ -240,6 +240,17 @@ def test_a_signal_reaches_the_run_which_keeps_its_state(repository: Path):
     ).is_file()
 
 
+def test_ctrl_c_may_end_the_tee_behind_the_driver_first(repository: Path):
+    (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
+    driver = bash(repository, "train", ALL_EV="0 1")
+    wait_for((repository / "calls.log").exists)
+    driver.stdout.close()
+    driver.send_signal(signal.SIGINT)
+    err = driver.stderr.read()
+    assert (driver.wait(timeout=20), err) == (130, "")
+    assert (repository / "calls.log").read_text().splitlines()[1:] == ["stopped 0"]
+
+
 def test_a_run_that_outlives_its_driver_is_not_started_twice(repository: Path):
     (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
     driver = bash(repository, "train", ALL_EV="0", JOBS_PER_GPU="2")
