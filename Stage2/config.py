@@ -44,7 +44,8 @@ DEFAULTS: Mapping[str, Any] = {
     "print_interval": 100,
     "save_snapshot_every": 25_000,
     "resume": False,  # go on with the latest run of this experiment
-    "select": "last",  # which snapshot, where reload_model_path is a run folder: last, or the best on train_scans
+    "select": "last",  # which snapshot of a folder in reload_model_path: last, or the best on train_scans or test
+    "selection": None,  # how the file in reload_model_path was chosen, for the record; the experiments' driver tells it
     # testing
     "support_idx": [-1],  # support scans, by place in the fold's test and support scans
     "n_sup_part": 3,

@@ -1,5 +1,7 @@
 """Fine-tune a trained segmenter with annotated training classes (Step 3): python finetuning.py with key=value ..."""
 
+import logging
+
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes
@@ -9,10 +11,18 @@ from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_fol
 from Stage2.models.encoders import pooling_window
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
-from Stage2.training import configured_segmenter, optional_path, superpixel_episodes, training_scan_test
+from Stage2.selection import selection_record
+from Stage2.training import (
+    chosen_snapshot,
+    configured_segmenter,
+    optional_path,
+    superpixel_episodes,
+    training_scan_test,
+)
 
 PUBLISHED = {"n_steps": 5_100, "optim": {"lr": 1e-4}, "save_snapshot_every": 1_000}
 experiment = Stage2Experiment("finetuning", PUBLISHED)
+logger = logging.getLogger(__name__)
 
 
 @experiment.main
@@ -22,6 +32,9 @@ def main(_run: Run, _config: dict) -> str:
         raise ValueError(
             "fine-tuning starts from a trained snapshot; give reload_model_path=<run>/snapshots/<step>.pth."
         )
+    choice = chosen_snapshot(_config)
+    _run.info |= selection_record(choice)
+    logger.info("fine-tuning %s (%s)", choice.snapshot, choice.selection or "as given")
     model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
     n_shots = len(_config["support_idx"])

@@ -14,9 +14,8 @@ from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
-from Stage2.run_folder import average_path, list_runs, list_snapshots, snapshot_path
+from Stage2.run_folder import STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
 
-STATE_FILE = "training_state.pth"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
 IDENTITY = (
     "modelname", "clsname", "proto_grid_size", "dataset", "label_sets", "exclude_cls_list", "eval_fold",

@@ -4,6 +4,7 @@
     <run id>/                                                                1, 2, 3, ... (sacred)
         config.json  metrics.json  run.json  cout.txt
         snapshots/<step>.pth                                                 state after <step> optimiser steps
+        training_state.pth                                                   what resume=True goes on from
         interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only
         results.json                                                         tests only
 """
@@ -15,6 +16,8 @@ SNAPSHOTS = "snapshots"
 PREDICTIONS = "interm_preds"
 RESULTS = "results.json"
 SCALARS = "metrics.json"
+CONFIG = "config.json"
+STATE_FILE = "training_state.pth"
 
 
 def experiment_folder(
@@ -37,24 +40,6 @@ def list_snapshots(run: str | Path) -> list[tuple[int, Path]]:
     """Snapshots of a run as (step, file), by rising step; files not named ``<step>.pth`` are passed over."""
     files = (Path(run) / SNAPSHOTS).glob("*.pth")
     return sorted((int(path.stem), path) for path in files if path.stem.isdecimal())
-
-
-def latest_snapshot(folder: str | Path) -> Path:
-    """Snapshot with the highest step of the latest run that has any.
-
-    Raises:
-        FileNotFoundError: no run of the experiment folder has a snapshot.
-    """
-    runs = list_runs(folder)
-    for run in reversed(runs):
-        snapshots = list_snapshots(run)
-        if snapshots:
-            return snapshots[-1][1]
-    found = f"{len(runs)} run(s) without snapshots" if runs else "no run"
-    raise FileNotFoundError(
-        f"{folder} holds {found}; expected <run id>/{SNAPSHOTS}/<step>.pth: train this experiment first, "
-        "or name a snapshot"
-    )
 
 
 def snapshot_path(run: str | Path, step: int) -> Path:
@@ -97,6 +82,16 @@ def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:
         raise ValueError(
             f"{path} is not a table of scalars; expected {{name: {{steps, values}}}}: run the experiment again"
         ) from None
+
+
+def read_config(run: str | Path) -> dict:
+    """``config.json`` of a run, its settings; empty where the run has none.
+
+    Raises:
+        ValueError: the file is not a JSON object.
+    """
+    path = Path(run) / CONFIG
+    return _read_object(path, "run this experiment first") if path.is_file() else {}
 
 
 def _read_object(path: Path, remedy: str) -> dict:

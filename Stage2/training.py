@@ -15,7 +15,7 @@ from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
 from Stage2.recording import run_and_record
-from Stage2.selection import resolve_snapshot
+from Stage2.selection import Choice, resolve_choice, resolve_snapshot, selection_record
 
 experiment = Stage2Experiment("training")
 
@@ -23,6 +23,7 @@ experiment = Stage2Experiment("training")
 @experiment.main
 def main(_run: Run, _config: dict) -> str:
     """Train one fold; returns the path of the last snapshot."""
+    _run.info |= selection_record(chosen_snapshot(_config))
     model = configured_segmenter(_config)
     data_set = get_dataset(_config["dataset"])
     n_shots = len(_config["support_idx"])
@@ -48,6 +49,11 @@ def configured_segmenter(config: dict) -> FewShotSegmenter:
         channels_last=config["channels_last"],
         compiled=config["compile"],
     )
+
+
+def chosen_snapshot(config: dict) -> Choice | None:
+    """The snapshot that the settings name, and how it was chosen."""
+    return resolve_choice(config["reload_model_path"], config["select"], config["selection"])
 
 
 def superpixel_episodes(

@@ -17,8 +17,8 @@ from Stage2.experiment import Run, Stage2Experiment, configure_logging, data_fol
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.nifti import read_spacing
 from Stage2.run_folder import RESULTS
-from Stage2.selection import resolve_snapshot, selection_rule
-from Stage2.training import configured_segmenter
+from Stage2.selection import TEST, selection_record
+from Stage2.training import chosen_snapshot, configured_segmenter
 
 experiment = Stage2Experiment("validation")
 logger = logging.getLogger(__name__)
@@ -27,7 +27,14 @@ logger = logging.getLogger(__name__)
 @experiment.main
 def main(_run: Run, _config: dict) -> float | None:
     """Test one fold by the chosen protocol; returns the mean Dice over the class ranges."""
-    snapshot = resolve_snapshot(_config["reload_model_path"], _config["select"])
+    choice = chosen_snapshot(_config)
+    _run.info |= selection_record(choice)
+    snapshot = None if choice is None else choice.snapshot
+    if _config["protocol"] == "clean" and selection_record(choice)["selected_by"] == TEST:
+        raise ValueError(
+            f"protocol=clean looks at no test label before scoring, but {snapshot} was chosen by them (select={TEST}); "
+            "choose select=train_scans or last."
+        )
     if snapshot is None:
         logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
     model = configured_segmenter(_config).eval()
@@ -72,9 +79,8 @@ def main(_run: Run, _config: dict) -> float | None:
         "label_set": _config["label_sets"],
         "exclude_classes": list(_config["exclude_cls_list"]),
         "modelname": _config["modelname"],
-        "snapshot": None if snapshot is None else str(snapshot),
+        **selection_record(choice),
         "step": step_of_snapshot(snapshot),
-        "selected_by": selection_rule(_config["reload_model_path"], _config["select"]),
     }
     if data_set.label_values is not None:  # whoever draws the label files needs to know
         described["label_values"] = {str(value): label for value, label in data_set.label_values.items()}

@@ -53,7 +53,8 @@ PYTHON=$ROOT/.venv/bin/python
 STAGE1_RECIPE=$ROOT/configs/selfsup/densecl/densecl_demo.py
 STAGE1_BATCH=32
 started=$SECONDS
-unset RELOAD SNAPSHOT_STEP RUN_NAME DRY_RUN
+unset RELOAD SNAPSHOTS SNAPSHOT_STEP SELECT RUN_NAME DRY_RUN EXPERIMENT VARIANT LOGS GPUS JOBS_PER_GPU LAUNCHER
+export RESTART=1 # of the driver: what is done already is known here, by the stamps of the steps
 
 radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=3 steps=200
 finetune_steps=50 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0

@@ -2,31 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from Stage2.datasets.catalog import run_name
-from Stage2.run_folder import experiment_folder, latest_snapshot, list_runs, snapshot_path
-from Stage2.selection import LAST, RULES, select_snapshot
-
-
-def find_snapshot(folder: Path, step: int | None = None, rule: str = LAST) -> Path:
-    """Snapshot of an experiment folder: of the latest run that has it.
-
-    Args:
-        folder: experiment folder, which holds numbered run folders.
-        step: the step wanted; None: the one that the rule chooses.
-        rule: see `Stage2.selection.select_snapshot`.
-
-    Raises:
-        FileNotFoundError: no run holds such a snapshot.
-    """
-    if step is None:
-        return latest_snapshot(folder) if rule == LAST else select_snapshot(folder, rule)
-    for run in reversed(list_runs(folder)):
-        path = snapshot_path(run, step)
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no run in {folder} has a snapshot of step {step}; train longer or name another step")
+from Stage2.run_folder import experiment_folder
+from Stage2.selection import LAST, RULES, choose_snapshot, snapshot_of_step
 
 
 def main() -> int:
@@ -39,18 +18,29 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--step", type=int, help="step of the snapshot")
     which.add_argument(
-        "--select", choices=RULES, default=LAST, help="last (default), or the best on training scans (eval_every)"
+        "--select",
+        choices=RULES,
+        default=LAST,
+        help="last (default), the best on training scans (eval_every), or the best in test scans (as published)",
     )
+    parser.add_argument("--why", action="store_true", help="say on standard error how the snapshot was chosen")
     arguments = parser.parse_args()
     try:
         dataset = run_name(arguments.dataset)
         folder = experiment_folder(
             arguments.log_dir, arguments.exp_prefix, dataset, arguments.label_sets, arguments.shots
         )
-        print(find_snapshot(folder, arguments.step, arguments.select))
+        choice = (
+            choose_snapshot(folder, arguments.select)
+            if arguments.step is None
+            else snapshot_of_step(folder, arguments.step)
+        )
     except (FileNotFoundError, ValueError) as error:
         print(f"find_snapshot.py: {error}", file=sys.stderr)
         return 1
+    print(choice.snapshot)
+    if arguments.why:
+        print(choice.selection, file=sys.stderr)
     return 0
 
 

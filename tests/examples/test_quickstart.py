@@ -117,7 +117,8 @@ def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     root = tmp_path / "a repository"
-    for name in ("examples/quickstart.sh", "examples/run_experiment.sh", "tools/find_snapshot.py"):
+    driver = ("run_experiment.sh", "published_settings.bash", "quickstart.sh")
+    for name in (*(f"examples/{file}" for file in driver), "tools/run_folds.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copy(ROOT / "tools" / "collect_results.py", root / "tools")

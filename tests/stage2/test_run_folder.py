@@ -7,7 +7,6 @@ import pytest
 
 from Stage2.run_folder import (
     experiment_folder,
-    latest_snapshot,
     list_runs,
     list_snapshots,
     prediction_path,
@@ -44,22 +43,6 @@ def test_snapshots_are_sorted_by_step(tmp_path: Path):
     touch(tmp_path / "snapshots" / "5.tmp")
     assert [step for step, _ in list_snapshots(tmp_path)] == [30, 200, 1000]
     assert list_snapshots(tmp_path)[0][1] == tmp_path / "snapshots" / "30.pth"
-
-
-def test_the_latest_run_that_has_a_snapshot_counts(tmp_path: Path):
-    touch(snapshot_path(tmp_path / "1", 900))
-    touch(snapshot_path(tmp_path / "2", 90))
-    wanted = touch(snapshot_path(tmp_path / "2", 100))
-    (tmp_path / "11").mkdir()
-    assert latest_snapshot(tmp_path) == wanted
-
-
-def test_no_snapshot_is_an_error_that_tells_what_is_there(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="holds no run; expected"):
-        latest_snapshot(tmp_path / "absent")
-    (tmp_path / "1").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"holds 1 run\(s\) without snapshots"):
-        latest_snapshot(tmp_path)
 
 
 def test_prediction_files_carry_scan_and_label(tmp_path: Path):

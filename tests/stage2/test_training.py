@@ -177,7 +177,8 @@ def road(cohort_folder, tmp_path_factory):
     runs = {"train": run(training.experiment, "train", n_steps=2)}
     runs["resumed"] = run(training.experiment, "train", n_steps=3, resume=True)
     snapshot = str(list_snapshots(runs["resumed"])[-1][1])
-    runs["finetune"] = run(finetuning.experiment, "ft", n_steps=2, reload_model_path=snapshot)
+    chosen = {"reload_model_path": snapshot, "selection": "test: the best of many"}
+    runs["finetune"] = run(finetuning.experiment, "ft", n_steps=2, **chosen)
     runs["test"] = run(validation.experiment, "test", reload_model_path=snapshot)
     watching = {"eval_every": 2, "eval_scans": 2, "save_snapshot_every": 1}
     runs["watched"] = run(training.experiment, "watched", n_steps=3, **watching)
@@ -247,7 +248,27 @@ def test_the_snapshot_can_be_chosen_by_training_scans(road):
     results = read_results(road["chosen"])
     assert results["step"] == 1 + int(np.argmax(dice))
     assert (results["selected_by"], results["protocol"]) == ("train_scans", "clean")
+    assert results["selection"].startswith(f"train_scans: Dice of training classes in training scans {max(dice):.4f}")
     assert read_results(road["test"])["selected_by"] is None
+
+
+def test_fine_tuning_records_its_snapshot_and_how_it_was_chosen(road):
+    snapshot = str(list_snapshots(road["resumed"])[-1][1])
+    recorded = json.loads((road["finetune"] / "info.json").read_text())
+    assert recorded == {"snapshot": snapshot, "selected_by": "test", "selection": "test: the best of many"}
+    config = json.loads((road["finetune"] / "config.json").read_text())
+    assert (config["reload_model_path"], config["selection"]) == (snapshot, "test: the best of many")
+    assert json.loads((road["train"] / "info.json").read_text())["snapshot"] is None
+
+
+def test_the_clean_protocol_refuses_a_snapshot_that_test_labels_chose(road, cohort_folder, tmp_path, capsys):
+    path = {"data_dir": str(cohort_folder), "log_dir": str(tmp_path)}
+    chosen = {"reload_model_path": str(list_snapshots(road["train"])[-1][1]), "selection": "test: the best"}
+    with pytest.raises(SystemExit):
+        validation.experiment.run(
+            config_updates={"modelname": "dlfcn_res18", "path": path, "protocol": "clean", **chosen}
+        )
+    assert "was chosen by them (select=test); choose select=train_scans or last" in capsys.readouterr().err
 
 
 def run_entry(*arguments, cwd=ROOT / "Stage2", name="training.py"):

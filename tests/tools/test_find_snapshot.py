@@ -41,7 +41,7 @@ def test_it_prints_the_path(log_dir: Path, arguments: list[str], end: str):
     assert result.stdout == f"{log_dir}/mySSL_train_vfold0_SABS_Superpix_sets_1_1shot/{end}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--step", "7"], ["--shots", "5"]])
+@pytest.mark.parametrize("arguments", [["--step", "7"], ["--shots", "5"], ["--select", "test"]])
 def test_a_missing_snapshot_is_one_sentence(log_dir: Path, arguments: list[str]):
     result = find(log_dir, *arguments)
     assert result.returncode == 1

@@ -1,0 +1,1 @@
+"""Running an experiment over its folds: what is done already, what is to run, and where it runs."""

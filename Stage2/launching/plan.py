@@ -1,0 +1,214 @@
+"""The runs of an experiment: for every fold the snapshot it starts from, its command, and what is left of it to do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from Stage2.datasets.catalog import get_dataset, run_name
+from Stage2.launching.progress import Progress, Standing, parse_settings, progress_of_test, progress_of_training
+from Stage2.run_folder import experiment_folder, list_snapshots
+from Stage2.selection import LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
+
+UNTRAINED = "none"  # in place of a snapshot: the network with its starting weights
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A kind of run.
+
+    Attributes:
+        entry: script below Stage2/.
+        name: first part of exp_prefix.
+        source: name of the runs that its snapshots come from; None: it starts from the beginning.
+        trains: whether it makes snapshots; else it tests one.
+    """
+
+    entry: str
+    name: str
+    source: str | None
+    trains: bool
+
+
+MODES: Mapping[str, Mode] = {
+    "train": Mode("training.py", "train", None, True),
+    "test": Mode("validation.py", "test", "train", False),
+    "finetune": Mode("finetuning.py", "ft_train", "train", True),
+    "finetune-test": Mode("validation.py", "ft_test", "ft_train", False),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is to run, on every fold.
+
+    Attributes:
+        mode: key of MODES.
+        settings: ``key=value`` words for the entry point; dataset, label_sets and path.log_dir are among them.
+        logs: folder of console logs.
+        name: takes the place of the mode's name in run folders.
+        reload: snapshot for every fold, or UNTRAINED; None: chosen for each fold.
+        step: step of the snapshot; None: chosen by `select`.
+        select: rule of `choose_snapshot`.
+        every_snapshot: all snapshots of the fold's latest run, one run each.
+        restart: also run what is finished, and resume nothing.
+    """
+
+    mode: str
+    settings: Sequence[str]
+    logs: Path
+    name: str | None = None
+    reload: str | None = None
+    step: int | None = None
+    select: str = LAST
+    every_snapshot: bool = False
+    restart: bool = False
+    parsed: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "parsed", parse_settings(self.settings))
+
+    @property
+    def kind(self) -> Mode:
+        return MODES[self.mode]
+
+    @property
+    def run_name(self) -> str:
+        return self.name or self.kind.name
+
+    def folder(self, name: str, fold: int) -> Path:
+        """Experiment folder of a fold's runs of this name."""
+        settings = self.parsed
+        shots = len(settings.get("support_idx", [-1]))
+        dataset = run_name(settings["dataset"])
+        return experiment_folder(
+            settings["path.log_dir"], f"{name}_vfold{fold}", dataset, settings["label_sets"], shots
+        )
+
+    def log_file(self, fold: int, suffix: str = "") -> Path:
+        """Console log of a fold; `suffix` tells several runs of one fold apart."""
+        settings = self.parsed
+        name = f"{self.run_name}_{run_name(settings['dataset'])}_sets_{settings['label_sets']}_fold{fold}"
+        return self.logs / f"{name}{suffix}.log"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        fold: that it is of.
+        words: arguments of the entry point after `with`.
+        title: fold and, among several, snapshot.
+        start: what it starts from, in words.
+        progress: what there is of it.
+        folder: experiment folder.
+        log: console log.
+        steps: length of a training, 0 for a test.
+    """
+
+    fold: int
+    words: tuple[str, ...]
+    title: str
+    start: str
+    progress: Progress
+    folder: Path
+    log: Path
+    steps: int
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.standing is Standing.FINISHED
+
+
+def read_folds(text: str, dataset: str) -> list[int]:
+    """Folds as numbers; ``all`` is every fold of the data set.
+
+    Raises:
+        ValueError: no fold, one that is no number, or one that the data set does not have.
+    """
+    n_folds = get_dataset(dataset).n_folds
+    words = text.split()
+    if words == ["all"]:
+        return list(range(n_folds))
+    wrong = [word for word in words if not word.isdecimal() or int(word) >= n_folds]
+    if wrong or not words:
+        found = f"names {', '.join(wrong)}" if wrong else "names no fold"
+        raise ValueError(f"ALL_EV='{text}' {found}; choose from 0 to {n_folds - 1}, separated by spaces, or all.")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def plan(experiment: Experiment, folds: Sequence[int], tolerant: bool = False) -> list[Job]:
+    """The runs of the folds, in order.
+
+    Args:
+        experiment: what is to run.
+        folds: which folds.
+        tolerant: a snapshot that does not exist yet is told as ``<train snapshot of fold 0>`` instead of an error.
+
+    Raises:
+        FileNotFoundError, ValueError: no snapshot to start from, or run folders that contradict each other.
+    """
+    return [job for fold in folds for job in _jobs_of_fold(experiment, fold, tolerant)]
+
+
+def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job]:
+    kind = experiment.kind
+    if kind.source is None:
+        return [_job(experiment, fold, None, _starting_weights(experiment.parsed))]
+    if experiment.reload == UNTRAINED:
+        return [_job(experiment, fold, None, "untrained network")]
+    if experiment.reload is not None:
+        choice = Choice(Path(experiment.reload), "given: by RELOAD")
+        return [_job(experiment, fold, choice, f"snapshot {experiment.reload} (as given)")]
+    source = experiment.folder(kind.source, fold)
+    try:
+        choices = _choices(experiment, source)
+    except (FileNotFoundError, ValueError) as error:
+        if not tolerant:
+            raise type(error)(f"fold {fold}: {error}") from error
+        choices = [Choice(Path(f"<{kind.source} snapshot of fold {fold}>"), None)]
+    jobs = []
+    for choice in choices:
+        suffix = f"_step{choice.snapshot.stem}" if experiment.every_snapshot else ""
+        start = f"snapshot {choice.snapshot} ({choice.selection or 'there is none yet'})"
+        jobs.append(_job(experiment, fold, choice, start, suffix))
+    return jobs
+
+
+def _choices(experiment: Experiment, source: Path) -> list[Choice]:
+    if experiment.every_snapshot:
+        snapshots = list_snapshots(run_with_snapshots(source))
+        return [Choice(path, f"all: one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
+    if experiment.step is not None:
+        return [snapshot_of_step(source, experiment.step)]
+    return [choose_snapshot(source, experiment.select)]
+
+
+def _job(experiment: Experiment, fold: int, choice: Choice | None, start: str, suffix: str = "") -> Job:
+    kind, name = experiment.kind, experiment.run_name
+    words = [*experiment.settings, f"exp_prefix={name}_vfold{fold}", f"eval_fold={fold}"]
+    if choice is not None:
+        words += [f"reload_model_path={choice.snapshot}"]
+        words += [f"selection={choice.selection}"] if choice.selection else []
+    settings = parse_settings(words)
+    folder = experiment.folder(name, fold)
+    if experiment.restart:
+        progress = Progress(Standing.NEW)
+    elif kind.trains:
+        progress = progress_of_training(folder, settings)
+    else:
+        progress = progress_of_test(folder, settings)
+    if progress.standing is Standing.INTERRUPTED:
+        words.append("resume=True")
+    title = f"fold {fold}{suffix.replace('_step', ', step ')}"
+    steps = settings["n_steps"] if kind.trains else 0
+    return Job(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
+
+
+def _starting_weights(settings: Mapping[str, Any]) -> str:
+    if settings.get("use_coco_init"):
+        return "COCO DeepLabV3 starting weights"
+    if settings.get("pretrained_backbone"):
+        return f"starting weights {settings['pretrained_backbone']}"
+    return "random starting weights"
