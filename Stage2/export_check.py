@@ -20,10 +20,10 @@ from Stage2.preparation.phantom import make_scan
 
 SHOTS = 3  # most support slices of a comparison
 SLICES_AT_ONCE = 4
-# What float32 leaves between two orders of summing is a hundred times less.
-FEATURE_TOLERANCE = 1e-3  # of the largest feature
-LOGIT_TOLERANCE = 1e-2  # logits lie in [-20, 20]
-CHANGED_TOLERANCE = 1e-3  # share of mask pixels: those on whose class the logits are undecided
+# Two orders of summing in float32 leave 1.4e-6, 1e-4 and 1e-6 on real slices (ResNet-101, ViT-B).
+FEATURE_TOLERANCE = 3e-5  # of the largest feature
+LOGIT_TOLERANCE = 2e-3  # logits lie in [-20, 20]
+CHANGED_TOLERANCE = 1e-4  # share of mask pixels: those on whose class the logits are undecided
 
 
 @dataclass(frozen=True)
