@@ -15,6 +15,7 @@ from pathlib import Path
 SNAPSHOTS = "snapshots"
 PREDICTIONS = "interm_preds"
 RESULTS = "results.json"
+CONFIGURATION = "config.json"
 SCALARS = "metrics.json"
 CONFIG = "config.json"
 STATE_FILE = "training_state.pth"
@@ -55,6 +56,12 @@ def average_path(run: str | Path, step: int) -> Path:
 def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
     """Where a test run keeps the predicted mask of one scan and class."""
     return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{label}.nii.gz"
+
+
+def setting_of_snapshot(snapshot: str | Path, name: str) -> object:
+    """A setting of the run that made a snapshot; None where it does not lie in a run folder."""
+    path = Path(snapshot).resolve().parents[1] / CONFIGURATION
+    return _read_object(path, "train this experiment first").get(name) if path.is_file() else None
 
 
 def read_results(run: str | Path) -> dict:

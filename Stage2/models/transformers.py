@@ -83,6 +83,7 @@ class VisionTransformerBackbone(nn.Module):
                 "has position embeddings; resize the images or choose another modelname."
             )
         patches = self.conv_proj(images)  # B, width, H/16, W/16
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        class_tokens = self.class_token.expand(images.shape[0], -1, -1)  # not len(): an export would make it a constant
+        tokens = torch.cat([class_tokens, patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = self.encoder(tokens)  # adds the position embeddings; B, 1 + patches, width
         return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
