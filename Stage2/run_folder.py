@@ -3,6 +3,7 @@
 <log_dir>/mySSL_<exp_prefix>_<dataset>_sets_<label_sets>_<n_shots>shot/      experiment folder
     <run id>/                                                                1, 2, 3, ... (sacred)
         config.json  metrics.json  run.json  cout.txt
+        events.out.tfevents.*                                                scalars and pictures for TensorBoard
         snapshots/<step>.pth                                                 state after <step> optimiser steps
         interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only
         results.json                                                         tests only
@@ -15,6 +16,9 @@ SNAPSHOTS = "snapshots"
 PREDICTIONS = "interm_preds"
 RESULTS = "results.json"
 SCALARS = "metrics.json"
+CONFIG = "config.json"
+STATUS = "run.json"
+FULL_VOLUME = "full_volume"  # key of the scores over all slices in results.json
 
 
 def experiment_folder(
@@ -97,6 +101,26 @@ def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:
         raise ValueError(
             f"{path} is not a table of scalars; expected {{name: {{steps, values}}}}: run the experiment again"
         ) from None
+
+
+def read_config(run: str | Path) -> dict:
+    """``config.json`` of a run, its settings; empty where the run has none.
+
+    Raises:
+        ValueError: the file is not a JSON object.
+    """
+    path = Path(run) / CONFIG
+    return _read_object(path, "run this experiment first") if path.is_file() else {}
+
+
+def read_status(run: str | Path) -> dict:
+    """``run.json`` of a run: status, host, code, package versions.
+
+    Raises:
+        FileNotFoundError: the run has none.
+        ValueError: the file is not a JSON object.
+    """
+    return _read_object(Path(run) / STATUS, "run this experiment first")
 
 
 def _read_object(path: Path, remedy: str) -> dict:
