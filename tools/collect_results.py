@@ -7,9 +7,10 @@ from pathlib import Path
 
 from Stage2.reporting.comparisons import comparison_tables, paired_table
 from Stage2.reporting.experiments import find_experiment, group_runs
+from Stage2.reporting.overall import overall_results
 from Stage2.reporting.report import PAGE, Collected, texts
 from Stage2.reporting.runs import find_tested_runs, find_trained_runs, latest_results, list_states
-from Stage2.reporting.summaries import fold_tables, overall_tables
+from Stage2.reporting.summaries import fold_tables
 from Stage2.reporting.tables import as_markdown
 
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"collect_results.py: {error}", file=sys.stderr)
         return 1
-    shown = comparisons or [*overall_tables(experiments), *fold_tables(experiments)]
+    shown = comparisons or [*(overall.table() for overall in overall_results(experiments)), *fold_tables(experiments)]
     print("\n\n".join(map(as_markdown, [*shown, *tests])))
     print(f"\n{len(tested)} tested run(s): {', '.join(map(str, (out / name for name in written if name != PAGE)))}")
     print(f"the whole report: {out / PAGE}")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from Stage2.reporting.figures import SMOOTHED_PART, Curves, running_mean
 from Stage2.reporting.statistics import spread
 
+WIDEST = 11.5  # inches
 SERIES_PER_CHART = 10  # bars of one organ that can still be told apart
 
 
@@ -41,9 +42,10 @@ def bar_figure(groups: Sequence[str], series: Sequence[Series], references: Mapp
     """
     if not any(len(values) for one in series for values in one.values.values()):
         raise ValueError("no scores to draw; test an experiment first")
-    figure = Figure(figsize=(max(5.0, 1.6 + len(groups) * (0.55 + 0.28 * len(series))), 3.6), layout="constrained")
+    width = min(max(5.0, 1.6 + len(groups) * (0.55 + 0.28 * len(series))), WIDEST)
+    figure = Figure(figsize=(width, 2.7 + 0.17 * (len(series) + len(references))), layout="constrained")
     axes = figure.subplots()
-    width = min(0.8 / len(series), 0.3)
+    bar_width = min(0.8 / len(series), 0.3)
     colours = colormaps["tab10"].colors
     for number, one in enumerate(series):
         colour, label = colours[number % len(colours)], one.name
@@ -51,8 +53,8 @@ def bar_figure(groups: Sequence[str], series: Sequence[Series], references: Mapp
             over = spread(one.values.get(group, ()))
             if over.mean is None:
                 continue
-            x = place + (number - (len(series) - 1) / 2) * width
-            axes.bar(x, over.mean, 0.92 * width, yerr=over.sd, color=colour, alpha=0.75, capsize=2, label=label,
+            x = place + (number - (len(series) - 1) / 2) * bar_width
+            axes.bar(x, over.mean, 0.92 * bar_width, yerr=over.sd, color=colour, alpha=0.75, capsize=2, label=label,
                      error_kw={"elinewidth": 1, "ecolor": "#333333"})  # fmt: skip
             points = [value for value in one.values[group] if value is not None]
             axes.plot([x] * len(points), points, ".", color="#222222", markersize=3, alpha=0.7)

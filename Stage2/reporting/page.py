@@ -15,16 +15,16 @@ from PIL import Image
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 78rem; margin: 0 auto;
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 82rem; margin: 0 auto;
   padding: 1.5rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { margin: 2.4rem 0 .6rem; border-bottom: 2px solid #d9e2ec; }
 h3 { font-size: 1.05rem; margin: 1.6rem 0 .2rem; overflow-wrap: anywhere; }
 nav { background: #f0f4f8; padding: .7rem 1rem; border-radius: 6px; } nav a { margin-right: 1.2rem; }
 a { color: #0b69a3; } .setting, .note, .lead { color: #52606d; margin: .2rem 0 .5rem; font-size: .9rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
-th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid #e4e7eb; white-space: nowrap; }
+th, td { padding: .28rem .6rem; text-align: right; border-bottom: 1px solid #e4e7eb; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; } th { background: #f0f4f8; }
+td:first-child { white-space: normal; min-width: 3.5rem; } th { background: #f0f4f8; }
 tr.strong td { font-weight: 600; border-top: 1px solid #9aa5b1; } td.missing { color: #ba2525; font-style: italic; }
 img { max-width: 100%; height: auto; display: block; margin: .6rem 0; } code { font-size: .92em; }
 details { margin: .4rem 0; } summary { cursor: pointer; color: #0b69a3; }

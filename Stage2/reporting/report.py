@@ -8,11 +8,10 @@ from pathlib import Path
 from Stage2.reporting.cases import best_median_worst, case_panel
 from Stage2.reporting.charts import SERIES_PER_CHART, Series, bar_figure, training_figure
 from Stage2.reporting.curves import stage2_kinds
-from Stage2.reporting.experiments import Experiment, over_label_sets, published_setting, short_name
+from Stage2.reporting.experiments import Experiment, short_name
 from Stage2.reporting.figures import segmentation_figure
+from Stage2.reporting.overall import Row, overall_results
 from Stage2.reporting.page import Section, chart, folded, heading, note, photograph, render_page
-from Stage2.reporting.published import PROTOCOL as PAPER
-from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import MEAN, RunState, TestedRun, TrainedRun
 from Stage2.reporting.summaries import (
     LONG_COLUMNS,
@@ -20,8 +19,6 @@ from Stage2.reporting.summaries import (
     SUMMARY_COLUMNS,
     fold_tables,
     long_rows,
-    organs_of,
-    overall_tables,
     sorted_places,
     summary_rows,
 )
@@ -104,7 +101,8 @@ def page(collected: Collected, data: Path | None) -> str:
 
 
 def _chapters(collected: Collected) -> list[tuple[str, Sequence[Table]]]:
-    chapters = [("Overall", overall_tables(collected.experiments)), ("Paired tests", collected.tests)]
+    overall = [of_setting.table() for of_setting in overall_results(collected.experiments)]
+    chapters = [("Overall", overall), ("Paired tests", collected.tests)]
     chapters.append(("Folds", fold_tables(collected.experiments)))
     return [(title, tables) for title, tables in chapters if tables]
 
@@ -116,39 +114,22 @@ def _table_parts(tables: Iterable[Table]) -> Iterable[str]:
 
 
 def _overall_parts(experiments: Sequence[Experiment]) -> Iterable[str]:
-    yield from _table_parts(overall_tables(experiments))
-    groups: dict[tuple, list[Experiment]] = {}
-    for one in experiments:
-        setting = one.setting
-        key = (setting.dataset, published_setting(one) or setting.excluded, setting.protocol, setting.slice_matching)
-        groups.setdefault(key, []).append(one)
-    for (dataset, kind, protocol, _), members in groups.items():
-        rows: dict[str, list[Experiment]] = {}
-        for one in members:
-            rows.setdefault(over_label_sets(f"{one.short_name}, {one.snapshot}"), []).append(one)
-        names = list(rows)
-        demo = any(run.on_phantoms() for one in members for run in one.runs.values())
-        comparable = protocol == PAPER and not demo and isinstance(kind, int)
-        references = PUBLISHED_DICE.get((dataset, kind), {}) if comparable else {}
-        for first in range(0, len(names), SERIES_PER_CHART):
-            shown = [_series(name, rows[name]) for name in names[first : first + SERIES_PER_CHART]]
-            drawn = {group for one in shown for group in one.values}
-            groups_shown = [*(organ for organ in organs_of(members) if organ in drawn), MEAN]
-            title = f"Dice per organ: {dataset}, {protocol} protocol"
-            if any(values for one in shown for values in one.values.values()):
-                yield chart(bar_figure(groups_shown, shown, references, MEAN), title)
+    for overall in overall_results(experiments):
+        yield from _table_parts([overall.table()])
+        series = [one for one in (_series(row, overall.organs) for row in overall.rows) if one is not None]
+        for first in range(0, len(series), SERIES_PER_CHART):
+            shown = series[first : first + SERIES_PER_CHART]
+            groups = [group for group in (*overall.organs, MEAN) if any(group in one.values for one in shown)]
+            references = overall.published if MEAN in groups else {}
+            yield chart(bar_figure(groups, shown, references, MEAN), f"Dice per organ: {overall.title}")
 
 
-def _series(name: str, parts: Sequence[Experiment]) -> Series:
-    values = {organ: one.values(organ, "dice") for one in parts for organ in one.classes}
-    places = set.intersection(*({*one.runs} for one in parts))
-    means = []
-    for place in sorted(places, key=str):
-        of_fold = [one.value(place, organ, "dice") for one in parts for organ in one.classes]
-        defined = [value for value in of_fold if value is not None]
-        means += [sum(defined) / len(defined)] if defined else []
-    values |= {MEAN: means}
-    return Series(name, {group: [v for v in own if v is not None] for group, own in values.items()})
+def _series(row: Row, organs: Sequence[str]) -> Series | None:
+    """The bars of a row; None where no Dice of it is defined."""
+    values = {organ: row.values(organ) for organ in organs} | {MEAN: row.means(organs)}
+    defined = {group: [v for v in own if v is not None] for group, own in values.items() if own is not None}
+    defined = {group: own for group, own in defined.items() if own}
+    return Series(f"{row.name}, {row.snapshot}", defined) if defined else None
 
 
 def _case_parts(experiments: Sequence[Experiment], data: Path | None) -> Iterable[str]:

@@ -1,13 +1,11 @@
-"""What the tables of results hold: scans, folds, means over folds beside the published ones."""
+"""What the tables of results hold: every scan, means over folds, and a table of every experiment's folds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from Stage2.reporting.experiments import Experiment, Place, over_label_sets, published_setting
-from Stage2.reporting.published import PROTOCOL as PAPER
-from Stage2.reporting.published import PUBLISHED_DICE
+from Stage2.reporting.experiments import Experiment, Place
 from Stage2.reporting.runs import IN_RANGE, MEAN, SCORES, TestedRun, region_of
 from Stage2.reporting.statistics import spread
-from Stage2.reporting.tables import MISSING, UNDEFINED, Table, number
+from Stage2.reporting.tables import MISSING, Table, number
 from Stage2.run_folder import FULL_VOLUME
 
 METRICS = SCORES
@@ -112,80 +110,6 @@ def _fold_table(one: Experiment, region: str) -> Table:
         notes.append(f"Steps: {', '.join(f'{_place(one, place)}: {steps[place]}' for place in sorted_places(one))}.")
     views = [(_place(one, place), region_of(one.runs[place].results, region)) for place in sorted_places(one)]
     return Table(one.title, setting, header, rows, [*notes, *undefined_notes(views)], frozenset({len(rows) - 1}))
-
-
-def overall_tables(experiments: Iterable[Experiment]) -> list[Table]:
-    """Mean Dice over folds of all organs, experiments below one another, the published numbers where they compare.
-
-    Experiments that differ in the label set only make one row: every label set tests the organs that the other trains
-    on. One table per data set, setting (excluded classes) and protocol.
-    """
-    rows: dict[tuple, dict[tuple[str, str], list[Experiment]]] = {}
-    for one in experiments:
-        setting = one.setting
-        number_of = published_setting(one)
-        exclusion = number_of if number_of is not None else setting.excluded
-        demo = any(run.on_phantoms() for run in one.runs.values())
-        key = (setting.dataset, demo, str(exclusion), setting.protocol, setting.slice_matching or "")
-        row = (over_label_sets(one.short_name), one.snapshot)
-        rows.setdefault(key, {}).setdefault(row, []).append(one)
-    return [_overall_table(key, rows[key]) for key in sorted(rows)]
-
-
-def _overall_table(key: tuple, rows: Mapping[tuple[str, str], Sequence[Experiment]]) -> Table:
-    dataset, demo, exclusion, protocol, matching = key
-    published = PUBLISHED_DICE.get((dataset, int(exclusion))) if exclusion in ("1", "2") and not demo else None
-    organs = organs_of(one for parts in rows.values() for one in parts)
-    body, notes = [], []
-    for (name, snapshot), parts in rows.items():
-        by_organ = {organ: one for one in parts for organ in one.classes}
-        cells = [
-            _spread_cell(by_organ[organ].values(organ, "dice"), "dice") if organ in by_organ else MISSING
-            for organ in organs
-        ]
-        folds = f"{sum(len(one.runs) for one in parts)}/{sum(len(one.places) for one in parts)}"
-        body.append([name, snapshot, *cells, _mean_over_organs(by_organ, organs), folds])
-        if _missing(parts):
-            notes.append(f"Missing folds of {name}, {snapshot}: {_missing(parts)}.")
-    if published is not None and protocol == PAPER:
-        blank = ["best by test Dice", *[UNDEFINED] * len(organs)]
-        body += [[f"{name} (published)", *blank, number(dice), ""] for name, dice in published.items()]
-        notes.append(
-            "Published numbers are means over five folds and all four organs, of ResNet-101 after up to 100,100 steps, "
-            "the snapshot chosen by test Dice."
-        )
-    kind = {"1": "setting 1", "2": "setting 2"}.get(exclusion, f"excluded classes {exclusion}")
-    title = f"{dataset}{' phantoms' if demo else ''}, {kind}, {protocol} protocol"
-    setting = "Mean Dice ± standard deviation over folds and seeds; the mean is that of the folds that have all organs."
-    if matching:
-        setting += f" Slices matched by `{matching}`."
-    return Table(title, setting, ["Dice", "snapshot", *organs, MEAN, "runs"], body, notes)
-
-
-def organs_of(experiments: Iterable[Experiment]) -> list[str]:
-    """The evaluated organs of the experiments' data set, those that none of them tested included."""
-    experiments = list(experiments)
-    data_set = next(iter(experiments[0].runs.values())).data_set()
-    tested = list(dict.fromkeys(name for one in experiments for name in one.classes))
-    known = [] if data_set is None else [data_set.class_name(label) for label in data_set.evaluated]
-    return [*known, *(name for name in tested if name not in known)]
-
-
-def _mean_over_organs(by_organ: Mapping[str, Experiment], organs: Sequence[str]) -> str:
-    """Mean over organs of every fold and seed that has all of them, then over these."""
-    if any(organ not in by_organ for organ in organs):
-        return MISSING
-    places = set.intersection(*({*by_organ[organ].runs} for organ in organs))
-    means = []
-    for place in sorted(places, key=str):
-        values = [by_organ[organ].value(place, organ, "dice") for organ in organs]
-        means.append(spread(values).mean)
-    return _spread_cell(means, "dice") if places else MISSING
-
-
-def _missing(parts: Sequence[Experiment]) -> str:
-    """Which folds are missing, of which label set; empty for none."""
-    return "; ".join(f"label set {one.setting.label_set}: {_places(one, one.missing)}" for one in parts if one.missing)
 
 
 def undefined_notes(named_results: Iterable[tuple[str, Mapping]]) -> list[str]:

@@ -102,7 +102,9 @@ def as_html(table: Table) -> str:
     head = "".join(f"<th>{html_text(cell)}</th>" for cell in table.header)
     rows = []
     for index, row in enumerate(table.rows):
-        cells = "".join(f"<td{_html_class(cell)}>{html_text(cell)}</td>" for cell in row)
+        first, *rest = row
+        cells = f"<td>{_breakable(first)}</td>"
+        cells += "".join(f"<td{_html_class(cell)}>{html_text(cell)}</td>" for cell in rest)
         rows.append(f"<tr{' class=strong' if index in table.strong else ''}>{cells}</tr>")
     setting = f"<p class=setting>{html_text(table.setting)}</p>" if table.setting else ""
     notes = "".join(f"<p class=note>{html_text(note)}</p>" for note in table.notes)
@@ -133,6 +135,11 @@ def _markdown(cell: str) -> str:
 
 def _strong_latex(cell: str) -> str:
     return rf"\textbf{{{latex_text(cell)}}}"
+
+
+def _breakable(name: str) -> str:
+    """A long name may go on in the next line after a slash or an underscore."""
+    return re.sub(r"([/_])", r"\1<wbr>", html_text(name))
 
 
 def _html_class(cell: str) -> str:

@@ -86,7 +86,7 @@ class Page(HTMLParser):
         if tag == "img":
             assert attributes["alt"]
             self.images.append(attributes["src"].partition(",")[0])
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "meta", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

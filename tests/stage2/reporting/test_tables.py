@@ -40,7 +40,7 @@ def test_html_is_well_formed_and_escaped():
     found = []
     parser = HTMLParser()
     parser.handle_data = found.append
-    parser.feed(as_html(TABLE))
+    parser.feed(as_html(TABLE).replace("<wbr>", ""))
     assert [text.strip() for text in found if text.strip()] == [
         "Protocol", "paper", ".", "Dice", "50 % | x", "R_K", "0.500 ± 0.010", "mean", "missing", "<note>.",
     ]  # fmt: skip
