@@ -10,7 +10,7 @@ GAP = 4  # pixels between the panels
 
 
 def episode_picture(episode: Mapping[str, Tensor]) -> np.ndarray:
-    """The four panels side by side, (H, 4 W + 3 gaps, 3) uint8.
+    """The four panels side by side as the network sees them, (H, 4 W + 3 gaps, 3) uint8.
 
     From the left: the (first) support with its mask, the query, the predicted mask on it, its pseudo-label (or the
     annotated class of a manual episode).

@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     out = options.out or options.folders[0]
     try:
+        if options.data is not None and not options.data.is_dir():
+            raise FileNotFoundError(f"{options.data} is not a folder; name the processed folder of the tested scans")
         tested = find_tested_runs(options.folders)
         experiments = group_runs(tested)
         comparisons = []

@@ -57,6 +57,7 @@ def test_the_comparison_is_printed_and_comes_first(collect, exps: Path, capsys):
         (["absent"], "absent is not a folder"),
         (["{exps}", "--compare", "a={exps}/none"], "test this experiment first"),
         (["{exps}", "--compare", "a={exps}/test_vfold0", "b={exps}/clean_vfold0"], "compare like with like"),
+        (["{exps}", "--data", "absent"], "absent is not a folder; name the processed folder"),
         (["{exps}", "--paired", "SimCLR", "test"], "'SimCLR' fits no experiment"),
         (["{exps}", "--paired", "untrained_vfold", "clean_vfold"], "cannot be paired"),
         (["{exps}/../broken"], "does not hold a JSON object"),
