@@ -47,7 +47,7 @@ class Experiment:
     """The tests of one experiment with one rule for the snapshot: a run for every fold and seed.
 
     Attributes:
-        name: path of the experiment folders, with * for the fold.
+        name: path of the experiment folders, with * for the fold, and without a seed.
         setting: what was tested.
         snapshot: which snapshot was tested: "step 100100", "chosen by train_scans", "untrained", `BEST` ...
         runs: (fold, seed) -> the latest run of it.
@@ -113,15 +113,14 @@ class Experiment:
 def group_runs(runs: Iterable[TestedRun]) -> list[Experiment]:
     """Runs as experiments, ordered by name, setting and snapshot.
 
-    Runs whose experiment folders differ in the fold only belong together if they tested the same step, or a snapshot
+    Runs whose experiment folders differ in the fold or seed only belong together if they tested the same step, or a snapshot
     that the same rule chose. Where several steps of an experiment were tested by the paper protocol, the best one of
     every fold by test Dice, which is the published habit, makes one experiment more. Of several tests of the same
     fold, seed and snapshot the latest counts.
     """
     groups: dict[tuple[str, Setting, str], dict[Place, TestedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
-        name = re.sub(r"vfold\d+", "vfold*", run.experiment)
-        key = (name, setting_of(run), describe_snapshot(run))
+        key = (_without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
         groups.setdefault(key, {})[run.results["fold"], run.seed] = run
     for (name, setting), places in _best_by_test_dice(groups).items():
         groups[name, setting, BEST] = places
@@ -191,6 +190,11 @@ def over_label_sets(name: str) -> str:
     """The name with * for the label set, so that experiments that differ in it only can be put side by side."""
     name = re.sub(r"_l\d+(?=[/_]|$)", "_l*", name)
     return re.sub(r"(sets_|lbgroup)\d+", r"\1*", name)
+
+
+def _without_fold_and_seed(name: str) -> str:
+    """The name with * for the fold, and without the `_seed<n>` that a log folder of another seed ends in."""
+    return re.sub(r"_seed\d+(?=/|$)", "", re.sub(r"vfold\d+", "vfold*", name))
 
 
 def _best_by_test_dice(

@@ -34,7 +34,8 @@ def test_folds_belong_together_and_the_latest_run_counts(tmp_path: Path):
 def test_seeds_are_runs_of_one_experiment(tmp_path: Path):
     for run, seed in enumerate((1, 2), start=1):
         write_run(tmp_path, NAME.format(0), run, make_results({"RK": [seed / 10, seed / 5]}), seed=seed)
-    write_run(tmp_path, NAME.format(1), 1, make_results({"RK": [0.7]}, fold=1), seed=2)
+    of_seed_2 = NAME.format(1).replace("/02/", "/02_seed2/")  # the driver keeps another seed in a folder of its own
+    write_run(tmp_path, of_seed_2, 1, make_results({"RK": [0.7]}, fold=1), seed=2)
     (one,) = group_runs(find_tested_runs([tmp_path]))
     assert one.seeds == [1, 2]
     assert len(one.missing) == 7
