@@ -113,10 +113,10 @@ class Experiment:
 def group_runs(runs: Iterable[TestedRun]) -> list[Experiment]:
     """Runs as experiments, ordered by name, setting and snapshot.
 
-    Runs whose experiment folders differ in the fold or seed only belong together if they tested the same step, or a snapshot
-    that the same rule chose. Where several steps of an experiment were tested by the paper protocol, the best one of
-    every fold by test Dice, which is the published habit, makes one experiment more. Of several tests of the same
-    fold, seed and snapshot the latest counts.
+    Runs whose experiment folders differ in the fold or seed only belong together if they tested the same step, or a
+    snapshot that the same rule chose. Where several steps of an experiment were tested by the paper protocol, the best
+    one of every fold by test Dice, which is the published habit, makes one experiment more. Of several tests of the
+    same fold, seed and snapshot the latest counts.
     """
     groups: dict[tuple[str, Setting, str], dict[Place, TestedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
