@@ -118,6 +118,8 @@ def organ_row(
         known = ", ".join(case.entry["scan"] for case in last) or "none"
         raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {known}")
     results, entry = chosen.run.results, chosen.entry
+    if not results.get("support", {}).get(class_name):
+        raise ValueError(f"{chosen.run.folder} does not tell the support of {class_name}; test this experiment again")
     support = results["support"][class_name][0]
     stored = stored_values(results, entry["label"])
     drawn, z = _largest_slice(data, results, entry)
@@ -136,7 +138,7 @@ def organ_row(
             panels.append(Panel(image, text="not tested"))
             continue
         own = next((run for run in tested if scan in _entries(run, class_name)), None)
-        if own is None or own.results["support"][class_name][0] != support:
+        if own is None or own.results.get("support", {}).get(class_name, [None])[0] != support:
             raise ValueError(
                 f"{tested[0].folder} has another support or other scans for {class_name}; draw tests of one setting"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from Stage2.reporting.cases import best_median_worst, case_panel
 from Stage2.reporting.charts import SERIES_PER_CHART, Series, bar_figure, training_figure
 from Stage2.reporting.curves import stage2_kinds
-from Stage2.reporting.experiments import Experiment, short_name
+from Stage2.reporting.experiments import BEST, Experiment, short_name
 from Stage2.reporting.figures import segmentation_figure
 from Stage2.reporting.overall import Row, overall_results
 from Stage2.reporting.page import Section, chart, folded, heading, note, photograph, render_page
@@ -133,7 +133,7 @@ def _series(row: Row, organs: Sequence[str]) -> Series | None:
 
 
 def _case_parts(experiments: Sequence[Experiment], data: Path | None) -> Iterable[str]:
-    for one in experiments:
+    for one in _one_snapshot_each(experiments):
         folder = data or next(iter(one.runs.values())).data_folder()
         runs = [one.runs[place] for place in sorted_places(one)]
         yield heading(one.title)
@@ -155,6 +155,16 @@ def _case_parts(experiments: Sequence[Experiment], data: Path | None) -> Iterabl
             figure = segmentation_figure(["best", "median", "worst"], grid, caption)
             alternative = f"best, median and worst case of {', '.join(rows)}: {one.title}"
             yield folded(f"{', '.join(rows)}; {one.setting.protocol} protocol", [photograph(figure, alternative)])
+
+
+def _one_snapshot_each(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Of an experiment of which several snapshots were tested, the best or the last: they look alike."""
+    chosen: dict[tuple, Experiment] = {}
+    for one in experiments:  # by rising step
+        other = chosen.get((one.name, one.setting))
+        if other is None or other.snapshot != BEST:
+            chosen[one.name, one.setting] = one
+    return list(chosen.values())
 
 
 def _training_parts(trained: Sequence[TrainedRun]) -> Iterable[str]:

@@ -1,7 +1,8 @@
 """The run folders below a folder: tested ones with their results, trained ones with their scalars."""
 
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from Stage2.run_folder import (
     read_status,
 )
 
+logger = logging.getLogger(__name__)
+
 ROOT = Path(__file__).resolve().parents[2]
 MEAN = "mean"
 IN_RANGE = "in_range"
 NEEDED = ("protocol", "dataset", "fold", "label_set", "exclude_classes", "scans", "class_means", MEAN)
 SCORES = ("dice", "precision", "recall")
+OF_SCAN = ("class", "label", "scan", "z_min", "z_max", *SCORES)
 TRAINED_BY = "query_loss"  # the scalar that every training and fine-tuning logs
 
 
@@ -133,9 +137,12 @@ def load_results(run: Path) -> dict:
     missing = [name for name in NEEDED if name not in results]
     if missing:
         raise ValueError(f"{run / RESULTS} lacks {', '.join(missing)}; test this experiment again")
-    entries = [*results["scans"], *results["class_means"].values(), results[MEAN]]
-    if not all(isinstance(entry, dict) and all(score in entry for score in SCORES) for entry in entries):
-        raise ValueError(f"{run / RESULTS} has an entry without {', '.join(SCORES)}; test this experiment again")
+    expected = [(entry, OF_SCAN) for entry in results["scans"]]
+    expected += [(entry, SCORES) for entry in (*results["class_means"].values(), results[MEAN])]
+    for entry, names in expected:
+        missing = [name for name in names if not isinstance(entry, dict) or name not in entry]
+        if missing:
+            raise ValueError(f"{run / RESULTS} has an entry without {', '.join(missing)}; test this experiment again")
     return results
 
 
@@ -160,22 +167,26 @@ def find_tested_runs(folders: Iterable[Path]) -> list[TestedRun]:
 def find_trained_runs(folders: Iterable[Path]) -> list[TrainedRun]:
     """All runs below the folders that logged a training loss, ordered by experiment and run id.
 
+    A run whose ``metrics.json`` is broken is left out, with a warning: its curves are no result.
+
     Raises:
-        FileNotFoundError, ValueError: a folder does not exist, or a ``metrics.json`` is broken.
+        FileNotFoundError: a folder does not exist.
     """
-    scalars = ((experiment, run, read_scalars(run)) for experiment, run in _runs_with(folders, SCALARS))
+    found = _readable(_runs_with(folders, SCALARS), read_scalars)
     return [
-        TrainedRun(experiment, int(run.name), run, of_run)
-        for experiment, run, of_run in scalars
-        if len(of_run.get(TRAINED_BY, ((), ()))[0])
+        TrainedRun(experiment, int(run.name), run, scalars)
+        for experiment, run, scalars in found
+        if len(scalars.get(TRAINED_BY, ((), ()))[0])
     ]
 
 
 def list_states(folders: Iterable[Path]) -> list[RunState]:
-    """State of every run below the folders that sacred has started, ordered by experiment and run id."""
+    """State of every run below the folders that sacred has started, ordered by experiment and run id.
+
+    A run whose ``run.json`` is broken is left out, with a warning.
+    """
     states = []
-    for experiment, run in _runs_with(folders, STATUS):
-        content = read_status(run)
+    for experiment, run, content in _readable(_runs_with(folders, STATUS), read_status):
         about = content.get("experiment", {})
         repositories = about.get("repositories") or [{}]
         commit = repositories[0].get("commit")
@@ -234,6 +245,15 @@ def region_of(results: Mapping, region: str) -> Mapping[str, Any]:
         return results
     means = {name: row[FULL_VOLUME] for name, row in results["class_means"].items() if FULL_VOLUME in row}
     return {"class_means": means, MEAN: results[MEAN].get(FULL_VOLUME, {})}
+
+
+def _readable(runs: Iterable[tuple[str, Path]], read: Callable[[Path], dict]) -> Iterator[tuple[str, Path, dict]]:
+    """The runs with what is read from them; those that cannot be read are left out, with a warning."""
+    for experiment, run in runs:
+        try:
+            yield experiment, run, read(run)
+        except ValueError as error:
+            logger.warning("left out: %s", error)
 
 
 def _runs_with(folders: Iterable[Path], file: str) -> Iterator[tuple[str, Path]]:

@@ -132,3 +132,10 @@ def test_superpixels_of_chosen_or_evenly_spaced_slices(cohort: Path, tmp_path: P
         superpixel_rows(cohort, "1", "MIDDLE", [3, 12], 3)
     with pytest.raises(FileNotFoundError, match=r"superpix-SMALL_1\.nii\.gz is missing; make the superpixels with"):
         superpixel_rows(cohort, "1", "SMALL", None, 3)
+
+
+def test_results_without_a_support_are_one_sentence(cohort: Path, tmp_path: Path):
+    run = run_of(tmp_path / "old", {"1": 0.1})
+    del run.results["support"]
+    with pytest.raises(ValueError, match="does not tell the support of RK; test this experiment again"):
+        organ_row(cohort, {"old": [run]}, "RK", None)

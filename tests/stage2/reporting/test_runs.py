@@ -41,8 +41,9 @@ def test_no_folder_and_no_results_are_errors(tmp_path: Path):
     ("change", "problem"),
     [
         (lambda results: results.pop("protocol"), "lacks protocol; test this experiment again"),
-        (lambda results: results["mean"].pop("dice"), "has an entry without dice, precision, recall"),
-        (lambda results: results["scans"].append("RK"), "has an entry without dice, precision, recall"),
+        (lambda results: results["mean"].pop("dice"), "has an entry without dice; test this"),
+        (lambda results: results["scans"].append("RK"), "has an entry without class, label, scan, z_min, z_max, dice"),
+        (lambda results: results["scans"][0].pop("label"), "has an entry without label; test"),
     ],
 )
 def test_broken_results_are_one_sentence(tmp_path: Path, change, problem: str):
@@ -62,7 +63,7 @@ def test_the_seed_is_that_of_the_training_where_its_folder_is_there(tmp_path: Pa
     assert find_tested_runs([tmp_path])[0].seed == 42
 
 
-def test_trainings_and_states(tmp_path: Path):
+def test_trainings_and_states_without_those_that_are_broken(tmp_path: Path, caplog):
     write_run(tmp_path, "test", 1, make_results({"RK": [0.5]}, **at_step(5)))
     trained = tmp_path / "train" / "3"
     trained.mkdir(parents=True)
@@ -72,9 +73,16 @@ def test_trainings_and_states(tmp_path: Path):
         "host": {"hostname": "node1"}, "status": "INTERRUPTED", "start_time": "2026-01-02T03:04:05.678901",
     }  # fmt: skip
     (trained / "run.json").write_text(json.dumps(state))
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    for name in ("metrics.json", "run.json"):
+        (broken / name).write_text('{"query_loss": {"st')
     (run,) = find_trained_runs([tmp_path])
     assert (run.experiment, run.run, run.scalars["query_loss"]) == ("train", 3, ([1, 2], [0.5, 0.25]))
     (of_run,) = list_states([tmp_path])
     assert (of_run.entry_point, of_run.status, of_run.started, of_run.host, of_run.commit) == (
         "training", "INTERRUPTED", "2026-01-02T03:04:05", "node1", "0123456789+",
     )  # fmt: skip
+    assert [record.getMessage().split(" does not")[0] for record in caplog.records] == [
+        f"left out: {broken / name}" for name in ("metrics.json", "run.json")
+    ]
