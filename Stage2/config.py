@@ -43,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = {
     "seed": 1234,
     "print_interval": 100,
     "save_snapshot_every": 25_000,
+    "picture_every": 1000,  # steps between pictures of an episode for TensorBoard, also at snapshots; 0: none
     "resume": False,  # go on with the latest run of this experiment
     "select": "last",  # which snapshot of a folder in reload_model_path: last, or the best on train_scans or test
     "selection": None,  # how the file in reload_model_path was chosen, for the record; the experiments' driver tells it
@@ -87,6 +88,7 @@ _AT_LEAST = {
     "eval_scans": 1,
     "print_interval": 1,
     "save_snapshot_every": 1,
+    "picture_every": 0,
     "n_sup_part": 1,
     "val_wsize": 1,
     "z_margin": 0,

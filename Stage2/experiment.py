@@ -11,6 +11,7 @@ from typing import Any
 with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of its own end; the pins keep it
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from sacred import SETTINGS, Experiment
+    from sacred.host_info import HostInfoGetter
     from sacred.run import Run
     from sacred.utils import apply_backspaces_and_linefeeds
 
@@ -19,7 +20,9 @@ import torch
 from Stage2.config import DEFAULTS, check_config
 from Stage2.datasets.catalog import DataSet, run_name
 from Stage2.interruption import RunInterrupted, interruptible
+from Stage2.mongo import configured_mirror
 from Stage2.observer import RunFolderObserver
+from Stage2.provenance import experiment_info, torch_state
 from Stage2.run_folder import experiment_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +40,9 @@ class Stage2Experiment(Experiment):
     """
 
     def __init__(self, name: str, overrides: Mapping[str, Any] | None = None):
-        super().__init__(name, base_dir=str(ROOT), save_git_info=True)
+        super().__init__(
+            name, base_dir=str(ROOT), save_git_info=False, additional_host_info=[HostInfoGetter(torch_state, "torch")]
+        )
         self.logger = logging.getLogger(name)
         self.add_config(copy.deepcopy({**DEFAULTS, **(overrides or {})}))
         self.captured_out_filter = apply_backspaces_and_linefeeds  # progress bars as they looked in the end
@@ -59,7 +64,13 @@ class Stage2Experiment(Experiment):
                 config["label_sets"],
                 n_shots,
             )
-            self.observers[:] = [RunFolderObserver(str(folder))]
+            observer = RunFolderObserver(str(folder))
+            mirror = configured_mirror(observer)
+            self.observers[:] = [observer] if mirror is None else [observer, mirror]
+
+    def get_experiment_info(self) -> dict[str, Any]:
+        """All source files, the git commit and all package versions; see `Stage2.provenance.experiment_info`."""
+        return experiment_info(self.path, ROOT)
 
     def run(self, *args: Any, **kwargs: Any) -> Run:
         """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
@@ -97,7 +108,7 @@ def configure_logging() -> None:
 
 def run_folder(run: Run) -> Path:
     """Folder of a run."""
-    return Path(run.observers[0].dir)
+    return next(Path(observer.dir) for observer in run.observers if isinstance(observer, RunFolderObserver))
 
 
 def data_folder(data_dir: str | None, data_set: DataSet) -> Path:

@@ -59,6 +59,8 @@ class Training:
         decay: factor on the learning rate every 1000 steps.
         ema_decay: of the moving average of the weights, below 1; 0: no average.
         average: the moving average, a state dict under the model's keys; None without one.
+        shown: tensors of the (first) episode of the last step with its "logits", for pictures; None where one of
+            several episodes was degenerate, so that it is not known which of them the logits belong to.
     """
 
     model: FewShotSegmenter
@@ -70,6 +72,7 @@ class Training:
     scaler: torch.amp.GradScaler = field(init=False)  # keeps small gradients of float16 alive; idle otherwise
     schedule: optim.lr_scheduler.StepLR = field(init=False)
     average: dict[str, torch.Tensor] | None = field(init=False, default=None)
+    shown: dict[str, torch.Tensor] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self):
         parameters = self.model.encoder.trained_parameters()
@@ -100,6 +103,8 @@ class Training:
         else:
             usable = self.model.batch_losses(batch, **loss_options)
             self.state.degenerate += len(batch) - len(usable)
+        whole = len(usable) == len(batch)
+        self.shown = {**batch[0], "logits": usable[0]["logits"].detach()} if whole else None
         losses = {key: torch.stack([of_one[key] for of_one in usable]).mean() for key in ("query_loss", "align_loss")}
         total = losses["query_loss"] + losses["align_loss"]
         rate = self.schedule.get_last_lr()[0]
@@ -141,6 +146,8 @@ class Training:
         batch_size: int = 1,
         evaluate: Callable[[FewShotSegmenter], dict[str, float]] | None = None,
         evaluate_every: int = 1,
+        on_picture: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
+        picture_every: int = 1,
         **loss_options: Any,
     ) -> bool:
         """Train until `n_steps` optimiser steps are done.
@@ -157,6 +164,8 @@ class Training:
             batch_size: episodes of a step.
             evaluate: tests the model as it stands, and returns scalars to report; it must not change it.
             evaluate_every: steps between such tests; there is also one of every snapshot.
+            on_picture: called with step and `shown` of it; it must not change them.
+            picture_every: steps between such calls; there is also one for every snapshot.
             **loss_options: see `take_step`.
 
         Returns:
@@ -200,6 +209,9 @@ class Training:
                     self._note(means, on_report)
                     progress.set_postfix(query=f"{means['query_loss']:.4f}", align=f"{means['align_loss']:.4f}")
                 kept = state.step % snapshot_every == 0 or state.step == n_steps
+                pictured = kept or state.step % picture_every == 0
+                if on_picture is not None and pictured and self.shown is not None:
+                    on_picture(state.step, self.shown)
                 if evaluate is not None and (kept or state.step % evaluate_every == 0):
                     self._note(evaluate(self.model), on_report)
                 if kept:

@@ -1,4 +1,4 @@
-"""What a training run keeps in its folder: scalars, snapshots, the state to resume from."""
+"""What a training run keeps in its folder: scalars, pictures, snapshots, the state to resume from."""
 
 import logging
 import os
@@ -7,8 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from Stage2.config import DEFAULTS
 from Stage2.datasets.catalog import dataset_identity
+from Stage2.episode_picture import episode_picture
+from Stage2.event_log import EventLog
 from Stage2.experiment import Run, run_folder
 from Stage2.interruption import RunInterrupted, deferred
 from Stage2.models.checkpoints import save_atomically
@@ -16,6 +20,7 @@ from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import Training
 from Stage2.run_folder import STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
 
+PICTURE = "support | query | prediction | pseudo-label"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
 IDENTITY = (
     "modelname", "clsname", "proto_grid_size", "dataset", "label_sets", "exclude_cls_list", "eval_fold",
@@ -58,14 +63,33 @@ def run_and_record(
     folder = run_folder(run)
     identity = {key: config[key] for key in IDENTITY} | dataset_identity(config["dataset"])
     identity |= {key: config[key] for key in ADDED if config[key] != DEFAULTS[key]}
-    if config["resume"]:
-        _resume(run, training, identity)
+    with EventLog(folder) as log:
+        if config["resume"]:
+            _resume(run, training, identity, log)
+        return _run(run, training, episodes, config, window, evaluate, identity, log)
+
+
+def _run(
+    run: Run,
+    training: Training,
+    episodes: Any,
+    config: Mapping[str, Any],
+    window: int,
+    evaluate: Callable[[FewShotSegmenter], dict[str, float]] | None,
+    identity: Mapping[str, Any],
+    log: EventLog,
+) -> Path:
+    """`run_and_record` from where the training stands."""
+    folder = run_folder(run)
 
     def report(step: int, scalars: dict[str, float]) -> None:
-        for name, value in scalars.items():
-            run.log_scalar(name, value, step)
+        _report(run, log, step, scalars)
+
+    def draw(step: int, episode: Mapping[str, Tensor]) -> None:
+        log.add_picture(step, PICTURE, episode_picture(episode))
 
     def keep(training: Training) -> None:
+        log.flush()  # a run that goes on from this state takes over the pictures before it
         save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
         if training.average is not None:
             save_atomically(training.average, average_path(folder, training.state.step))
@@ -84,12 +108,15 @@ def run_and_record(
             batch_size=config["batch_size"],
             evaluate=evaluate,
             evaluate_every=max(config["eval_every"], 1),
+            on_picture=draw if config["picture_every"] else None,
+            picture_every=max(config["picture_every"], 1),
             window=window,
             align=config["usealign"],
             weigh_classes=config["use_wce"],
         )
         if not finished:
             # The state alone: a snapshot of this step would be one that no uninterrupted run has.
+            log.flush()
             training.save(folder / STATE_FILE, identity)
             where = f"step {training.state.step} of {config['n_steps']} in {folder}"
             raise RunInterrupted(received(), f"kept {where}; go on with resume=True")
@@ -98,8 +125,15 @@ def run_and_record(
     return last
 
 
-def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
-    """Go on from the latest earlier run of the experiment; its snapshots and scalars become this run's too."""
+def _report(run: Run, log: EventLog, step: int, scalars: Mapping[str, float]) -> None:
+    """Note the scalars of a step in metrics.json and for TensorBoard."""
+    for name, value in scalars.items():
+        run.log_scalar(name, value, step)
+    log.add_scalars(step, scalars)
+
+
+def _resume(run: Run, training: Training, identity: Mapping[str, Any], log: EventLog) -> None:
+    """Go on from the experiment's latest earlier run; its snapshots, scalars and pictures become this run's too."""
     folder = run_folder(run)
     earlier = [path for path in list_runs(folder.parent) if path != folder and (path / STATE_FILE).is_file()]
     if not earlier:
@@ -116,8 +150,8 @@ def _resume(run: Run, training: Training, identity: dict[str, Any]) -> None:
                 _link_or_copy(average_path(source, step), average_path(folder, step))
     _link_or_copy(source / STATE_FILE, folder / STATE_FILE)
     for step, scalars in training.state.scalars:
-        for name, value in scalars.items():
-            run.log_scalar(name, value, step)
+        _report(run, log, step, scalars)
+    log.copy_pictures(source, training.state.step)
     logger.info("resumed %s at step %d", source, training.state.step)
 
 

@@ -3,6 +3,7 @@
 <log_dir>/mySSL_<exp_prefix>_<dataset>_sets_<label_sets>_<n_shots>shot/      experiment folder
     <run id>/                                                                1, 2, 3, ... (sacred)
         config.json  metrics.json  run.json  cout.txt
+        events.out.tfevents.*                                                scalars and pictures for TensorBoard
         snapshots/<step>.pth                                                 state after <step> optimiser steps
         training_state.pth                                                   what resume=True goes on from
         interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only
@@ -15,10 +16,11 @@ from pathlib import Path
 SNAPSHOTS = "snapshots"
 PREDICTIONS = "interm_preds"
 RESULTS = "results.json"
-CONFIGURATION = "config.json"
 SCALARS = "metrics.json"
 CONFIG = "config.json"
 STATE_FILE = "training_state.pth"
+STATUS = "run.json"
+FULL_VOLUME = "full_volume"  # key of the scores over all slices in results.json
 
 
 def experiment_folder(
@@ -60,7 +62,7 @@ def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
 
 def setting_of_snapshot(snapshot: str | Path, name: str) -> object:
     """A setting of the run that made a snapshot; None where it does not lie in a run folder."""
-    path = Path(snapshot).resolve().parents[1] / CONFIGURATION
+    path = Path(snapshot).resolve().parents[1] / CONFIG
     return _read_object(path, "train this experiment first").get(name) if path.is_file() else None
 
 
@@ -99,6 +101,16 @@ def read_config(run: str | Path) -> dict:
     """
     path = Path(run) / CONFIG
     return _read_object(path, "run this experiment first") if path.is_file() else {}
+
+
+def read_status(run: str | Path) -> dict:
+    """``run.json`` of a run: status, host, code, package versions.
+
+    Raises:
+        FileNotFoundError: the run has none.
+        ValueError: the file is not a JSON object.
+    """
+    return _read_object(Path(run) / STATUS, "run this experiment first")
 
 
 def _read_object(path: Path, remedy: str) -> dict:

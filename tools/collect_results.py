@@ -1,17 +1,17 @@
-"""Collect the results of tested runs: results.csv (every scan) and results.md (tables, each naming its protocol)."""
+"""Collect the results of tested runs: tables as CSV, Markdown and LaTeX, and report.html, each naming its protocol."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from Stage2.evaluation.report import (
-    comparison_table,
-    csv_text,
-    find_tested_runs,
-    fold_tables,
-    latest_results,
-    long_rows,
-)
+from Stage2.reporting.comparisons import comparison_tables, paired_table
+from Stage2.reporting.experiments import find_experiment, group_runs
+from Stage2.reporting.overall import overall_results
+from Stage2.reporting.report import PAGE, Collected, texts
+from Stage2.reporting.runs import find_tested_runs, find_trained_runs, latest_results, list_states
+from Stage2.reporting.summaries import fold_tables
+from Stage2.reporting.tables import as_markdown
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,10 +29,15 @@ def parse_comparison(text: str) -> tuple[str, Path]:
     return heading, Path(folder)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="results.csv: every scan; summary.csv: means and standard deviations; results.md, results.tex: tables, "
+        "beside the published numbers where they compare; report.html: everything, with charts and pictures.",
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="EXPS_DIR", help="folder that holds run folders")
-    parser.add_argument("--out", type=Path, help="folder for results.csv and results.md (default: the first EXPS_DIR)")
+    parser.add_argument("--out", type=Path, help="folder for what is written (default: the first EXPS_DIR)")
+    parser.add_argument("--data", type=Path, help="processed folder of the scans, for pictures (default: each run's)")
     parser.add_argument(
         "--compare",
         nargs="+",
@@ -40,23 +45,42 @@ def main() -> int:
         metavar="HEADING=EXPERIMENT_FOLDER",
         help="also a table organ x heading of Dice, of the latest test in each experiment folder; printed instead",
     )
-    arguments = parser.parse_args()
-    out = arguments.out or arguments.folders[0]
+    parser.add_argument(
+        "--paired",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FIRST", "SECOND"),
+        help="Wilcoxon's signed-rank test over scans between two experiments, each told by words of its title in the "
+        "tables, as in '00_DeepLabV3 mySSL_test'; may be given several times",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    out = options.out or options.folders[0]
     try:
-        runs = find_tested_runs(arguments.folders)
-        tables = fold_tables(runs)
-        shown = tables
-        if arguments.compare:
-            shown = comparison_table({name: latest_results(folder)[1] for name, folder in arguments.compare})
-            tables = f"### Comparison\n\n{shown}\n\n{tables}"
+        if options.data is not None and not options.data.is_dir():
+            raise FileNotFoundError(f"{options.data} is not a folder; name the processed folder of the tested scans")
+        tested = find_tested_runs(options.folders)
+        experiments = group_runs(tested)
+        comparisons = []
+        if options.compare:
+            comparisons = comparison_tables({name: latest_results(folder)[1] for name, folder in options.compare})
+        tests = [paired_table(*(find_experiment(experiments, words) for words in pair)) for pair in options.paired]
+        trained, states = find_trained_runs(options.folders), list_states(options.folders)
+        written = texts(Collected(tested, experiments, trained, states, comparisons, tests), options.data)
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "results.csv", csv_text(long_rows(runs)))
-        write_text(out / "results.md", f"# Results\n\n{tables}\n")
+        for name, text in written.items():
+            write_text(out / name, text)
     except (OSError, ValueError) as error:
         print(f"collect_results.py: {error}", file=sys.stderr)
         return 1
-    print(shown)
-    print(f"\n{len(runs)} tested run(s): {out / 'results.csv'}, {out / 'results.md'}")
+    shown = comparisons or [*(overall.table() for overall in overall_results(experiments)), *fold_tables(experiments)]
+    print("\n\n".join(map(as_markdown, [*shown, *tests])))
+    print(f"\n{len(tested)} tested run(s): {', '.join(map(str, (out / name for name in written if name != PAGE)))}")
+    print(f"the whole report: {out / PAGE}")
     return 0
 
 

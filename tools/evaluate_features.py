@@ -28,10 +28,10 @@ from Stage2.datasets.cohort import Cohort
 from Stage2.evaluation.cells import choose_training_cells, read_cells
 from Stage2.evaluation.metrics import mean_of_defined
 from Stage2.evaluation.probe import BATCH_NORMS, PROBES, STAGES, ProbeScore, probe_backbone
-from Stage2.evaluation.report import UNDEFINED, markdown_table
 from Stage2.models.checkpoints import describe_mismatch
 from Stage2.models.encoders import DilatedResNet
 from Stage2.preparation.folder import check_scans
+from Stage2.reporting.tables import UNDEFINED, markdown_table
 
 RANDOM = "random"
 # Blocks of layer1 to layer4, and whether they are bottlenecks -> depth.

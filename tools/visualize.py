@@ -1,163 +1,67 @@
-"""Draw figures: segmentations of test runs, loss curves, cells that Stage 1 matches, the method's overview."""
+"""Draw figures: segmentations, volumes and losses of runs, superpixels, cells that Stage 1 matches, the method."""
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import nibabel
-import numpy as np
 
 from Stage1.checkpoints import backbone_weights, load_backbone, read_checkpoint, resnet_depth
 from Stage1.correspondence import correspondence_figure, find_correspondence
 from Stage1.datasets import RandomViews
 from Stage1.datasets.images import UnreadableImageError, read_image
 from Stage1.models import ResNetC5
-from Stage2.datasets.folds import part_of_slice
-from Stage2.datasets.volumes import SLICE_SIZE, read_volume
-from Stage2.evaluation.figures import Curves, Panel, loss_figure, save_figure, segmentation_figure
-from Stage2.evaluation.method_figure import method_figure
-from Stage2.evaluation.report import load_results
-from Stage2.run_folder import RESULTS, SCALARS, list_runs, prediction_path, read_scalars
-
-STAGE1_LOSSES = {"loss": "total", "loss_contra_single": "global", "loss_contra_dense": "dense"}
-STAGE2_LOSSES = {"query_loss": "query", "align_loss": "alignment"}
-
-
-def find_run(folder: Path, file: str) -> Path:
-    """The folder itself when it is a run that has the file, else the latest run of the experiment folder that has it.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    for run in (folder, *reversed(list_runs(folder))):
-        if (run / file).is_file():
-            return run
-    raise FileNotFoundError(f"neither {folder} nor a run in it holds {file}; name a run folder or experiment folder")
+from Stage2.preparation.pseudo_labels import SCALES
+from Stage2.reporting.cases import organ_row, organs_of_methods, superpixel_rows, volume_panels
+from Stage2.reporting.curves import read_stage1_losses, stage2_losses
+from Stage2.reporting.figures import loss_figure, save_figure, segmentation_figure
+from Stage2.reporting.films import montage_figure, save_gif, superpixel_figure
+from Stage2.reporting.method_figure import method_figure
+from Stage2.reporting.runs import TestedRun, open_run, open_tested_run
+from Stage2.run_folder import SCALARS, read_scalars
 
 
-def read_slice(path: Path, z: int) -> np.ndarray:
-    """One axial slice of a volume, (256, 256), as radiologists see it: front up, right side on the left."""
-    to_side, to_front = nibabel.aff2axcodes(nibabel.load(path).affine)[:2]
-    picture = read_volume(path)[z, :SLICE_SIZE, :SLICE_SIZE]
-    return picture[:: -1 if to_front == "A" else 1, :: -1 if to_side == "R" else 1]
+def draw_segmentation(options: argparse.Namespace) -> None:
+    """Write the grid: rows organs; columns support, one per method, ground truth."""
+    methods: dict[str, list[TestedRun]] = {}
+    for heading, folder in options.runs:
+        methods.setdefault(heading, []).append(open_tested_run(folder))
+    last = list(methods.values())[-1]
+    data = scans_of(last[0], options.data)
+    rows = {name: organ_row(data, methods, name, options.scan, options.outline) for name in organs_of_methods(methods)}
+    results = last[0].results
+    chosen = f"scan {options.scan}" if options.scan is not None else "the scan that the last column segments best"
+    caption = f"{results['dataset'].removesuffix('_Superpix')}, {results['protocol']} protocol; {chosen}"
+    if options.outline:
+        caption += "; turquoise: outline of the expert's mask"
+    save_figure(segmentation_figure(["support", *methods, "ground truth"], rows, caption), options.out)
 
 
-def scan_entries(results: Mapping, class_name: str) -> dict[str, Mapping]:
-    """Scan id -> its entry in ``results.json``, of one class; scans without the class are left out."""
-    entries = (entry for entry in results["scans"] if entry["class"] == class_name)
-    return {entry["scan"]: entry for entry in entries if entry["z_min"] is not None}
+def draw_volume(options: argparse.Namespace) -> None:
+    """Write all slices of a tested scan, as a film or on one sheet."""
+    run = open_tested_run(options.run)
+    scan = options.scan or next((entry["scan"] for entry in run.results["scans"]), "")
+    panels = volume_panels(scans_of(run, options.data), run, scan)
+    if options.out.suffix == ".gif":
+        save_gif(panels, options.out)
+        return
+    caption = f"scan {scan}, {run.results['protocol']} protocol; filled: prediction, outline: the expert's mask"
+    save_figure(montage_figure(panels, list(run.results["class_means"]), caption), options.out)
 
 
-def stored_values(results: Mapping, label: int) -> list[int]:
-    """Values that stand for a label in the label files of the data set that was tested."""
-    mapping = results.get("label_values")
-    return [label] if mapping is None else [int(value) for value, own in mapping.items() if own == label]
+def draw_superpixels(options: argparse.Namespace) -> None:
+    """Write slices of a scan with their superpixels."""
+    rows = superpixel_rows(options.data, options.scan, options.scale, options.slices, options.count)
+    save_figure(superpixel_figure(rows, f"scan {options.scan}, superpixels {options.scale}"), options.out)
 
 
-def organ_row(data: Path, runs: Mapping[str, tuple[Path, Mapping]], class_name: str, scan: str | None) -> list[Panel]:
-    """Panels of one organ: a slice of the (first) support scan, every run's prediction, ground truth.
-
-    The slice is the one of the scan where the organ is largest; the scan is the one that the last run segments best.
-
-    Args:
-        data: processed folder of the runs.
-        runs: heading -> (run folder, its results), tests of one setting.
-        class_name: the organ.
-        scan: query scan; None: the last run's best.
-    """
-    results = list(runs.values())[-1][1]
-    entries = scan_entries(results, class_name)
-    if scan is None and entries:
-        scan = max(entries, key=lambda name: -1.0 if entries[name]["dice"] is None else entries[name]["dice"])
-    if scan not in entries:
-        raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {', '.join(entries) or 'none'}")
-    entry, support = entries[scan], results["support"][class_name][0]
-    label, z_min, z_max = entry["label"], entry["z_min"], entry["z_max"]
-    stored = stored_values(results, label)
-    truth = np.isin(read_volume(data / f"label_{scan}.nii.gz")[:, :SLICE_SIZE, :SLICE_SIZE], stored)
-    z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
-    support_z = support["slices"][part_of_slice(z, z_min, z_max, len(support["slices"]))]
-    image = read_slice(data / f"image_{scan}.nii.gz", z)
-    drawn = np.isin(read_slice(data / f"label_{scan}.nii.gz", z), stored)
-
-    panels = [
-        Panel(
-            read_slice(data / f"image_{support['scan']}.nii.gz", support_z),
-            drawn=np.isin(read_slice(data / f"label_{support['scan']}.nii.gz", support_z), stored),
-            text=f"scan {support['scan']}, slice {support_z}",
-        )
-    ]
-    for run, own_results in runs.values():
-        own = scan_entries(own_results, class_name).get(scan)
-        if own is None or own_results["support"][class_name][0] != support:
-            raise ValueError(f"{run} has another support or other scans for {class_name}; draw tests of one setting")
-        predicted = read_slice(prediction_path(run, scan, label), z) > 0
-        dice = "undefined" if own["dice"] is None else f"{own['dice']:.2f}"
-        panels.append(Panel(image, drawn=drawn, predicted=predicted, text=f"Dice of the scan {dice}"))
-    panels.append(Panel(image, drawn=drawn, text=f"scan {scan}, slice {z}"))
-    return panels
-
-
-def draw_segmentation(data: Path, folders: Mapping[str, Path], out: Path, scan: str | None) -> None:
-    """Write the grid: rows organs; columns support, one per run, ground truth."""
-    found = {heading: find_run(folder, RESULTS) for heading, folder in folders.items()}
-    runs = {heading: (run, load_results(run)) for heading, run in found.items()}
-    last = list(runs.values())[-1][1]
-    rows = {name: organ_row(data, runs, name, scan) for name in last["class_means"]}
-    chosen = f"scan {scan}" if scan is not None else "the scan that the last run segments best"
-    caption = (
-        f"{last['dataset'].removesuffix('_Superpix')}, fold {last['fold']}, {last['protocol']} protocol; {chosen}\n"
-        "green: true mask or its outline; orange: prediction"
-    )
-    save_figure(segmentation_figure(["support", *runs, "ground truth"], rows, caption), out)
-
-
-def read_stage1_losses(path: Path) -> Curves:
-    """Losses of a Stage 1 training: of a ``scalars.json`` (one JSON object a line), or of all those in its work folder.
-
-    A training that was resumed left one file for each start; from its first step on, a later file counts.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: no file holds a line with a loss.
-    """
-    files = [path] if path.is_file() else sorted(path.glob("*/vis_data/scalars.json"))
-    if not files:
-        raise FileNotFoundError(f"no */vis_data/scalars.json in {path}; name the work_dir of a Stage 1 training")
-    entries: dict[int, Mapping] = {}
-    for file in files:
-        started = False
-        for line in file.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # a training that was killed leaves half a line
-            if "loss" in entry:
-                if not started:
-                    entries = {step: earlier for step, earlier in entries.items() if step < entry["step"]}
-                started = True
-                entries[entry["step"]] = entry
-    if not entries:
-        raise ValueError(f"{files[-1]} holds no loss; it should have one JSON object a line with 'loss' and 'step'")
-    curves = {}
-    for name, heading in STAGE1_LOSSES.items():
-        points = [(step, entry[name]) for step, entry in entries.items() if name in entry]
-        if points:
-            curves[heading] = tuple(map(list, zip(*points, strict=True)))
-    return curves
-
-
-def draw_losses(stage1: Path | None, stage2: Mapping[str, Path], out: Path) -> None:
+def draw_losses(options: argparse.Namespace) -> None:
     """Write the loss curves: a panel for Stage 1, and one for each Stage 2 run."""
-    panels: dict[str, Curves] = {}
-    if stage1 is not None:
-        panels["Stage 1: pre-training"] = read_stage1_losses(stage1)
-    for heading, folder in stage2.items():
-        scalars = read_scalars(find_run(folder, SCALARS))
-        panels[heading] = {text: scalars[name] for name, text in STAGE2_LOSSES.items() if name in scalars}
-    save_figure(loss_figure(panels), out)
+    panels = {}
+    if options.stage1 is not None:
+        panels["Stage 1: pre-training"] = read_stage1_losses(options.stage1)
+    for heading, folder in options.runs:
+        panels[heading] = stage2_losses(read_scalars(open_run(folder, SCALARS)))
+    save_figure(loss_figure(panels), options.out)
 
 
 def draw_correspondence(options: argparse.Namespace) -> None:
@@ -174,25 +78,65 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     save_figure(correspondence_figure(image, found, title, options.lines), options.out)
 
 
+def draw_overview(options: argparse.Namespace) -> None:
+    """Write the method's figure."""
+    save_figure(method_figure(), options.out)
+
+
+def scans_of(run: TestedRun, given: Path | None) -> Path:
+    """The processed folder that was given, else the one that the run tested."""
+    folder = given or run.data_folder()
+    if folder is None:
+        raise FileNotFoundError(f"the scans that {run.folder} tested are not where it found them; name them by --data")
+    return folder
+
+
 def headed_folder(text: str) -> tuple[str, Path]:
     """``HEADING=FOLDER`` as (heading, folder); without a heading the folder's name is one."""
     heading, separator, folder = text.rpartition("=")
     return (heading, Path(folder)) if separator else (Path(folder).name, Path(folder))
 
 
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not possible; give a whole number, 1 or more")
+    return int(text)
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run_help = "[HEADING=]FOLDER: a run folder, or an experiment folder (its latest run)"
+    data_help = "processed folder that was tested (default: the one that the run's config.json names)"
 
-    grid = commands.add_parser("segmentation", help="grid of slices: support, predictions of test runs, ground truth")
-    grid.add_argument("runs", nargs="+", type=headed_folder, metavar="RUN", help=run_help)
-    grid.add_argument("--data", type=Path, required=True, help="processed folder that the runs were tested on")
-    grid.add_argument("--scan", help="id of the query scan (default: the one that the last run segments best)")
+    grid = commands.add_parser("segmentation", help="grid of slices: support, predictions of methods, ground truth")
+    grid.add_argument("runs", nargs="+", type=headed_folder, metavar="RUN", help=f"{run_help}; tests of other organs "
+                      "or folds under the same heading share its column")  # fmt: skip
+    grid.add_argument("--data", type=Path, help=data_help)
+    grid.add_argument("--scan", help="id of the query scan (default: for every organ the one that the last column "
+                      "segments best)")  # fmt: skip
+    grid.add_argument("--outline", action="store_true", help="draw the outline of the expert's mask on predictions")
+    grid.set_defaults(draw=draw_segmentation)
+
+    volume = commands.add_parser("volume", help="all slices of a tested scan, as a film (.gif) or on one sheet (.png)")
+    volume.add_argument("run", type=Path, metavar="RUN", help="a run folder, or an experiment folder (its latest run)")
+    volume.add_argument("--data", type=Path, help=data_help)
+    volume.add_argument("--scan", help="id of the scan (default: the first that was tested)")
+    volume.set_defaults(draw=draw_volume)
+
+    superpixels = commands.add_parser("superpixels", help="slices of a scan and their superpixels")
+    superpixels.add_argument("data", type=Path, metavar="DATA", help="processed folder with superpixels")
+    superpixels.add_argument("--scan", required=True, help="id of the scan")
+    superpixels.add_argument("--scale", choices=tuple(SCALES), default="MIDDLE", help="of the superpixels")
+    superpixels.add_argument("--slices", type=int, nargs="+", metavar="Z", help="slices to draw")
+    superpixels.add_argument("--count", type=at_least_one, default=3, help="else this many, evenly spaced (default 3)")
+    superpixels.set_defaults(draw=draw_superpixels)
 
     losses = commands.add_parser("losses", help="loss curves of Stage 1 and Stage 2 trainings")
     losses.add_argument("runs", nargs="*", type=headed_folder, metavar="RUN", help=run_help)
     losses.add_argument("--stage1", type=Path, help="work_dir of a Stage 1 training, or its scalars.json")
+    losses.set_defaults(draw=draw_losses)
 
     cells = commands.add_parser("correspondence", help="cells that Stage 1 matches between two views of an image")
     cells.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of Stage 1, or a ResNet file")
@@ -200,24 +144,23 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     cells.add_argument("--image-size", type=int, default=224, help="side of both views in pixels (default 224)")
     cells.add_argument("--lines", type=int, default=16, help="matches to draw, the most similar ones (default 16)")
     cells.add_argument("--seed", type=int, default=0, help="decides the two views (default 0)")
+    cells.set_defaults(draw=draw_correspondence)
 
     overview = commands.add_parser("overview", help="the method in one figure (docs/method.png)")
-    for command in (grid, losses, cells, overview):
-        command.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    return parser.parse_args(arguments)
+    overview.set_defaults(draw=draw_overview)
+    for command in (grid, volume, superpixels, losses, cells, overview):
+        command.add_argument("--out", type=Path, required=True, help="file to write")
+    options = parser.parse_args(arguments)
+    suffixes = (".png", ".gif") if options.command == "volume" else (".png",)
+    if options.out.suffix not in suffixes:
+        parser.error(f"--out {options.out}: expected a name that ends in {' or '.join(suffixes)}")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
-        if options.command == "segmentation":
-            draw_segmentation(options.data, dict(options.runs), options.out, options.scan)
-        elif options.command == "losses":
-            draw_losses(options.stage1, dict(options.runs), options.out)
-        elif options.command == "correspondence":
-            draw_correspondence(options)
-        else:
-            save_figure(method_figure(), options.out)
+        options.draw(options)
     except (OSError, ValueError) as error:
         print(f"visualize.py: {error}", file=sys.stderr)
         return 1

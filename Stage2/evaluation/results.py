@@ -13,9 +13,7 @@ from Stage2.evaluation.metrics import SCORES, ScanCounts, mean_of_defined
 from Stage2.evaluation.protocol import ScanResult
 from Stage2.evaluation.surface import DISTANCES, SurfaceDistances
 from Stage2.nifti import write_volume
-from Stage2.run_folder import prediction_path
-
-FULL_VOLUME = "full_volume"  # key of the scores over all slices
+from Stage2.run_folder import FULL_VOLUME, prediction_path
 
 # Names under which the published code logs a test run; "al" in the last one is its own spelling.
 PUBLISHED_NAMES = {

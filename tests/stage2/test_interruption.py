@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from Stage2 import training
+from Stage2.event_log import read_events
 from Stage2.interruption import RunInterrupted, deferred, interruptible
 from Stage2.models import checkpoints
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
-from Stage2.recording import STATE_FILE
-from Stage2.run_folder import list_runs, list_snapshots, read_scalars, snapshot_path
+from Stage2.run_folder import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS = 3
@@ -81,11 +81,18 @@ def whole(settings):
     return run(settings, "whole")
 
 
+def events(folder):
+    """(tag, step, value, PNG) of everything that TensorBoard shows, in order of step."""
+    values = [(value, event.step) for event in read_events(folder) for value in event.summary.value]
+    return sorted((value.tag, step, value.simple_value, value.image.encoded_image_string) for value, step in values)
+
+
 def assert_same_end(whole, resumed):
     ends = [torch.load(snapshot_path(folder, N_STEPS), weights_only=True) for folder in (whole, resumed)]
     for key, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][key]), key
     assert read_scalars(whole) == read_scalars(resumed)
+    assert events(whole) == events(resumed)
     assert [step for step, _ in list_snapshots(whole)] == [step for step, _ in list_snapshots(resumed)]
     assert status(resumed) == "COMPLETED"
 

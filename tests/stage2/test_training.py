@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from Stage2 import finetuning, training, validation
 from Stage2.datasets.episodes import SuperpixelEpisodes
 from Stage2.datasets.volumes import Scan
+from Stage2.event_log import read_events
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation import DEGENERATE_LIMIT, Training
@@ -202,6 +204,36 @@ def test_scalars_of_a_resumed_run_are_complete(road):
     assert read_scalars(road["finetune"])["lr"][1] == [1e-4, 1e-4]
     total, query, align = (read_scalars(road["train"])[f"{name}_loss"][1] for name in ("total", "query", "align"))
     np.testing.assert_allclose(total, np.add(query, align), rtol=1e-5)
+
+
+def test_tensorboard_shows_the_scalars_and_a_picture_of_every_snapshot(road):
+    """Of the resumed run all of them, each once: those before the interruption too."""
+    for name in ("resumed", "finetune"):
+        found, pictures = {}, []
+        for event in read_events(road[name]):
+            for value in event.summary.value:
+                if value.HasField("image"):
+                    pictures.append(event.step)
+                    assert (value.image.height, value.image.width) == (256, 4 * 256 + 12)
+                else:
+                    found.setdefault(value.tag, []).append((event.step, value.simple_value))
+        expected = read_scalars(road[name])
+        assert set(found) == set(expected)
+        for tag, (steps, values) in expected.items():
+            assert [step for step, _ in found[tag]] == steps
+            np.testing.assert_allclose([value for _, value in found[tag]], values, rtol=1e-6)
+        assert pictures == [step for step, _ in list_snapshots(road[name])]
+
+
+def test_a_run_tells_where_it_comes_from(road):
+    about = json.loads((road["finetune"] / "run.json").read_text())
+    sources = dict(about["experiment"]["sources"])
+    assert {"Stage2/finetuning.py", "Stage2/models/alp.py", "Stage2/datasets/augmentation.py"} <= set(sources)
+    kept = road["finetune"].parent / sources["Stage2/models/alp.py"]
+    assert kept.read_text() == (ROOT / "Stage2" / "models" / "alp.py").read_text()
+    assert f"torch=={version('torch')}" in about["experiment"]["dependencies"]
+    assert about["host"]["torch"]["version"] == torch.__version__
+    assert about["experiment"]["mainfile"] == "Stage2/finetuning.py"
 
 
 def test_snapshots_are_plain_state_dicts_under_the_published_keys(road):

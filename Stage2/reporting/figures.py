@@ -1,17 +1,20 @@
-"""Figures of runs: loss curves and grids of segmented slices."""
+"""Figures of runs: curves, bars of scores, grids of segmented slices, films through scans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
-DRAWN = "#2fbf71"  # masks that an expert drew
-PREDICTED = "#ff9f1c"
+MASK = "#ffe119"  # yellow, as in the published figure
+OUTLINE = "#00e5d0"  # of what an expert drew, over a prediction
+CLASS_COLOURS = ("#ffe119", "#f58231", "#4fc3f7", "#e06ad4", "#7bd389", "#ff6b6b")  # several classes in one slice
 SMOOTHED_PART = 20  # the running mean spans 1/20 of a curve
 
 
@@ -21,15 +24,18 @@ class Panel:
 
     Attributes:
         image: (H, W), any range.
-        drawn: expert mask (H, W) bool; filled when it is alone, else its outline lies over the prediction.
-        predicted: predicted mask (H, W) bool, filled.
+        drawn: expert mask (H, W), bool or a number for every class; filled when it is alone, else its outline lies over
+            the prediction.
+        predicted: predicted mask (H, W), bool or a number for every class, filled.
         text: line below the slice.
+        range: intensities shown as black and white; None: the 1st and 99.5th percentile of the slice.
     """
 
     image: np.ndarray
     drawn: np.ndarray | None = None
     predicted: np.ndarray | None = None
     text: str = ""
+    range: tuple[float, float] | None = None
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
@@ -100,7 +106,7 @@ def segmentation_figure(titles: Sequence[str], rows: Mapping[str, Sequence[Panel
     grid = figure.subplots(len(rows), len(titles), squeeze=False)
     for number, (organ, panels) in enumerate(rows.items()):
         for axes, panel, title in zip(grid[number], panels, titles, strict=True):
-            _draw_panel(axes, panel)
+            draw_panel(axes, panel)
             if number == 0:
                 axes.set_title(title, fontsize=11)
         grid[number][0].set_ylabel(organ, fontsize=12, fontweight="bold")
@@ -109,17 +115,36 @@ def segmentation_figure(titles: Sequence[str], rows: Mapping[str, Sequence[Panel
     return figure
 
 
-def _draw_panel(axes, panel: Panel) -> None:
-    low, high = np.percentile(panel.image, [1, 99.5])
-    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
-    filled, colour = (panel.drawn, DRAWN) if panel.predicted is None else (panel.predicted, PREDICTED)
-    if filled is not None:
-        overlay = np.zeros((*filled.shape, 4))
-        overlay[filled > 0] = [*(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)), 0.5]
-        axes.imshow(overlay, interpolation="nearest")
-    if panel.drawn is not None and panel.drawn.any() and not panel.drawn.all():
-        axes.contour(panel.drawn.astype(float), levels=[0.5], colors=[DRAWN], linewidths=1.1)
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw a panel, its masks and its text on axes without ticks."""
+    axes.imshow(rgb(panel), interpolation="bilinear")
+    if panel.predicted is not None and panel.drawn is not None:
+        for number, colour in _class_colours(panel.drawn, OUTLINE):
+            own = panel.drawn == number
+            if not own.all():
+                axes.contour(own.astype(float), levels=[0.5], colors=[colour], linewidths=1.1)
     axes.set_xlabel(panel.text, fontsize=9, color="#444444")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def rgb(panel: Panel, strength: float = 0.5) -> np.ndarray:
+    """The slice of a panel with its filled mask, (H, W, 3) float in [0, 1]."""
+    low, high = np.percentile(panel.image, [1, 99.5]) if panel.range is None else panel.range
+    grey = np.clip((panel.image.astype(np.float64) - low) / max(high - low, 1e-6), 0, 1)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    filled = panel.drawn if panel.predicted is None else panel.predicted
+    if filled is not None:
+        for number, colour in _class_colours(filled, MASK):
+            own = filled == number
+            picture[own] = (1 - strength) * picture[own] + strength * np.array(to_rgb(colour))
+    return picture
+
+
+def _class_colours(mask: np.ndarray, single: str) -> list[tuple[int, str]]:
+    """(number, colour) of every class in a mask: `single` for a bool mask."""
+    if mask.dtype == bool:
+        return [(1, single)] if mask.any() else []
+    numbers = [int(number) for number in np.unique(mask) if number]
+    return [(number, CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)]) for number in numbers]

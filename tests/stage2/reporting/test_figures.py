@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from Stage2.evaluation.figures import Panel, loss_figure, running_mean, save_figure, segmentation_figure
+from Stage2.reporting.figures import Panel, loss_figure, running_mean, save_figure, segmentation_figure
 
 
 def test_the_running_mean_equals_a_plain_loop():

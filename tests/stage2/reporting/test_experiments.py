@@ -1,0 +1,103 @@
+"""Runs are grouped as experiments: by name, setting and snapshot, never across protocols."""
+
+from pathlib import Path
+
+import pytest
+from stage2.reporting.result_folders import at_step, make_results, write_run
+
+from Stage2.reporting.experiments import (
+    BEST,
+    find_experiment,
+    group_runs,
+    over_label_sets,
+    published_setting,
+    short_name,
+)
+from Stage2.reporting.runs import find_tested_runs
+
+NAME = "mri_ct_s1_l0/02/mySSL_test_vfold{}_CHAOST2_Superpix_sets_0_1shot"
+
+
+def test_folds_belong_together_and_the_latest_run_counts(tmp_path: Path):
+    write_run(tmp_path, NAME.format(0), 9, make_results({"RK": [0.9]}, fold=0))
+    write_run(tmp_path, NAME.format(0), 10, make_results({"RK": [0.2]}, fold=0))
+    write_run(tmp_path, NAME.format(3), 1, make_results({"RK": [0.4]}, fold=3))
+    write_run(tmp_path, NAME.format(3), 2, make_results({"RK": [0.5]}, fold=3, protocol="clean"))
+    clean, paper = group_runs(find_tested_runs([tmp_path]))
+    assert (clean.setting.protocol, paper.setting.protocol) == ("clean", "paper")
+    assert (paper.short_name, paper.snapshot) == ("mri_ct_s1_l0/02/test", "untrained")
+    assert paper.values("RK", "dice") == [0.2, 0.4]
+    assert paper.missing == [(1, 1234), (2, 1234), (4, 1234)]
+    assert published_setting(paper) == 1
+
+
+def test_seeds_are_runs_of_one_experiment(tmp_path: Path):
+    for run, seed in enumerate((1, 2), start=1):
+        write_run(tmp_path, NAME.format(0), run, make_results({"RK": [seed / 10, seed / 5]}), seed=seed)
+    of_seed_2 = NAME.format(1).replace("/02/", "/02_seed2/")  # the driver keeps another seed in a folder of its own
+    write_run(tmp_path, of_seed_2, 1, make_results({"RK": [0.7]}, fold=1), seed=2)
+    (one,) = group_runs(find_tested_runs([tmp_path]))
+    assert one.seeds == [1, 2]
+    assert len(one.missing) == 7
+    assert one.values("RK", "dice") == pytest.approx([0.15, 0.3, 0.7])
+    assert one.scan_scores("RK") == pytest.approx({(0, "0"): 0.15, (0, "1"): 0.3, (1, "10"): 0.7})
+
+
+def test_steps_are_apart_and_the_best_of_every_fold_is_added(tmp_path: Path):
+    dice = {(0, 100): 0.3, (0, 1000): 0.2, (1, 100): 0.1, (1, 1000): 0.6}
+    for number, ((fold, step), value) in enumerate(dice.items(), start=1):
+        write_run(tmp_path, NAME.format(fold), number, make_results({"RK": [value]}, fold=fold, **at_step(step)))
+        clean = make_results({"RK": [value]}, fold=fold, protocol="clean", **at_step(step))
+        write_run(tmp_path, NAME.format(fold), 10 + number, clean)
+    chosen = make_results({"RK": [0.5]}, fold=0, selected_by="train_scans", **at_step(1000))
+    write_run(tmp_path, NAME.format(0), 99, chosen)
+    experiments = group_runs(find_tested_runs([tmp_path]))
+    found = {(one.setting.protocol, one.snapshot): one.values("RK", "dice") for one in experiments}
+    assert found == {
+        ("clean", "step 100"): [0.3, 0.1],
+        ("clean", "step 1000"): [0.2, 0.6],  # no best one: the clean protocol looks at no test label
+        ("paper", BEST): [0.3, 0.6],
+        ("paper", "chosen by train_scans"): [0.5],
+        ("paper", "step 100"): [0.3, 0.1],
+        ("paper", "step 1000"): [0.2, 0.6],
+    }
+    assert [key[1] for key in found][:2] == ["step 100", "step 1000"]
+
+
+@pytest.mark.parametrize(
+    ("excluded", "label_set", "dataset", "setting"),
+    [([], 1, "CHAOST2", 1), ([3, 2], 0, "CHAOST2", 2), ([1, 4], 0, "CHAOST2", None), ([], 0, "heart", None)],
+)
+def test_published_settings(tmp_path: Path, excluded, label_set, dataset, setting):
+    results = make_results({"RK": [0.5]}, exclude_classes=excluded, label_set=label_set, dataset=dataset)
+    write_run(tmp_path, NAME.format(0), 1, results)
+    assert published_setting(group_runs(find_tested_runs([tmp_path]))[0]) == setting
+
+
+def test_experiments_are_found_by_words(tmp_path: Path):
+    for variant in ("00_DeepLabV3_Original", "02_DenseCL_Medical"):
+        for kind in ("test", "ft_test"):
+            write_run(tmp_path, f"{variant}/mySSL_{kind}_vfold0", 1, make_results({"RK": [0.5]}))
+    experiments = group_runs(find_tested_runs([tmp_path]))
+    assert find_experiment(experiments, "DenseCL ft_test").name == "02_DenseCL_Medical/mySSL_ft_test_vfold*"
+    with pytest.raises(ValueError, match=r"'DenseCL' fits 2 experiments; give words that only one .* contains: '02"):
+        find_experiment(experiments, "DenseCL")
+    with pytest.raises(ValueError, match="fits no experiment"):
+        find_experiment(experiments, "SimCLR")
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "over"),
+    [
+        (NAME.format("*"), "mri_ct_s1_l0/02/test", "mri_ct_s1_l*/02/test"),
+        ("mySSL_ft_test_vfold*_heart_sets_1_3shot", "ft_test (3 shots)", "ft_test (3 shots)"),
+        (
+            "mySSL_train_CHAOST2_Superpix_lbgroup1_scale_MIDDLE_vfold*_CHAOST2_Superpix_sets_1_1shot",
+            "train_CHAOST2_Superpix_lbgroup1_scale_MIDDLE",
+            "train_CHAOST2_Superpix_lbgroup*_scale_MIDDLE",
+        ),
+        ("something_else", "something_else", "something_else"),
+    ],
+)
+def test_names(name: str, short: str, over: str):
+    assert (short_name(name), over_label_sets(short_name(name))) == (short, over)
