@@ -19,6 +19,7 @@ SAME_WAY = np.cos(np.deg2rad(45))  # of two axes, at least; oblique scans differ
 # When two classes lie in one order along an axis: at least that far apart in the middle scan, in nearly all scans.
 FEWEST_SCANS = 4
 CLEAR_DISTANCE = 15.0  # mm
+MAX_SPREAD = 1 / 3  # median deviation from the middle scan's distance, as a share of it
 CLEAR_SHARE = 0.8
 SUPPORT_PARTS = 3  # slices with a good view of a class that a support scan gives: one for each third of the organ
 
@@ -125,7 +126,10 @@ def check_places(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) ->
         steps = np.array([np.subtract(facts.centres[first], facts.centres[second]) for facts in having])
         for axis, values in enumerate(steps.T):
             usual = np.median(values)
-            if abs(usual) < CLEAR_DISTANCE or np.mean(values * np.sign(usual) > 0) < CLEAR_SHARE:
+            spread = np.median(np.abs(values - usual))
+            if abs(usual) < CLEAR_DISTANCE or spread > abs(usual) * MAX_SPREAD:
+                continue
+            if np.mean(values * np.sign(usual) > 0) < CLEAR_SHARE:
                 continue
             for facts, value in zip(having, values, strict=True):
                 if value * np.sign(usual) < -abs(usual) / 2:
@@ -201,10 +205,11 @@ def check_class_maps(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet
         ]
         if differing:
             name, scan = differing[0]
+            expected = next(facts for facts in labelled if facts.id == scan).slices[name][minimum]
             problems.append(
-                f"{path} has {content.get(name, {}).get(scan, 'nothing')} for {name} in scan {scan}; expected "
-                f"{next(facts for facts in labelled if facts.id == scan).slices[name][minimum]}, as its label says "
-                f"({len(differing)} such entries): delete it, and make it with {command}"
+                f"{path} has {_slices(content.get(name, {}).get(scan))} for {name} in scan {scan}; expected "
+                f"{_slices(expected)}, as its label says ({len(differing)} such entries): delete it, and make it with "
+                f"{command}"
             )
     return Findings(problems, [])
 
@@ -220,7 +225,7 @@ def list_folds(scan_ids: Sequence[str], data_set: DataSet) -> list[Fold]:
 
 def check_supports(folder: Path, scans: Mapping[str, ScanFacts], data_set: DataSet, folds: Sequence[Fold]) -> Findings:
     """Problems: support scans that lack an evaluated class. Notes: those that show it only little."""
-    problems, notes = [], []
+    problems, short = [], []
     few, many = MIN_PIXELS
     for number, fold in enumerate(folds):
         support = scans[fold.support[0]]
@@ -234,15 +239,19 @@ def check_supports(folder: Path, scans: Mapping[str, ScanFacts], data_set: DataS
                     "support with support_idx."
                 )
             elif len(slices[many]) < SUPPORT_PARTS:
-                notes.append(
-                    f"scan {support.id}, the support of fold {number}, has {len(slices[many])} slice(s) with {many} or "
-                    f"more pixels of {name}."
-                )
-    return Findings(problems, notes)
+                short.append(f"{name} in scan {support.id} (fold {number})")
+    notes = [f"fewer than {SUPPORT_PARTS} slices with {many} or more pixels: {', '.join(short)}: poor supports."]
+    return Findings(problems, notes if short else [])
 
 
 def _scans(scan_ids: Sequence[str]) -> str:
     return f"scan{'s' if len(scan_ids) > 1 else ''} {', '.join(scan_ids)}"
+
+
+def _slices(slices: Sequence[int] | None) -> str:
+    if not slices:
+        return "no entry" if slices is None else "no slice"
+    return f"slices {', '.join(map(str, slices[:6]))}" + (f" ... {slices[-1]}" if len(slices) > 6 else "")
 
 
 def _mm(spacing: Sequence[float]) -> str:

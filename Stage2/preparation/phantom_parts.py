@@ -20,7 +20,7 @@ PROCESSED, RAW = ("mr", "ct", "radiographs"), ("chaos", "sabs", "roco")
 ARCHIVES = {"chaos": ("CHAOS_Train_Sets.zip", "Train_Sets"), "sabs": ("RawData.zip", "RawData")}
 ROCO_IMAGES = "train/radiology/images"
 BROKEN = (11, 47, 83)  # in every hundred ROCO images, the numbers of those that cannot be read
-ROCO_OTHERS = ("train/non-radiology/images", "validation/radiology/images")  # of which one in ten is, for each
+ROCO_OTHERS = ("train/non-radiology/images", "validation/radiology/images")  # one image there for fifty of those
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Part:
         if self.kind == "roco":
             images = [f"{ROCO_IMAGES}/ROCO_{index:05d}.jpg" for index in range(self.count)]
             for number, place in enumerate(ROCO_OTHERS, start=1):
-                images += [f"{place}/ROCO_{number}{index:04d}.jpg" for index in range(-(-self.count // 10))]
+                images += [f"{place}/ROCO_{number}{index:04d}.jpg" for index in range(-(-self.count // 50))]
             return [(name,) for name in images]
         if self.kind == "chaos":
             return [(f"Train_Sets/MR/{chaos_patient(index)}",) for index in range(self.count)]

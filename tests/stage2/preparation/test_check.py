@@ -196,7 +196,10 @@ FAULTS = [
     ),
     (lambda f: (f / "classmap_1.json").unlink(), r"classmap_1\.json is missing; .*/prepare_data\.py superpixels"),
     (lambda f: (f / "classmap_1.json").write_text('{"BG": {'), r"classmap_1\.json is cut short or no class map"),
-    (edit_class_map, r"classmap_100.* has \[0\] for RK in scan 5; expected \[0, 1, 2\], as its label says \(1 such"),
+    (
+        edit_class_map,
+        r"classmap_100.* has slices 0 for RK in scan 5; expected slices 0, 1, 2, as its label says \(1 such",
+    ),
 ]
 
 
@@ -232,6 +235,25 @@ def test_what_may_be_right_is_a_note(cohort):
     assert "the last slice is blank, as the published resampling leaves it, in scan 10." in notes(
         check_folder(cohort, OWN)
     )
+
+
+def test_a_support_with_few_good_slices_is_a_note(cohort):
+    change(cohort, "label", "5", lambda label: np.where((label == 2) & (np.arange(3) > 0)[:, None, None], 0, label))
+    prepare_folder(cohort, OWN)
+    told = notes(check_folder(cohort, OWN))
+    assert told == "fewer than 3 slices with 100 or more pixels: RK in scan 5 (fold 0): poor supports."
+
+
+def test_organs_without_a_usual_place_raise_no_alarm(cohort):
+    def move(label: np.ndarray, pixels: int) -> np.ndarray:
+        kidney = np.roll(label == 2, pixels, axis=2)
+        return np.where(kidney, 2, np.where(label == 2, 0, label)).astype(np.uint8)
+
+    for scan_id, pixels in zip(IDS, (0, 30, 60, 80, 160), strict=True):
+        change(cohort, "label", scan_id, lambda label, pixels=pixels: move(label, pixels))
+    report = check_folder(cohort, OWN)
+    assert report.scans[-1].centres["RK"][0] > report.scans[-1].centres["LK"][0], "alone on the other side"
+    assert [problem for problem in report.problems if "the other way round" in problem] == []
 
 
 def test_a_cohort_of_own_spacing_is_told_its_range(cohort):
