@@ -24,15 +24,14 @@ class Manifest:
         data_set: name of the data set.
         parameters: what decides the content of the files: step and recipe.
         source: where the raw data lay.
-        versions: of the programs that made it.
-        scans: scan id -> {"sources": {name: {"sha256": ..., "stamp": ...}}, "outputs": [names]}, of finished scans.
+        scans: scan id -> {"sources": {name: {"sha256": ..., "stamp": ...}}, "outputs": [names], "versions": {program:
+            version}}, of finished scans.
         format: of this file.
     """
 
     data_set: str
     parameters: Mapping[str, Any]
     source: str
-    versions: Mapping[str, str] = field(default_factory=lambda: program_versions())
     scans: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -61,7 +60,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if manifest.format != FORMAT:
             raise ValueError(f"format {manifest.format}")
         for scan in manifest.scans.values():
-            _ = scan["sources"].items(), scan["outputs"]
+            _ = scan["sources"].items(), scan["outputs"], scan["versions"].items()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not what this command writes ({error}); {_REMEDY}.") from None
     return manifest
@@ -100,6 +99,17 @@ def first_changed_source(scan: Mapping[str, Any], stamps: Mapping[str, str], has
         if before[name]["stamp"] != stamps[name] and before[name]["sha256"] != hashes[name]:
             return f"{name} has changed"
     return None
+
+
+def other_versions(manifest: Manifest) -> dict[str, str]:
+    """Program -> version, of programs that made a scan and are now of another version."""
+    now = program_versions()
+    return {
+        name: version
+        for scan in manifest.scans.values()
+        for name, version in scan["versions"].items()
+        if now.get(name) != version
+    }
 
 
 def outputs_there(scan: Mapping[str, Any], folder: Path) -> bool:

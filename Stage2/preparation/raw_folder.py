@@ -1,5 +1,6 @@
 """From raw scans to a folder of image_<id>.nii.gz and label_<id>.nii.gz, scan by scan over several processes."""
 
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from Stage2.preparation.manifest import (
     expect_same_settings,
     first_changed_source,
     hash_file,
+    other_versions,
     outputs_there,
     program_versions,
     read_manifest,
@@ -24,6 +26,8 @@ from Stage2.preparation.manifest import (
 from Stage2.preparation.processes import run_jobs
 from Stage2.preparation.raw import RawScan, RawVolumes
 from Stage2.preparation.recipe import Recipe, normalise_scan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def plan_folder(
             )
         return Plan(out, Manifest(data_set, parameters, str(source)), tuple(scans), tuple(scans))
     expect_same_settings(out, found, data_set, parameters)
+    others = ", ".join(f"{name} {version}" for name, version in other_versions(found).items())
+    if others:
+        logger.warning("%s: scans were made by %s, now of another version; --force makes them anew.", out, others)
     for scan in scans:
         if scan.id in found.scans:
             _expect_same_sources(out, found.scans[scan.id], scan)
@@ -124,7 +131,7 @@ def make_folder(plan: Plan, recipe: Recipe | None, *, workers: int = 1, show_pro
     manifest = plan.manifest
     for scan in plan.to_make:
         manifest.scans.pop(scan.id, None)
-    manifest.versions, manifest.source = program_versions(), str(plan.scans[0].source.path)
+    manifest.source = str(plan.scans[0].source.path)
     manifest.write(plan.out)
     jobs = [ConversionJob(scan, plan.out, recipe) for scan in plan.to_make]
     done: Iterable[tuple[str, dict[str, Any]]] = run_jobs(make_scan, jobs, workers)
@@ -152,7 +159,7 @@ def make_scan(job: ConversionJob) -> tuple[str, dict[str, Any]]:
         outputs = {f"label_{scan.id}{SUFFIX}": label, **outputs}  # the image last: it says that there is a scan
     for name, volume in outputs.items():
         write_volume(job.out / name, sitk.GetArrayViewFromImage(volume), volume)
-    return scan.id, {"sources": sources, "outputs": sorted(outputs)}
+    return scan.id, {"sources": sources, "outputs": sorted(outputs), "versions": program_versions()}
 
 
 def through_nifti(image: sitk.Image, label: sitk.Image | None) -> RawVolumes:

@@ -90,6 +90,11 @@ def test_the_built_in_recipes_can_be_written_as_a_file(tmp_path):
     assert read_preparation(ct)[1] == SABS_RECIPE
 
 
+def test_the_example_can_be_used():
+    raw = get_raw_data_set(str(Path(__file__).resolve().parents[3] / "examples/datasets/raw_ct.yaml"))
+    assert raw.data_set.n_folds == 5 and raw.recipe.spacing == (1.5, 1.5, 5)
+
+
 def test_the_same_file_is_the_data_set_for_training(tmp_path):
     data_set = get_dataset(str(config(tmp_path, "images: a{scan}\npercentile: 99")))
     assert data_set.name == "mine" and data_set.label_values is None

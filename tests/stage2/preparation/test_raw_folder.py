@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,8 @@ def test_a_folder_holds_the_scans_and_a_manifest_and_a_second_run_touches_nothin
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["data_set"] == "SABS" and manifest["source"] == str(tree)
     assert manifest["parameters"] == {"step": "normalise", **RECIPE.parameters()}
-    assert manifest["versions"]["SimpleITK"] == sitk.__version__
     entry = manifest["scans"]["1"]
+    assert entry["versions"]["SimpleITK"] == version("SimpleITK")
     assert entry["outputs"] == ["image_1.nii.gz", "label_1.nii.gz"]
     assert {name: source["sha256"] for name, source in entry["sources"].items()} == {
         path.relative_to(tree).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -96,6 +97,16 @@ def test_new_scans_are_added_where_numbers_stay(tree, out):
     run(tree, out)
     write_sabs(tree, (40,), side=32)
     assert run(tree, out) == ["3"]
+
+
+def test_scans_of_other_program_versions_are_told_of(tree, out, caplog):
+    run(tree, out)
+    run(tree, out)
+    assert caplog.text == ""
+    path = out / "manifest.json"
+    path.write_text(path.read_text().replace(f'"SimpleITK": "{version("SimpleITK")}"', '"SimpleITK": "1.2.4"', 1))
+    assert run(tree, out) == []
+    assert "scans were made by SimpleITK 1.2.4, now of another version; --force" in caplog.text
 
 
 def touch_pixels(tree: Path) -> None:
