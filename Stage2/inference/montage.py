@@ -1,6 +1,6 @@
 """A montage: the slices of a scan that matter, with the mask over them, as one PNG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,22 +20,21 @@ def slices_to_show(labels: np.ndarray, most: int = MOST_SLICES) -> list[int]:
     return np.unique(np.rint(np.linspace(first, last, count)).astype(int)).tolist()
 
 
-def montage_figure(pictures: Pictures, names: Mapping[int, str], title: str, caption: Sequence[str] = ()) -> Figure:
+def montage_figure(pictures: Pictures, names: Mapping[int, str], title: str) -> Figure:
     """Slices from the feet up, row by row, with filled masks and, where there is a ground truth, its white outline.
 
     Args:
         pictures: of the scan.
         names: label -> name, in the order of the colours.
-        title: line on top.
-        caption: lines at the foot.
+        title: lines on top.
     """
-    seen = pictures.labels if pictures.truth is None else pictures.labels | pictures.truth
-    chosen = slices_to_show(seen)
+    seen = [labels for labels in (pictures.labels, pictures.truth) if labels is not None]
+    chosen = slices_to_show(np.any([np.isin(labels, list(names)) for labels in seen], axis=0))
     columns = min(COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     height, width = pictures.grey.shape[1:]
     figure = Figure(
-        figsize=(max(2.1 * columns, 4.5), 2.1 * rows * height / width + 0.75 + 0.2 * len(caption)),
+        figsize=(max(2.1 * columns, 4.5), 2.1 * rows * height / width + 0.6 + 0.2 * title.count("\n")),
         layout="constrained",
         facecolor="black",
     )
@@ -50,14 +49,12 @@ def montage_figure(pictures: Pictures, names: Mapping[int, str], title: str, cap
             truth = None if pictures.truth is None else pictures.truth[z] == label
             if truth is not None and truth.any() and not truth.all():
                 axes.contour(truth.astype(float), levels=[0.5], colors=[TRUTH_COLOUR], linewidths=0.8)
-        axes.text(0.02, 0.97, f"{z}", transform=axes.transAxes, color="white", fontsize=8, va="top")
-    figure.suptitle(title, color="white", fontsize=11)
+        axes.text(0.02, 0.97, f"{z + 1}", transform=axes.transAxes, color="white", fontsize=8, va="top")
+    figure.suptitle(title, color="white", fontsize=10)
     handles = [Patch(color=colour_of(list(names), label), label=name) for label, name in names.items()]
     if pictures.truth is not None:
         handles.append(Line2D([], [], color=TRUTH_COLOUR, linewidth=0.8, label="drawn by an expert"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9, labelcolor="white"
     )
-    if caption:
-        figure.supxlabel("\n".join(caption), color="#bbbbbb", fontsize=8)
     return figure

@@ -74,10 +74,10 @@ def prepare_image(scan: sitk.Image, recipe: Recipe) -> sitk.Image:
         ValueError: it has no contrast, or, with `prepared`, slices of another size.
     """
     image = sitk.Cast(scan, sitk.sitkFloat32)
-    if not recipe.prepared:
-        image = clip_bright_end(image) if recipe.modality == "MR" else _windowed(image)
-    image, _ = drop_blank_trailing_slice(to_network_grid(image, recipe))
-    return image
+    if recipe.prepared:
+        return to_network_grid(image, recipe)
+    image = clip_bright_end(image) if recipe.modality == "MR" else _windowed(image)
+    return drop_blank_trailing_slice(to_network_grid(image, recipe))[0]
 
 
 def prepare_masks(mask: sitk.Image, labels: Sequence[int], image: sitk.Image, recipe: Recipe) -> dict[int, np.ndarray]:

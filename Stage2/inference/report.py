@@ -45,11 +45,12 @@ def write_report(
     header = ["label", *(HEADINGS[column] for column in columns)]
     write_text(outputs.page, page_text(pictures, names, title, header, rows, facts, warnings, axes != STORED))
     shown = ["confidence", *(["dice"] if pictures.truth is not None else [])]
-    caption = [
+    lines = [
         f"{entry['name']}: " + ", ".join(f"{HEADINGS[column]} {number(entry[column])}" for column in shown)
         for entry in labels.values()
     ]
-    save_figure(montage_figure(pictures, names, title, [";  ".join(caption)]), outputs.montage)
+    figure = montage_figure(pictures, names, "\n".join([outputs.query.name, ";  ".join(lines)]))
+    save_figure(figure, outputs.montage)
 
 
 def number(value: float) -> str:
