@@ -105,7 +105,7 @@ class Job:
         """Record of a query: done now, done before, or failed."""
         outputs = Outputs(self.request.out, query)
         try:
-            identity = hash_of(query.content_hash(), *settings.items())
+            identity = hash_of(query.content_hash(), self._truth_hash(query), *settings.items())
             done = None if self.request.force else outputs.done(identity)
         except OSError as error:
             return _failure(query, error)
@@ -190,7 +190,6 @@ class Job:
     def _settings(self) -> dict:
         """What decides the files of a query, besides the query; a change of it makes them anew."""
         request = self.request
-        truths = {} if request.truth is None else {query.name: self._truth_hash(query) for query in self.queries}
         method = asdict(request.method)
         del method["slices_at_once"]
         return {
@@ -206,15 +205,12 @@ class Job:
             "precision": request.precision,
             "probabilities": request.probabilities,
             "report": request.report,
-            "truth_sha256": truths,
             "warn_below": request.warn_below,
         }
 
     def _truth_hash(self, query: ScanFile) -> str | None:
-        try:
-            return hash_of_file(find_truth(self.request.truth, query))
-        except OSError:
-            return None
+        truth = self.request.truth
+        return None if truth is None else hash_of_file(find_truth(truth, query))
 
 
 def _failure(query: ScanFile, error: Exception) -> dict:
