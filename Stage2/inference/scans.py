@@ -90,7 +90,12 @@ def find_scans(path: Path) -> list[ScanFile]:
 
 def list_series(folder: Path) -> tuple[str, ...]:
     """Ids of the DICOM series in a folder, subfolders left out."""
-    return tuple(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # GDCM warns of every folder without a series
+    try:
+        return tuple(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def read_series(folder: Path) -> sitk.Image:

@@ -52,7 +52,7 @@ class Method:
     matching: str = "similarity"
     parts: int = 3
     window: int = 2
-    margin: int | None = 1
+    margin: int | None = 0
     slices_at_once: int = 8
 
 
