@@ -43,8 +43,10 @@ def test_both_organs_are_found(base):
         assert (base.probabilities[label][found] > 0.5).all()
 
 
-@pytest.mark.parametrize("axes", ["RPI", "SLA"])
-def test_a_flipped_or_rotated_scan_has_the_same_mask_in_space(predictor, base, axes):
+@pytest.mark.parametrize(("axes", "support_axes"), [("RPI", "LAS"), ("SLA", "ILP")])
+def test_a_flipped_or_rotated_scan_has_the_same_mask_in_space(network, predictor, base, axes, support_axes):
+    if support_axes != "LAS":
+        predictor = Predictor(network, [Support(*drawn_scan(axes=support_axes))], [2, 3], recipe_of("MR"))
     scan, _ = drawn_scan(shift=SHIFT, axes=axes)
     found = predictor.segment(scan)
     assert found.image.GetDirection() == scan.GetDirection()
@@ -52,11 +54,6 @@ def test_a_flipped_or_rotated_scan_has_the_same_mask_in_space(predictor, base, a
     back = sitk.DICOMOrient(found.image, "LAS")
     assert back.GetOrigin() == pytest.approx(base.image.GetOrigin())
     np.testing.assert_array_equal(array(back), base.labels)
-
-
-def test_a_flipped_support_gives_the_same_mask(network, base):
-    predictor = Predictor(network, [Support(*drawn_scan(axes="ILP"))], [2, 3], recipe_of("MR"))
-    np.testing.assert_array_equal(predictor.segment(drawn_scan(shift=SHIFT)[0]).labels, base.labels)
 
 
 def test_an_oblique_scan_has_the_same_mask_in_space(predictor, base):
@@ -150,6 +147,20 @@ def masked(mask: sitk.Image, change) -> sitk.Image:
     return image
 
 
+@pytest.fixture(scope="module")
+def uniform(network: Network) -> Network:
+    """A network to which everything looks the same: what is refused does not depend on what it sees."""
+
+    class Uniform(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(images), 4, 32, 32)
+
+    model = type(network.model)("dlfcn_res18")
+    model.encoder = Uniform()
+    model.register_parameter("place", torch.nn.Parameter(torch.zeros(1)))
+    return replace(network, model=model)
+
+
 def speck() -> dict:
     """A scan of small voxels, of which one is marked: it falls between those of the network."""
     scan, mask = drawn_scan((60, 60, 2), (0.5, 0.5, 7.7))
@@ -184,24 +195,11 @@ def speck() -> dict:
         (lambda scan, mask: {"supports": []}, "no support was given"),
     ],
 )
-def test_bad_input_is_one_sentence(network, change, sentence):
+def test_bad_input_is_one_sentence(uniform, change, sentence):
     scan, mask = drawn_scan()
     given = {"scan": scan, "mask": mask, "query": scan, "labels": [2], "matching": "similarity"}
     given |= change(scan, mask)
     supports = given.get("supports", [(given["scan"], given["mask"])])
     with pytest.raises(ValueError, match=re.escape(sentence)) as error:
-        segment(given["query"], supports, given["labels"], quick(network), method=Method(given["matching"]))
+        segment(given["query"], supports, given["labels"], uniform, method=Method(given["matching"]))
     assert "\n" not in str(error.value)
-
-
-def quick(network: Network) -> Network:
-    """The same network, which must not be needed: its features are made of noise."""
-
-    class Noise(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return torch.ones(len(images), 4, 32, 32)
-
-    model = type(network.model)("dlfcn_res18")
-    model.encoder = Noise()
-    model.register_parameter("place", torch.nn.Parameter(torch.zeros(1)))
-    return replace(network, model=model)
