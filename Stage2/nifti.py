@@ -50,7 +50,7 @@ def read_voxels(path: Path) -> np.ndarray:
     """
     read_header(path)
     try:
-        with gzip.open(path) as stream:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read()
         volume = type(nibabel.load(path)).from_bytes(content)
         voxels = np.asanyarray(volume.dataobj).T  # stored with x fastest

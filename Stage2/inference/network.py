@@ -1,0 +1,103 @@
+"""The network of a snapshot, and what its run folder says of how it was trained."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.folds import split_fold
+from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
+from Stage2.inference.scans import hash_of_file
+from Stage2.models.build import build_segmenter
+from Stage2.models.checkpoints import encoder_of_snapshot, read_checkpoint
+from Stage2.models.encoders import ENCODER_NAMES
+from Stage2.models.few_shot import FewShotSegmenter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A segmenter in evaluation mode.
+
+    Attributes:
+        model: the segmenter.
+        identity: hash of its weights and of what else decides its features.
+        config: settings of the run that trained it; empty where they are not known.
+    """
+
+    model: FewShotSegmenter
+    identity: str
+    config: Mapping
+
+    @property
+    def data_set(self) -> DataSet | None:
+        """What it was trained on; None where that is not known."""
+        if "dataset" not in self.config:
+            return None
+        try:
+            return get_dataset(self.config["dataset"])
+        except (OSError, ValueError):
+            logger.warning("the data set of training, %s, is not here any more", self.config["dataset"])
+            return None
+
+
+def load_network(
+    snapshot: Path,
+    *,
+    encoder_name: str | None = None,
+    precision: str = "fp32",
+    device: torch.device | str = "cpu",
+) -> Network:
+    """The network of a snapshot; which encoder it has is told by its tensors.
+
+    Args:
+        snapshot: <step>.pth; a config.json in the folder above is read, as run folders have it.
+        encoder_name: expected encoder; None: whichever it is.
+        precision: of the encoder, "fp32", "bf16" or "fp16".
+        device: where it runs.
+
+    Raises:
+        FileNotFoundError, ValueError: it is no snapshot, or of another encoder than expected.
+    """
+    if encoder_name is None:
+        encoder_name = encoder_of_snapshot(read_checkpoint(snapshot))
+        if encoder_name is None:
+            raise ValueError(
+                f"{snapshot} is not a snapshot of Stage 2 with a known encoder ({', '.join(ENCODER_NAMES)}); give "
+                "snapshots/<step>.pth of a training run."
+            )
+    config = run_config(snapshot)
+    kind = config.get("clsname", "grid_proto")
+    model = build_segmenter(
+        encoder_name, kind, precision, torch.device(device), 0, snapshot=snapshot, channels_last=True
+    ).eval()
+    weights = hash_of_file(snapshot)
+    return Network(model, f"{weights} {encoder_name} {precision} {torch.device(device).type}", config)
+
+
+def run_config(snapshot: Path) -> Mapping:
+    """config.json of the run folder that a snapshot lies in; empty where there is none."""
+    path = snapshot.resolve().parent.parent / "config.json"
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def training_statistics(network: Network) -> Statistics | None:
+    """Mean and deviation that normalised the CT of a network's training; None where they cannot be known any more.
+
+    They are those of the training volumes of its fold, which the run folder names and which must still be there.
+    """
+    data_set, folder = network.data_set, network.config.get("path", {}).get("data_dir")
+    if data_set is None or data_set.modality != "CT" or folder is None or not Path(folder).is_dir():
+        return None
+    n_shots = len(network.config["support_idx"])
+    fold = split_fold(list_scans(Path(folder)), data_set, network.config["eval_fold"], n_shots)
+    return fold_statistics(Path(folder), data_set.modality, fold.train)

@@ -1,0 +1,53 @@
+"""Ground truth of queries, and how near to it a mask comes. It is read after the mask is made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from Stage2.evaluation.metrics import overlap_counts
+from Stage2.evaluation.surface import surface_distances
+from Stage2.inference.scans import ScanFile, check_same_grid
+
+
+def find_truth(path: Path, query: ScanFile) -> Path:
+    """The ground truth of a query: the file given, or, in a folder, the one of the query's name.
+
+    In a folder it may also be called label_<id> where the query is image_<id>.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.is_dir():
+        return path
+    stems = [query.name, query.name.replace("image_", "label_", 1)]
+    candidates = [path / f"{stem}{suffix}" for stem in dict.fromkeys(stems) for suffix in (".nii.gz", ".nii")]
+    for candidate in candidates:
+        if candidate.is_file() and candidate.resolve() != query.path.resolve():
+            return candidate
+    raise FileNotFoundError(f"{path} holds no ground truth of {query.name}; expected {candidates[-2].name}.")
+
+
+def read_truth(path: Path, scan: sitk.Image, query: ScanFile) -> sitk.Image:
+    """A ground truth on the grid of its scan.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, damaged, or on another grid.
+    """
+    truth = ScanFile(path).read()
+    check_same_grid(truth, scan, str(path), str(query.path))
+    return truth
+
+
+def scores_of(labels: np.ndarray, truth: np.ndarray, label: int, spacing: Sequence[float]) -> dict[str, float]:
+    """Dice over the whole volume, HD95 and ASSD in mm of one label; NaN where they are not defined.
+
+    Args:
+        labels, truth: (Z, H, W).
+        label: of the organ.
+        spacing: of the voxels along Z, H, W in mm.
+    """
+    found, drawn = labels == label, truth == label
+    distances = surface_distances(found, drawn, spacing)
+    return {"dice": overlap_counts(found, drawn).dice, "hd95_mm": distances.hd95_mm, "assd_mm": distances.assd_mm}

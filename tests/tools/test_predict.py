@@ -1,0 +1,166 @@
+"""The command: a folder of queries with a bad file among them, what is done is kept, mistakes are one line."""
+
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from stage2.inference.conftest import drawn_scan
+
+from Stage2.models.few_shot import FewShotSegmenter
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> Path:
+    """A run folder with a snapshot, a support, and a folder of two queries, one of them truncated."""
+    folder = tmp_path_factory.mktemp("case")
+    (folder / "run" / "snapshots").mkdir(parents=True)
+    torch.save(FewShotSegmenter("dlfcn_res18").state_dict(), folder / "run" / "snapshots" / "5.pth")
+    (folder / "run" / "config.json").write_text(json.dumps({"dataset": "CHAOST2_Superpix", "clsname": "grid_proto"}))
+    small = {"size": (80, 64, 3), "spacing": (2.5, 2.5, 10.0)}
+    for name, image in zip(("scan", "mask"), drawn_scan(**small), strict=True):
+        sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    (folder / "queries").mkdir()
+    (folder / "truth").mkdir()
+    scan, mask = drawn_scan(**small, shift=5.0, axes="RPI")
+    sitk.WriteImage(scan, str(folder / "queries" / "image_1.nii.gz"))
+    for number in (1, 2):
+        sitk.WriteImage(mask, str(folder / "truth" / f"label_{number}.nii.gz"))
+    whole = (folder / "queries" / "image_1.nii.gz").read_bytes()
+    (folder / "queries" / "image_2.nii.gz").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture
+def call(tool, case, capsys, caplog):
+    """Run the command on the case; gives the exit status and all that was said."""
+
+    def run(*arguments: object, query: str = "queries", label: str = "2,3") -> tuple[int, str]:
+        caplog.clear()
+        given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / query, "--label", label]
+        given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--cache", case / "cache", *arguments]
+        with caplog.at_level("INFO"):
+            status = tool.main(list(map(str, given)))
+        return status, capsys.readouterr().err + caplog.text
+
+    return run
+
+
+def test_a_folder_with_a_bad_file_is_done_but_for_that_and_goes_on_where_it_stopped(call, case, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    wanted = ["--out", out, "--report", "--probabilities", "--evaluate", case / "truth"]
+    status, said = call(*wanted)
+    assert status == 1
+    assert "image_2.nii.gz is truncated or damaged" in said
+    assert "1 of 2 scans failed" in said
+    assert "confidence in RK is low" in said  # an untrained network
+    files = {path.name for path in out.iterdir()}
+    maps = {f"image_1_label_{label}_probability.nii.gz" for label in (2, 3)}
+    assert files == {"image_1.json", "image_1_mask.nii.gz", "image_1.html", "image_1.png", "results.csv", *maps}
+
+    query, mask = (nibabel.load(path) for path in (case / "queries" / "image_1.nii.gz", out / "image_1_mask.nii.gz"))
+    np.testing.assert_array_equal(mask.affine, query.affine)
+    assert mask.shape == query.shape
+    assert set(np.unique(np.asanyarray(mask.dataobj))) <= {0, 2, 3}
+    probability = nibabel.load(out / "image_1_label_2_probability.nii.gz").get_fdata()
+    assert (probability[np.asanyarray(mask.dataobj) == 2] > 0.5).all()
+    record = json.loads((out / "image_1.json").read_text())
+    drawn = np.asanyarray(nibabel.load(case / "truth" / "label_1.nii.gz").dataobj) == 2
+    found = np.asanyarray(mask.dataobj) == 2
+    assert record["labels"]["2"]["dice"] == pytest.approx(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
+    assert record["labels"]["2"]["volume_ml"] == pytest.approx(found.sum() * 0.0625, abs=1e-3)
+    assert record["settings"]["recipe"]["modality"] == "MR"  # as the run folder tells
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["RK", "LK", ""]
+    assert "truncated" in rows[2]["error"]
+
+    before = (out / "image_1_mask.nii.gz").stat().st_mtime_ns
+    monkeypatch.setattr("Stage2.inference.job.load_network", lambda *_, **__: pytest.fail("the network was loaded"))
+    status, said = call(*wanted, query="queries/image_1.nii.gz")
+    assert (status, "image_1: done before" in said) == (0, True)
+    assert (out / "image_1_mask.nii.gz").stat().st_mtime_ns == before
+    for change in (["--clean-up"], ["--margin", "all"], ["--force"]):
+        with pytest.raises(pytest.fail.Exception, match="the network was loaded"):
+            call(*wanted, *change, query="queries/image_1.nii.gz")
+
+
+def test_supports_are_no_queries_and_features_are_kept(call, case, tmp_path):
+    shutil.copytree(case, tmp_path / "copy")
+    (tmp_path / "copy" / "queries" / "image_2.nii.gz").unlink()
+    own = tmp_path / "copy" / "queries"
+    shutil.move(tmp_path / "copy" / "scan.nii.gz", own)
+    shutil.move(tmp_path / "copy" / "mask.nii.gz", own)
+    arguments = ["--support", own / "scan.nii.gz", own / "mask.nii.gz", "--query", own, "--parts", 2]
+    arguments += ["--matching", "position", "--threads", torch.get_num_threads(), "--out", tmp_path / "out"]
+    status, said = call(*arguments, "--warn-below", 0)
+    assert status == 0
+    assert "2 supports lie in" in said
+    assert "is low" not in said
+    assert len(list((case / "cache").iterdir())) == 1  # both supports are the same scan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--checkpoint", "{case}/absent.pth"], "absent.pth does not exist; expected a snapshot"),
+        (["--checkpoint", "{case}/mask.nii.gz", "--modality", "MR"], "cannot be read as a file of plain tensors"),
+        (["--modelname", "dlfcn_res50"], "is a snapshot of dlfcn_res18 and this network is dlfcn_res50"),
+        (["--query", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
+        (["--query", "{case}/truth", "--out", "{case}/truth"], "is the folder of the queries; choose another"),
+        (["--query", "{case}/run"], "holds no scan; expected .nii.gz"),
+        (["--dataset", "SABS", "--modality", "MR"], "contradict each other"),
+        (["--dataset", "CHAOS"], "dataset=CHAOS is unknown"),
+        (["--ct-statistics", "1", "2"], "--ct-statistics MEAN STD is for CT"),
+        (["--evaluate", "{case}/absent"], "--evaluate {case}/absent does not exist"),
+        (["--evaluate", "{case}/mask.nii.gz"], "is one file for 2 queries; give a folder"),
+        (["--axes", "XYZ"], "axes 'XYZ': expected three letters"),
+        (["--support", "{case}/scan.nii.gz", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
+        (["--label", "7"], "label 7 is not in {case}/mask.nii.gz; it holds [2, 3]"),
+        (["--device", "abacus"], "device=abacus is unknown"),
+    ],
+)
+def test_mistakes_are_one_line(call, case, tmp_path, capsys, arguments, sentence):
+    given = [str(argument).format(case=case) for argument in arguments]
+    status, said = call("--out", tmp_path / "out", *given)
+    assert status == 1
+    assert sentence.format(case=case) in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
+def test_a_snapshot_without_its_run_needs_a_modality(call, case, tmp_path):
+    shutil.copy(case / "run" / "snapshots" / "5.pth", tmp_path / "5.pth")
+    status, said = call("--out", tmp_path / "out", "--checkpoint", tmp_path / "5.pth")
+    assert status == 1
+    assert "name --modality MR or CT, or a --dataset" in said
+
+
+@pytest.mark.parametrize("label", ["0", "a", "2,", "-1"])
+def test_labels_are_numbers(call, tmp_path, label, capsys):
+    with pytest.raises(SystemExit):
+        call("--out", tmp_path, label=label)
+    assert "expected numbers such as 2 or 2,3" in capsys.readouterr().err
+
+
+def test_help(tool, capsys):
+    with pytest.raises(SystemExit) as ending:
+        tool.main(["--help"])
+    assert ending.value.code == 0
+    assert "--evaluate" in capsys.readouterr().out

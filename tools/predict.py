@@ -1,0 +1,145 @@
+"""Segment scans from one annotated example, or several: a scan with its mask, and a snapshot of Stage 2.
+
+Masks come back on each query's own grid, with its header: OUT/<query>_mask.nii.gz, label values as in the support
+mask, with OUT/<query>.json (volumes, confidence, scores) and OUT/results.csv. Run again, it does what is missing.
+
+Example: python tools/predict.py --support scan.nii.gz mask.nii.gz --query other.nii.gz \\
+    --checkpoint exps/mine/.../snapshots/100100.pth --label 2,3 --out predicted --report
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from Stage2.evaluation.clean_protocol import MATCHINGS
+from Stage2.experiment import choose_device
+from Stage2.inference.axes import DEFAULT_AXES
+from Stage2.inference.feature_cache import default_cache
+from Stage2.inference.job import Job
+from Stage2.inference.request import WARN_BELOW, Request
+from Stage2.inference.segmentation import Method
+from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
+
+logger = logging.getLogger("predict")
+
+
+def labels(text: str) -> list[int]:
+    """Whole numbers from 1 up, separated by commas."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"found {text}, expected numbers such as 2 or 2,3, as in the support mask")
+    return [int(part) for part in parts]
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
+    return int(text)
+
+
+def margin(text: str) -> int | None:
+    """A number of slices, or "all" for every slice."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of slices from 0 up, or all")
+    return int(text)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_argument_group("what to segment")
+    add = what.add_argument
+    add("--support", nargs=2, action="append", required=True, type=Path, metavar=("SCAN", "MASK"))
+    add("--query", required=True, type=Path, metavar="SCAN|FOLDER", help="NIfTI, DICOM series, or a folder of either")
+    add("--checkpoint", required=True, type=Path, metavar="SNAPSHOT", help="snapshots/<step>.pth, or a run folder")
+    add("--label", required=True, action="extend", type=labels, metavar="2[,3]", help="values in the support masks")
+    add("--out", required=True, type=Path, metavar="FOLDER")
+
+    how = parser.add_argument_group("how scans are prepared (default: as the run folder of the snapshot tells)")
+    add = how.add_argument
+    add("--modality", choices=("MR", "CT"))
+    add("--dataset", help="CHAOST2, SABS or FILE.yaml: gives modality, threshold and names of labels")
+    add("--like", type=Path, metavar="IMAGE", help="image of a processed training folder: its voxel size and axes")
+    add("--axes", help=f"in which slices are shown to the network (default {DEFAULT_AXES}), or stored: as they lie")
+    add("--prepared", action="store_true", help="scans are those of a processed folder: only normalise them")
+    add("--ct-statistics", nargs=2, type=float, metavar=("MEAN", "STD"), help="of the CT of training")
+
+    method = parser.add_argument_group("method")
+    add = method.add_argument
+    default = Method()
+    add("--matching", choices=MATCHINGS, default=default.matching, help="how slices find their support")
+    add("--parts", type=positive, default=default.parts, help="support slices of an organ (default %(default)s)")
+    add("--margin", type=margin, default=default.margin, help="slices beyond the support's organ to look in, or all")
+    add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes")
+    add("--modelname", choices=ENCODER_NAMES, help="refuse a snapshot of another encoder")
+    add("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the encoder (default fp32)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    add("--slice-batch", type=positive, default=default.slices_at_once, help="slices in memory (default %(default)s)")
+    add("--threads", type=positive, help="CPU threads (default: all)")
+    add("--cache", type=Path, default=default_cache(), help="folder of support features (default %(default)s)")
+    add("--no-cache", action="store_true", help="keep no features")
+
+    more = parser.add_argument_group("what else to write")
+    add = more.add_argument
+    add("--probabilities", action="store_true", help="<query>_label_<n>_probability.nii.gz")
+    add("--report", action="store_true", help="<query>.html to scroll through, <query>.png")
+    add("--evaluate", type=Path, metavar="TRUTH|FOLDER", help="ground truth: Dice, HD95 and ASSD")
+    add("--warn-below", type=float, default=WARN_BELOW, help="confidence (default %(default)s)")
+    add("--force", action="store_true", help="do again what is done")
+    return parser.parse_args(argv)
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    return Request(
+        supports=[tuple(pair) for pair in options.support],
+        query=options.query,
+        checkpoint=options.checkpoint,
+        labels=options.label,
+        out=options.out,
+        modality=options.modality,
+        dataset=options.dataset,
+        like=options.like,
+        axes=options.axes,
+        prepared=options.prepared,
+        ct_statistics=options.ct_statistics,
+        method=Method(options.matching, options.parts, Method.window, options.margin, options.slice_batch),
+        clean_up=options.clean_up,
+        encoder_name=options.modelname,
+        precision=options.precision,
+        device=choose_device(options.device),
+        cache=None if options.no_cache else options.cache,
+        probabilities=options.probabilities,
+        report=options.report,
+        truth=options.evaluate,
+        warn_below=options.warn_below,
+        force=options.force,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse_arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        job = Job(request_of(options))
+        with logging_redirect_tqdm():
+            failed = job.run(lambda queries: tqdm(queries, unit="scan", disable=len(queries) < 2))
+    except (OSError, ValueError) as error:
+        print(f"predict.py: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("predict.py: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
