@@ -1,9 +1,11 @@
 """A DICOM series as one volume: slices by their position in the patient, and whatever does not fit named."""
 
+import locale
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +85,16 @@ def read_series(paths: Sequence[Path]) -> Series:
     image.SetOrigin(slices[0].position.tolist())
     image.SetDirection(slices[0].axes.ravel().tolist())
     return Series(image, tuple(slices))
+
+
+@contextmanager
+def kept_locale() -> Iterator[None]:
+    """For writing DICOM: GDCM then sets the locale of the process to C, and so the encoding of Python's text files."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _read_slice(path: Path) -> DicomSlice:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.preparation.dicom import kept_locale
 from Stage2.preparation.normalise import CHAOS_LABELS
 from Stage2.preparation.phantom_anatomy import build_anatomy
 from Stage2.preparation.phantom_geometry import place_subject, slice_positions
@@ -133,4 +134,5 @@ def _write_dicom(path: Path, plane: np.ndarray, spacing: tuple, tags: dict[str, 
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
-    writer.Execute(image)
+    with kept_locale():
+        writer.Execute(image)

@@ -8,6 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
+from Stage2.preparation.dicom import kept_locale
+
 GREY = np.array([0, 63, 126, 189, 252], np.uint8)  # of labels 0 to 4
 SPACING = (5.0, 5.0, 8.0)  # mm, of the CHAOS scans
 SIDE, DEPTH = 64, 6
@@ -59,7 +61,8 @@ def write_slice(
     writer.SetUseCompression(compressor is not None)
     if compressor is not None:
         writer.SetCompressor(compressor)
-    writer.Execute(image)
+    with kept_locale():
+        writer.Execute(image)
 
 
 def write_series(folder: Path, voxels: np.ndarray, order: Sequence[int] | None = None, **options: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """A DICOM series is read by position, in units of the scanner; whatever does not fit is named."""
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from stage2.preparation.drawn_archives import SPACING, draw_abdomen, write_series, write_slice
 
-from Stage2.preparation.dicom import read_series
+from Stage2.preparation.dicom import kept_locale, read_series
 
 IMAGE = draw_abdomen()[0]
 
@@ -79,6 +80,17 @@ def write_with_unknown_syntax(path: Path) -> None:
     replace_bytes(path, b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.89")
 
 
+def write_picture(path: Path, image: sitk.Image) -> None:
+    with kept_locale():
+        sitk.WriteImage(image, str(path))
+
+
+def test_writing_slices_leaves_the_encoding_of_text_files_alone(tmp_path):
+    before = locale.setlocale(locale.LC_ALL)
+    read_series(write_series(tmp_path / "s", IMAGE))
+    assert locale.setlocale(locale.LC_ALL) == before
+
+
 DAMAGES = {
     "cut short": (
         lambda s: (s / "2.dcm").write_bytes((s / "2.dcm").read_bytes()[:5000]),
@@ -124,11 +136,11 @@ DAMAGES = {
         r"shifted by 10\.0 mm sideways",
     ),
     "several frames": (
-        lambda s: sitk.WriteImage(sitk.GetImageFromArray(IMAGE.astype(np.uint16)), str(s / "2.dcm")),
+        lambda s: write_picture(s / "2.dcm", sitk.GetImageFromArray(IMAGE.astype(np.uint16))),
         r"2\.dcm holds 6 frames; expected one slice a file",
     ),
     "colours": (
-        lambda s: sitk.WriteImage(sitk.Compose(*[sitk.Image(64, 64, sitk.sitkUInt8)] * 3), str(s / "2.dcm")),
+        lambda s: write_picture(s / "2.dcm", sitk.Compose(*[sitk.Image(64, 64, sitk.sitkUInt8)] * 3)),
         r"2\.dcm is a picture in RGB",
     ),
     "no position": (
