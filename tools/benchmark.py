@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     preparation = commands.add_parser("preparation", help="superpixels by one process and by several")
     preparation.add_argument("--data", type=Path, metavar="DIR", help="processed folder (default: phantom scans)")
     preparation.add_argument("--dataset", default="CHAOST2", help="data set of the folder (default %(default)s)")
-    preparation.add_argument("--scans", type=int, default=20, help="phantom scans to draw (default %(default)s)")
+    preparation.add_argument("--scans", type=int, default=40, help="phantom scans to draw (default %(default)s)")
     preparation.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="of the superpixels")
     preparation.add_argument("--workers", type=int, default=2, help="processes against one (default %(default)s)")
     preparation.add_argument("--repeats", type=int, default=2, help="runs of each, in turns; the faster one counts")
