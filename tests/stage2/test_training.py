@@ -303,41 +303,69 @@ def test_the_clean_protocol_refuses_a_snapshot_that_test_labels_chose(road, coho
     assert "was chosen by them (select=test); choose select=train_scans or last" in capsys.readouterr().err
 
 
-def run_entry(*arguments, cwd=ROOT / "Stage2", name="training.py"):
-    command = [sys.executable, name, "with", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+# Script as seen from a folder of the repository, settings, and how the one line on stderr begins.
+MISTAKES = {
+    "misspelt": (
+        "Stage2", "training.py", ["modelnam=dlfcn_res18"],
+        "error: modelnam is not a setting; the nearest one is modelname.",
+    ),
+    "no folder": (
+        "Stage2", "training.py", ["path.data_dir=/nowhere", "modelname=dlfcn_res18"],
+        "error: /nowhere is not a folder",
+    ),
+    "no device": ("Stage2", "training.py", ["device=abacus"], "error: device=abacus is unknown"),
+    "no snapshot": (".", "Stage2/finetuning.py", [], "error: fine-tuning starts from a trained snapshot"),
+}  # fmt: skip
+# Runs every entry point of the list as a script; one process, because each would take seconds to import torch.
+SCRIPTS = """
+import contextlib, json, os, runpy, sys
+for name, folder, script, arguments, errors in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    sys.argv = [script, "with", *arguments]
+    with open(errors, "w") as file, contextlib.redirect_stderr(file):
+        try:
+            runpy.run_path(script, run_name="__main__")
+            status = 0
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([name, status]))
+"""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["modelnam=dlfcn_res18"], "error: modelnam is not a setting; the nearest one is modelname."),
-        (["path.data_dir=/nowhere", "modelname=dlfcn_res18"], "error: /nowhere is not a folder"),
-        (["device=abacus"], "error: device=abacus is unknown"),
-    ],
-)
-def test_bad_input_is_one_line_and_a_failed_status(tmp_path, arguments, sentence):
-    done = run_entry(*arguments, f"path.log_dir={tmp_path}")
-    assert done.returncode == 1
-    assert sentence in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Status and error lines of every mistake, from its folder."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    listed = [
+        (name, str(ROOT / place), script, [*arguments, f"path.log_dir={folder}"], str(folder / f"{name}.txt"))
+        for name, (place, script, arguments, _) in MISTAKES.items()
+    ]
+    command = [sys.executable, "-c", SCRIPTS, json.dumps(listed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answers = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith('["'))
+    return {name: (status, (folder / f"{name}.txt").read_text().splitlines()) for name, status in answers.items()}
 
 
-def test_fine_tuning_without_a_snapshot_is_refused(tmp_path):
-    done = run_entry(f"path.log_dir={tmp_path}", name="Stage2/finetuning.py", cwd=ROOT)
-    assert done.returncode == 1
-    assert "fine-tuning starts from a trained snapshot" in done.stderr.splitlines()[-1]
+@pytest.mark.parametrize("name", MISTAKES)
+def test_bad_input_is_one_line_and_a_failed_status(refused, name):
+    status, lines = refused[name]
+    assert status == 1
+    assert lines[-1].startswith(MISTAKES[name][3]), lines
+    assert not [line for line in lines if "Traceback" in line]
 
 
 def test_a_published_launch_line_runs_inside_stage2(cohort_folder, tmp_path):
-    done = run_entry(
+    settings = [
         "modelname=dlfcn_res18", "usealign=True", "optim_type=sgd", "num_workers=0", "scan_per_load=-1", "label_sets=0",
         "use_wce=True", "exp_prefix=train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0", "clsname=grid_proto",
         "n_steps=1", "exclude_cls_list=[2,3]", "eval_fold=0", "dataset=CHAOST2_Superpix", "proto_grid_size=8",
         "max_iters_per_load=1000", "min_fg_data=1", "seed=1234", "save_snapshot_every=25000", "superpix_scale=MIDDLE",
         "lr_step_gamma=0.95", f"path.log_dir={tmp_path}", "support_idx=[4]", "use_coco_init=False",
         f"path.data_dir={cohort_folder}",
-    )  # fmt: skip
+    ]  # fmt: skip
+    command = [sys.executable, "training.py", "with", *settings]
+    done = subprocess.run(command, cwd=ROOT / "Stage2", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     name = "mySSL_train_CHAOST2_Superpix_lbgroup0_scale_MIDDLE_vfold0_CHAOST2_Superpix_sets_0_1shot"
     assert (tmp_path / name / "1" / "snapshots" / "1.pth").is_file()
