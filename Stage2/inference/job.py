@@ -183,7 +183,7 @@ class Job:
             "supports": ", ".join(f"{image.path} with {mask.path}" for image, mask in self.supports),
             "snapshot": str(self.snapshot),
             "encoder": f"{self.predictor.network.model.encoder.name}, {request.precision}",
-            "slices": f"matched by {request.method.matching}",
+            "slices": f"matched by {request.method.matching}, {_range(request.method.margin)}",
             "clean-up": "largest piece, holes filled" if request.clean_up else "none",
         }
 
@@ -211,6 +211,10 @@ class Job:
     def _truth_hash(self, query: ScanFile) -> str | None:
         truth = self.request.truth
         return None if truth is None else hash_of_file(find_truth(truth, query))
+
+
+def _range(margin: int | None) -> str:
+    return "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
 
 
 def _failure(query: ScanFile, error: Exception) -> dict:
