@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.experiment import ROOT, Stage2Experiment, choose_device, configure_logging, data_folder
+from Stage2.runs.experiment import ROOT, Stage2Experiment, choose_device, configure_logging, data_folder
 
 
 def test_devices():

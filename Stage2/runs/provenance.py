@@ -49,7 +49,7 @@ def git_state(root: Path) -> list[dict[str, Any]]:
         logger.warning("the run notes no git commit: git is not installed")
         return []
     try:
-        url, commit, changed = get_commit_if_possible(str(root / "Stage2" / "experiment.py"), True)
+        url, commit, changed = get_commit_if_possible(str(root / "Stage2" / "training.py"), True)
     except (GitError, OSError, ValueError) as error:  # such as a checkout of somebody else, or one without a commit
         logger.warning("the run notes no git commit (%s)", str(error).strip().splitlines()[0])
         return []

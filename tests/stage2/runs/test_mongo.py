@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from Stage2.experiment import Stage2Experiment, run_folder
-from Stage2.mongo import URL_VARIABLE, MongoMirror, configured_mirror
-from Stage2.observer import RunFolderObserver
+from Stage2.runs.experiment import Stage2Experiment, run_folder
+from Stage2.runs.mongo import URL_VARIABLE, MongoMirror, configured_mirror
+from Stage2.runs.observer import RunFolderObserver
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_without_pymongo_it_is_one_sentence(observer, monkeypatch, tmp_path, cap
 @pytest.mark.parametrize("url", ["mongodb://127.0.0.1:1", "mongodb://", "127.0.0.1"])
 def test_an_address_that_does_not_answer_is_one_sentence(observer, monkeypatch, url):
     pytest.importorskip("pymongo")
-    monkeypatch.setattr("Stage2.mongo.ANSWER_WITHIN_MS", 50)
+    monkeypatch.setattr("Stage2.runs.mongo.ANSWER_WITHIN_MS", 50)
     monkeypatch.setenv(URL_VARIABLE, url)
     with pytest.raises(ValueError, match=f"{URL_VARIABLE} names no MongoDB that answers") as problem:
         configured_mirror(observer)
@@ -50,7 +50,7 @@ def test_runs_of_two_experiments_have_their_own_ids_and_tell_their_folders(monke
         made.folder_observer = observer
         return made
 
-    monkeypatch.setattr("Stage2.experiment.configured_mirror", mirror)
+    monkeypatch.setattr("Stage2.runs.experiment.configured_mirror", mirror)
     folders = []
     experiment = Stage2Experiment("training")
 

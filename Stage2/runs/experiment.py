@@ -19,13 +19,13 @@ import torch
 
 from Stage2.config import DEFAULTS, check_config
 from Stage2.datasets.catalog import DataSet, run_name
-from Stage2.interruption import RunInterrupted, interruptible
-from Stage2.mongo import configured_mirror
-from Stage2.observer import RunFolderObserver
-from Stage2.provenance import experiment_info, torch_state
 from Stage2.run_folder import experiment_folder
+from Stage2.runs.interruption import RunInterrupted, interruptible
+from Stage2.runs.mongo import configured_mirror
+from Stage2.runs.observer import RunFolderObserver
+from Stage2.runs.provenance import experiment_info, torch_state
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" would hold back the progress bars of child processes
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only lists are no plain values for a checkpoint
@@ -69,7 +69,7 @@ class Stage2Experiment(Experiment):
             self.observers[:] = [observer] if mirror is None else [observer, mirror]
 
     def get_experiment_info(self) -> dict[str, Any]:
-        """All source files, the git commit and all package versions; see `Stage2.provenance.experiment_info`."""
+        """All source files, the git commit and all package versions; see `Stage2.runs.provenance.experiment_info`."""
         return experiment_info(self.path, ROOT)
 
     def run(self, *args: Any, **kwargs: Any) -> Run:

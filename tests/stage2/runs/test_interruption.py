@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from Stage2 import training
-from Stage2.event_log import read_events
-from Stage2.interruption import RunInterrupted, deferred, interruptible
 from Stage2.models import checkpoints
 from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation import Training
 from Stage2.run_folder import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
+from Stage2.runs.event_log import read_events
+from Stage2.runs.interruption import RunInterrupted, deferred, interruptible
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 N_STEPS = 3
 # The state of step 2 is half written when the process dies.
 KILLED_WHILE_WRITING = """
@@ -208,7 +208,7 @@ def test_metrics_survive_a_write_that_fails(settings, monkeypatch, caplog):
     monkeypatch.setattr(Path, "replace", fail_once)
     from datetime import datetime
 
-    from Stage2.observer import RunFolderObserver
+    from Stage2.runs.observer import RunFolderObserver
 
     observer = RunFolderObserver(settings["path"]["log_dir"])
     observer.dir, observer._scalars, observer._started = settings["path"]["log_dir"], {}, True

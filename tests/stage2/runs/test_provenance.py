@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from Stage2.provenance import experiment_info, git_state, package_versions, torch_state
+from Stage2.runs.provenance import experiment_info, git_state, package_versions, torch_state
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "Stage2" / "models").mkdir(parents=True)
     (tmp_path / "tools").mkdir()
     (tmp_path / "Stage2" / "tools").symlink_to("../tools")
-    for name in ("Stage2/experiment.py", "Stage2/models/alp.py", "tools/other.py"):
+    for name in ("Stage2/training.py", "Stage2/models/alp.py", "tools/other.py"):
         (tmp_path / name).write_text(f"# {name}\n")
     return tmp_path
 
@@ -32,13 +32,13 @@ def test_a_clean_checkout_a_changed_one_and_none(checkout: Path, caplog):
     git(checkout, "commit", "-qm", "first")
     (state,) = git_state(checkout)
     assert (state["commit"], state["dirty"]) == (git(checkout, "rev-parse", "HEAD"), False)
-    (checkout / "Stage2" / "experiment.py").write_text("# changed\n")
+    (checkout / "Stage2" / "training.py").write_text("# changed\n")
     assert git_state(checkout)[0]["dirty"]
 
 
 def test_the_sources_are_those_of_the_package(checkout: Path):
     info = experiment_info("training", checkout)
-    assert [name for name, _ in info["sources"]] == ["Stage2/experiment.py", "Stage2/models/alp.py"]
+    assert [name for name, _ in info["sources"]] == ["Stage2/models/alp.py", "Stage2/training.py"]
     assert info["mainfile"] == "Stage2/training.py"
     assert info["dependencies"] == package_versions()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from Stage2.episode_picture import GAP, MASK, episode_picture
-from Stage2.event_log import PATTERN, EventLog, read_events
+from Stage2.runs.episode_picture import GAP, MASK, episode_picture
+from Stage2.runs.event_log import PATTERN, EventLog, read_events
 
 
 def tags(folder: Path) -> list[tuple[str, int]]:
