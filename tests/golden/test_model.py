@@ -101,6 +101,8 @@ def test_training_steps(case, model):
         parameter = key.removeprefix("gradnorm/")
         loose = name.startswith("model") and parameter.endswith("backbone.conv1.weight")
         rtol = 2e-2 if loose else 1e-3
+        if f"f64/{key}" in golden:  # float32 strays by the order of its sums, which the number of threads decides
+            rtol += abs(float(golden[key]) / float(golden[f"f64/{key}"]) - 1)
         assert parameters[parameter].grad.norm().item() == pytest.approx(float(golden[key]), rel=rtol), parameter
     optimiser.step()
 

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.inference.scans import ScanFile, check_same_grid, find_scans
+from Stage2.preparation.dicom import kept_locale
 
 
 def write_series(folder: Path, volume: np.ndarray, uid: str = "1.2.3", skip: tuple[int, ...] = ()) -> None:
@@ -34,7 +35,8 @@ def write_series(folder: Path, volume: np.ndarray, uid: str = "1.2.3", skip: tup
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}_{99 - z}.dcm"))  # names against the order in space
-        writer.Execute(image)
+        with kept_locale():
+            writer.Execute(image)
 
 
 @pytest.fixture(scope="module")
