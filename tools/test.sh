@@ -17,8 +17,9 @@ root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 bash "$root/tools/setup.sh" --dev
 cd -- "$root"
 
-# What the tests of a file share (a trained network, a folder of scans) is made once: a file stays in one process.
-processes=(-n 2 --dist loadfile)
+# What the tests of a file share (a trained network, a folder of scans) is made once: a file stays in one process. In
+# the order of their folders, files that take long come before the many that take seconds.
+processes=(-n 2 --dist loadfile --no-loadscope-reorder)
 for argument in "$@"; do
     case "$argument" in --pdb | --trace | -s | --capture=no | *no:xdist) processes=() ;; esac
 done

@@ -34,8 +34,6 @@ BATCH = 32  # images for a process at a time
 # Fewer images are made by one process before others have so much as loaded PyTorch.
 PARALLEL_FROM = 2000
 SECONDS_BETWEEN_RECORDS = 10
-# Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
-START_METHOD = "spawn"
 
 logger = logging.getLogger(__name__)
 
@@ -275,8 +273,9 @@ def _run_jobs(jobs: Sequence[Job], settings: Settings, workers: int) -> Iterator
     if workers == 1 or len(jobs) < PARALLEL_FROM:
         yield from (_make_batch(*batch) for batch in batches)
         return
+    # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
     with ProcessPoolExecutor(
-        min(workers, len(batches)), mp_context=multiprocessing.get_context(START_METHOD), initializer=_set_up_process
+        min(workers, len(batches)), mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_process
     ) as pool:
         futures = [pool.submit(_make_batch, *batch) for batch in batches]
         try:

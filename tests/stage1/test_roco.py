@@ -255,18 +255,21 @@ def test_folders_that_cannot_be_used_are_one_sentence(tree, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+class Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
 def test_processes_make_what_one_makes(tree, training, tmp_path, monkeypatch):
     monkeypatch.setattr(roco, "PARALLEL_FROM", 2)
     monkeypatch.setattr(roco, "BATCH", 2)
-    monkeypatch.setattr(roco, "START_METHOD", "fork")  # new processes would spend seconds on loading PyTorch
     prepare_roco(tree, tmp_path / "two", "copy", longest_side=8, workers=2)
     prepare_roco(tree, tmp_path / "one", "copy", longest_side=8)
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
-    def die(*settings):
-        os._exit(1)
-
-    monkeypatch.setattr(roco, "make_image", die)
+    monkeypatch.setattr(roco, "_make_batch", Deadly())
     started = time.monotonic()
     with pytest.raises(OSError, match=r"^a worker process was killed, .*fewer --workers"):
         prepare_roco(tree, tmp_path / "three", workers=2)
