@@ -62,7 +62,7 @@ DEFAULTS: Mapping[str, Any] = {
     "path": {"log_dir": "./exps", "data_dir": None, "cache_dir": None},
     "device": "auto",  # auto, cpu, cuda, cuda:1 ...
     "channels_last": False,  # memory layout of the encoder: faster on most CPUs and GPUs, results differ by rounding
-    "precision": "fp32",  # of the encoder: fp32, bf16 (faster on GPUs and on CPUs with AMX only), fp16 (for GPUs)
+    "precision": "fp32",  # of the encoder: fp32, bf16 (faster on GPUs and CPUs with bfloat16 units), fp16 (for GPUs)
     "compile": False,  # torch.compile the encoder: the first step takes minutes, results differ by rounding
 }
 

@@ -24,7 +24,7 @@ Experiment
   --pretrain-epochs N     epochs of Stage 1 (default 3)
   --steps N               steps of Stage 2 (default 200)
   --finetune-steps N      steps of fine-tuning (default 50)
-  --precision fp32|bf16   of the encoders (default fp32; bf16 is faster on GPUs and on CPUs with AMX, slower elsewhere)
+  --precision fp32|bf16   of the encoders (default fp32; bf16 is faster on GPUs and CPUs with bfloat16 units)
   --device auto|cpu|cuda  of Stage 2 (default auto)
 Run
   --out DIR               where everything goes (default exps/quickstart)
