@@ -12,13 +12,7 @@ from Stage2.reporting.report import PAGE, Collected, texts
 from Stage2.reporting.runs import find_tested_runs, find_trained_runs, latest_results, list_states
 from Stage2.reporting.summaries import fold_tables
 from Stage2.reporting.tables import as_markdown
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+from Stage2.text_files import write_text
 
 
 def parse_comparison(text: str) -> tuple[str, Path]:

@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import statistics
 import sys
 import time
@@ -32,6 +31,7 @@ from Stage2.models.checkpoints import describe_mismatch
 from Stage2.models.encoders import DilatedResNet
 from Stage2.preparation.folder import check_scans
 from Stage2.reporting.tables import UNDEFINED, markdown_table
+from Stage2.text_files import write_text
 
 RANDOM = "random"
 # Blocks of layer1 to layer4, and whether they are bottlenecks -> depth.
@@ -240,12 +240,7 @@ def number(value: float | None, deviation: float | None = None) -> str:
 def write_json(path: Path, content: Mapping) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def positive(text: str) -> int:

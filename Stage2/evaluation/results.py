@@ -14,6 +14,7 @@ from Stage2.evaluation.protocol import ScanResult
 from Stage2.evaluation.surface import DISTANCES, SurfaceDistances
 from Stage2.nifti import write_volume
 from Stage2.run_folder import FULL_VOLUME, prediction_path
+from Stage2.text_files import write_text
 
 # Names under which the published code logs a test run; "al" in the last one is its own spelling.
 PUBLISHED_NAMES = {
@@ -120,9 +121,7 @@ def published_scalars(results: Sequence[ScanResult]) -> dict[str, Any]:
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Write results.json at once."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResult]) -> None:

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from Stage2.inference.scans import ScanFile
 from Stage2.nifti import read_voxels, write_volume
+from Stage2.text_files import write_text
 
 TABLE = "results.csv"
 SCORES = ("dice", "hd95_mm", "assd_mm")
@@ -83,16 +84,6 @@ def write_with_header(path: Path, voxels: np.ndarray, source: Path) -> None:
         partial.replace(path)
     except ValueError as error:
         raise OSError(f"{path} could not be written whole; is the disk full or the folder read-only?") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from Stage2.preparation.cohort_check import check_cohort, list_folds
 from Stage2.preparation.processes import run_jobs
 from Stage2.preparation.pseudo_labels import SCALES
 from Stage2.preparation.scan_check import ScanFacts, ScanJob, check_scan
+from Stage2.text_files import write_text
 
 REPORT = "check.json"
 SHEETS = "contact_sheets"
@@ -145,12 +146,7 @@ def _write_report(path: Path, report: CheckReport) -> None:
         "folds": [asdict(fold) for fold in report.folds],
         "scans": [asdict(facts) for facts in report.scans],
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _make_writable(folder: Path) -> None:

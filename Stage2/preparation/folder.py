@@ -20,6 +20,7 @@ from Stage2.nifti import SUFFIX, read_header, read_volume, write_volume
 from Stage2.preparation.class_map import MIN_PIXELS, class_map, count_class_pixels
 from Stage2.preparation.processes import run_jobs
 from Stage2.preparation.pseudo_labels import SCALES, pseudo_label_volume
+from Stage2.text_files import write_text
 
 OURS = "Felzenszwalb "  # start of the description in our superpixel files
 
@@ -136,7 +137,8 @@ def prepare_folder(
     if maps_needed:
         ordered = {scan_id: counts[scan_id] for scan_id in scan_ids}
         for minimum in sorted(MIN_PIXELS, reverse=True):  # classmap_1 last: where it is new, everything is
-            _write_json(target / f"classmap_{minimum}.json", class_map(ordered, data_set.classes, minimum))
+            maps = class_map(ordered, data_set.classes, minimum)
+            write_text(target / f"classmap_{minimum}.json", json.dumps(maps) + "\n")
     return Summary(
         scans=len(scan_ids),
         made=sum(job.superpixels for job in jobs),
@@ -258,15 +260,6 @@ def _class_maps_done(folder: Path, scan_ids: Sequence[str], data_set: DataSet) -
         if not isinstance(content, Mapping) or {name: set(scans) for name, scans in content.items()} != expected:
             return False
     return True
-
-
-def _write_json(path: Path, content: object) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_there(path: Path) -> bool:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from Stage2.text_files import write_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raise it when an older manifest can no longer be read
@@ -37,13 +38,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it to a folder, whole or not at all."""
-        partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
         ordered = {**asdict(self), "scans": {scan_id: self.scans[scan_id] for scan_id in sorted(self.scans, key=int)}}
-        try:
-            partial.write_text(json.dumps(ordered, indent=1) + "\n")
-            partial.replace(folder / MANIFEST)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(folder / MANIFEST, json.dumps(ordered, indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest | None:
