@@ -8,10 +8,10 @@ from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes
 from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.models.encoders import pooling_window
-from Stage2.optimisation import Training
+from Stage2.optimisation.training import Training
+from Stage2.run_folders.selection import selection_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder
 from Stage2.runs.recording import run_and_record
-from Stage2.selection import selection_record
 from Stage2.training import (
     chosen_snapshot,
     configured_segmenter,

@@ -12,14 +12,14 @@ import torch
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.evaluation.clean_protocol import MATCHINGS, body_extent
-from Stage2.inference.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
-from Stage2.inference.clean_up import clean_label_map
 from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.network import Network, load_network, training_statistics
-from Stage2.inference.recipe import Recipe, back_to_scan, normalise, prepare_image, prepare_masks, recipe_of
-from Stage2.inference.scans import check_same_grid
-from Stage2.inference.segmentation import Method, PreparedScan, label_map, organ_probability, reverse_dice
+from Stage2.inference.transform import Recipe, back_to_scan, normalise, prepare_image, prepare_masks, recipe_of
+from Stage2.io.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
+from Stage2.io.scans import check_same_grid
 from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.segmentation.clean_up import clean_label_map
+from Stage2.segmentation.scans import Method, PreparedScan, label_map, organ_probability, reverse_dice
 
 Array = np.ndarray
 Scan = sitk.Image | tuple[Array, Sequence[float]]

@@ -12,10 +12,10 @@ from Stage2.evaluation.tasks import list_tasks
 from Stage2.models.build import build_segmenter
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.optimisation import Training
+from Stage2.optimisation.training import Training
+from Stage2.run_folders.selection import Choice, resolve_choice, resolve_snapshot, selection_record
 from Stage2.runs.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder
 from Stage2.runs.recording import run_and_record
-from Stage2.selection import Choice, resolve_choice, resolve_snapshot, selection_record
 
 experiment = Stage2Experiment("training")
 

@@ -13,11 +13,11 @@ from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate
 from Stage2.evaluation.protocol import ScanResult, encode_slices, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.evaluation.tasks import list_tasks
+from Stage2.io.nifti import read_spacing
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.nifti import read_spacing
-from Stage2.run_folder import RESULTS
+from Stage2.run_folders.layout import RESULTS
+from Stage2.run_folders.selection import TEST, selection_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
-from Stage2.selection import TEST, selection_record
 from Stage2.training import chosen_snapshot, configured_segmenter
 
 experiment = Stage2Experiment("validation")

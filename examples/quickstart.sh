@@ -334,7 +334,7 @@ experiment_folders() {
 import sys
 
 from Stage2.datasets.catalog import run_name
-from Stage2.run_folder import experiment_folder
+from Stage2.run_folders.layout import experiment_folder
 
 log_dir, fold, dataset, label_set, *names = sys.argv[1:]
 print(*(experiment_folder(log_dir, f"{name}_vfold{fold}", run_name(dataset), label_set) for name in names), sep="\n")

@@ -11,7 +11,7 @@ the same settings are skipped, interrupted trainings go on where they stood, and
 shows the end of its log. The scripts in examples/<experiment>/<variant>/ say which experiment, and hand over to this.
 
 Every setting is an environment variable: NSTEP=200 ALL_EV="0 1" bash SCRIPT. Further key=value arguments go to the
-entry point as they are (Stage2/config.py lists them) and win: bash SCRIPT print_interval=10.
+entry point as they are (Stage2/runs/settings.py lists them) and win: bash SCRIPT print_interval=10.
 
 Experiment
   DATASET        CHAOST2_Superpix (MR), SABS_Superpix (CT), or the .yaml file of your own (docs/datasets.md)

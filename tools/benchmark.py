@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from Stage1.benchmark import STEPS, matmul_rate, measure_step, measure_views, step_flops
-from Stage2 import benchmark as stage2_benchmark
+from Stage2.benchmarks import stage2 as stage2_benchmark
+from Stage2.benchmarks.superpixels import measure_superpixels
 from Stage2.datasets.volumes import list_scans
 from Stage2.models.encoders import ENCODER_NAMES
-from Stage2.preparation.benchmark import measure_superpixels
-from Stage2.preparation.folder import check_scans, link_scans
-from Stage2.preparation.phantom import make_part
-from Stage2.preparation.phantom_parts import Part
-from Stage2.preparation.phantom_radiographs import draw_radiograph
-from Stage2.preparation.pseudo_labels import SCALES
+from Stage2.phantom.folder import make_part
+from Stage2.phantom.parts import Part
+from Stage2.phantom.radiographs import draw_radiograph
+from Stage2.preparation.steps.pseudo_labels import SCALES
+from Stage2.preparation.steps.superpixels import check_scans, link_scans
 
 DRAWN = 64  # images drawn where no folder is given
 

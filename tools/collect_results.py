@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from Stage1.files import write_text
 from Stage2.reporting.comparisons import comparison_tables, paired_table
 from Stage2.reporting.experiments import find_experiment, group_runs
 from Stage2.reporting.overall import overall_results
@@ -12,7 +13,6 @@ from Stage2.reporting.report import PAGE, Collected, texts
 from Stage2.reporting.runs import find_tested_runs, find_trained_runs, latest_results, list_states
 from Stage2.reporting.summaries import fold_tables
 from Stage2.reporting.tables import as_markdown
-from Stage2.text_files import write_text
 
 
 def parse_comparison(text: str) -> tuple[str, Path]:

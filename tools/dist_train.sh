@@ -58,4 +58,4 @@ export MKL_NUM_THREADS="${MKL_NUM_THREADS:-$OMP_NUM_THREADS}"
 export TORCH_CPP_LOG_LEVEL=FATAL # the launcher says in one sentence what torch logs about connections
 
 # -P: modules of the working directory must not hide installed ones.
-exec "$python" -P -m Stage1.launch "$gpus" "$root/tools/train.py" "$config" --launcher pytorch "$@"
+exec "$python" -P -m Stage1.runs.launch "$gpus" "$root/tools/train.py" "$config" --launcher pytorch "$@"

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from Stage1.checkpoints import backbone_weights, read_checkpoint
+from Stage1.files import write_text
+from Stage1.weights.checkpoints import backbone_weights, read_checkpoint
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.evaluation.cells import choose_training_cells, read_cells
@@ -29,9 +30,8 @@ from Stage2.evaluation.metrics import mean_of_defined
 from Stage2.evaluation.probe import BATCH_NORMS, PROBES, STAGES, ProbeScore, probe_backbone
 from Stage2.models.checkpoints import describe_mismatch
 from Stage2.models.encoders import DilatedResNet
-from Stage2.preparation.folder import check_scans
+from Stage2.preparation.steps.superpixels import check_scans
 from Stage2.reporting.tables import UNDEFINED, markdown_table
-from Stage2.text_files import write_text
 
 RANDOM = "random"
 # Blocks of layer1 to layer4, and whether they are bottlenecks -> depth.

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 
-from Stage2.config import DEFAULTS
 from Stage2.datasets.volumes import Statistics
-from Stage2.export import ENCODER_FILE, HEAD_FILE, export_segmenter
-from Stage2.export_check import drawn_slices, read_slices
+from Stage2.export.comparison import drawn_slices, read_slices
+from Stage2.export.onnx_files import ENCODER_FILE, HEAD_FILE, export_segmenter
 from Stage2.models.build import build_segmenter
 from Stage2.models.checkpoints import encoder_of_snapshot, read_checkpoint
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import PROTOTYPE_KINDS
-from Stage2.run_folder import setting_of_snapshot
-from Stage2.selection import LAST, resolve_snapshot
+from Stage2.run_folders.layout import setting_of_snapshot
+from Stage2.run_folders.selection import LAST, resolve_snapshot
+from Stage2.runs.settings import DEFAULTS
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from Stage1.checkpoints import backbone_weights, read_checkpoint, save_atomically
+from Stage1.weights.checkpoints import backbone_weights, read_checkpoint, save_atomically
 
 AUTHOR = "DenseMP"
 

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from Stage2.datasets.catalog import run_name
-from Stage2.run_folder import experiment_folder
-from Stage2.selection import LAST, RULES, choose_snapshot, snapshot_of_step
+from Stage2.run_folders.layout import experiment_folder
+from Stage2.run_folders.selection import LAST, RULES, choose_snapshot, snapshot_of_step
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from Stage2.preparation.phantom import make_part
-from Stage2.preparation.phantom_parts import FOLDERS, PROCESSED, RAW, Part
+from Stage2.phantom.folder import make_part
+from Stage2.phantom.parts import FOLDERS, PROCESSED, RAW, Part
 
 KINDS = (*PROCESSED, *RAW)
 

@@ -18,13 +18,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from Stage2.evaluation.clean_protocol import MATCHINGS
-from Stage2.inference.axes import DEFAULT_AXES
 from Stage2.inference.feature_cache import default_cache
 from Stage2.inference.job import Job
 from Stage2.inference.request import WARN_BELOW, Request
-from Stage2.inference.segmentation import Method
+from Stage2.io.axes import DEFAULT_AXES
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.runs.experiment import choose_device
+from Stage2.segmentation.scans import Method
 
 logger = logging.getLogger("predict")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from Stage2.datasets.catalog import get_dataset
 from Stage2.preparation.check_command import add_check
 from Stage2.preparation.commands import add_classmap, add_convert, add_data_sets, add_normalise
-from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers, positive
-from Stage2.preparation.pseudo_labels import SCALES
+from Stage2.preparation.steps.pseudo_labels import SCALES
+from Stage2.preparation.steps.superpixels import prepare_folder
 
 logger = logging.getLogger("prepare_data")
 

@@ -13,7 +13,7 @@ from Stage2.launching.local import make_slots, run_jobs
 from Stage2.launching.plan import MODES, Experiment, Job, plan, read_folds
 from Stage2.launching.progress import Standing
 from Stage2.launching.slurm import job_script, sbatch_command, submit
-from Stage2.selection import LAST, RULES
+from Stage2.run_folders.selection import LAST, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 logger = logging.getLogger("run_folds")

@@ -16,9 +16,9 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from Stage1 import distributed, resume
-from Stage1.checkpoints import load_backbone, read_checkpoint
-from Stage1.recipe import SHORT_NAMES, check_data, default_work_dir, find_path, load_recipe
+from Stage1.runs import distributed, resume
+from Stage1.runs.config import SHORT_NAMES, check_data, default_work_dir, find_path, load_recipe
+from Stage1.weights.checkpoints import load_backbone, read_checkpoint
 
 NAME = Path(__file__).name
 

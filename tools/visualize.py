@@ -5,19 +5,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from Stage1.checkpoints import backbone_weights, load_backbone, read_checkpoint, resnet_depth
 from Stage1.correspondence import correspondence_figure, find_correspondence
 from Stage1.datasets import RandomViews
 from Stage1.datasets.images import UnreadableImageError, read_image
 from Stage1.models import ResNetC5
-from Stage2.preparation.pseudo_labels import SCALES
+from Stage1.weights.checkpoints import backbone_weights, load_backbone, read_checkpoint, resnet_depth
+from Stage2.preparation.steps.pseudo_labels import SCALES
 from Stage2.reporting.cases import organ_row, organs_of_methods, superpixel_rows, volume_panels
 from Stage2.reporting.curves import read_stage1_losses, stage2_losses
 from Stage2.reporting.figures import loss_figure, save_figure, segmentation_figure
 from Stage2.reporting.films import montage_figure, save_gif, superpixel_figure
 from Stage2.reporting.method_figure import method_figure
 from Stage2.reporting.runs import TestedRun, open_run, open_tested_run
-from Stage2.run_folder import SCALARS, read_scalars
+from Stage2.run_folders.layout import SCALARS, read_scalars
 
 
 def draw_segmentation(options: argparse.Namespace) -> None:

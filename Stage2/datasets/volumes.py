@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from Stage2.datasets.catalog import DataSet
-from Stage2.datasets.grid import check_same_place, check_same_size, check_slice_size
 from Stage2.datasets.labels import class_labels
-from Stage2.nifti import read_voxels
+from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.nifti import read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 

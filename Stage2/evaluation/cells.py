@@ -13,7 +13,7 @@ from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.folds import support_slices
 from Stage2.datasets.volumes import SLICE_SIZE, read_volume
 from Stage2.models.encoders import OUTPUT_STRIDE
-from Stage2.preparation.pseudo_labels import foreground_mask
+from Stage2.preparation.steps.pseudo_labels import foreground_mask
 
 MIN_CELLS = 20  # of every class: fewer say more about the few cells than about the features
 

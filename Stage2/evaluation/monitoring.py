@@ -10,7 +10,7 @@ from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import mean_of_defined
 from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.selection import TRAIN_SCANS_DICE
+from Stage2.run_folders.selection import TRAIN_SCANS_DICE
 
 
 @dataclass(frozen=True)

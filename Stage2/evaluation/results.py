@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from Stage1.files import write_text
 from Stage2.evaluation.metrics import SCORES, ScanCounts, mean_of_defined
 from Stage2.evaluation.protocol import ScanResult
 from Stage2.evaluation.surface import DISTANCES, SurfaceDistances
-from Stage2.nifti import write_volume
-from Stage2.run_folder import FULL_VOLUME, prediction_path
-from Stage2.text_files import write_text
+from Stage2.io.nifti import write_volume
+from Stage2.run_folders.layout import FULL_VOLUME, prediction_path
 
 # Names under which the published code logs a test run; "al" in the last one is its own spelling.
 PUBLISHED_NAMES = {

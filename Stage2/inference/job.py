@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.inference.axes import axes_of
 from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.network import load_network
 from Stage2.inference.outputs import TABLE, Outputs, write_record, write_table
 from Stage2.inference.pictures import pictures_of
 from Stage2.inference.report import write_report
 from Stage2.inference.request import Request, data_set_of, label_name, recipe_for
-from Stage2.inference.scans import ScanFile, find_scans, hash_of_file
 from Stage2.inference.truth import find_truth, read_truth, scores_of
+from Stage2.io.axes import axes_of
+from Stage2.io.scans import ScanFile, find_scans, hash_of_file
 from Stage2.predict import Predictor, Segmentation, Support
-from Stage2.selection import LAST, resolve_snapshot
+from Stage2.run_folders.selection import LAST, resolve_snapshot
 
 MM3_PER_ML = 1000.0
 

@@ -11,9 +11,9 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.inference.scans import ScanFile
-from Stage2.nifti import read_voxels, write_volume
-from Stage2.text_files import write_text
+from Stage1.files import write_text
+from Stage2.io.nifti import read_voxels, write_volume
+from Stage2.io.scans import ScanFile
 
 TABLE = "results.csv"
 SCORES = ("dice", "hd95_mm", "assd_mm")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.inference.axes import STORED
+from Stage2.io.axes import STORED
 
 RADIOLOGICAL = "LPS"  # the patient's right is left in the picture, the front is on top; slices from the feet up
 # Okabe and Ito's colours, told apart by colour-blind eyes: orange, sky blue, green, yellow, blue, vermilion, purple.

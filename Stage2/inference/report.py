@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from Stage2.inference.axes import STORED
+from Stage1.files import write_text
 from Stage2.inference.montage import montage_figure
 from Stage2.inference.outputs import SCORES, Outputs
 from Stage2.inference.page import page_text
 from Stage2.inference.pictures import Pictures
+from Stage2.io.axes import STORED
 from Stage2.reporting.figures import save_figure
 from Stage2.reporting.tables import UNDEFINED
-from Stage2.text_files import write_text
 
 HEADINGS = {
     "volume_ml": "volume (ml)",

@@ -8,11 +8,11 @@ import torch
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.volumes import Statistics
-from Stage2.inference.axes import axes_of
 from Stage2.inference.network import run_config
-from Stage2.inference.recipe import Recipe, recipe_of
-from Stage2.inference.scans import ScanFile
-from Stage2.inference.segmentation import Method
+from Stage2.inference.transform import Recipe, recipe_of
+from Stage2.io.axes import axes_of
+from Stage2.io.scans import ScanFile
+from Stage2.segmentation.scans import Method
 
 WARN_BELOW = 0.5
 

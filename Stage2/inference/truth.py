@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from Stage2.evaluation.metrics import overlap_counts
 from Stage2.evaluation.surface import surface_distances
-from Stage2.inference.scans import ScanFile, check_same_grid
+from Stage2.io.scans import ScanFile, check_same_grid
 
 
 def find_truth(path: Path, query: ScanFile) -> Path:

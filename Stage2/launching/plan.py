@@ -7,8 +7,8 @@ from typing import Any
 
 from Stage2.datasets.catalog import get_dataset, run_name
 from Stage2.launching.progress import Progress, Standing, parse_settings, progress_of_test, progress_of_training
-from Stage2.run_folder import experiment_folder, list_snapshots
-from Stage2.selection import LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
+from Stage2.run_folders.layout import experiment_folder, list_snapshots
+from Stage2.run_folders.selection import LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
 
 UNTRAINED = "none"  # in place of a snapshot: the network with its starting weights
 

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from Stage2.run_folder import (
+from Stage2.run_folders.layout import (
     CONFIG,
     RESULTS,
     STATE_FILE,
@@ -18,7 +18,7 @@ from Stage2.run_folder import (
     read_scalars,
     snapshot_path,
 )
-from Stage2.selection import snapshot_tail
+from Stage2.run_folders.selection import snapshot_tail
 
 # Settings that leave the result of a run as it is. Where the data lie is one of them: on a cluster they are copied to
 # the node of the day. Other data need another log folder.
@@ -113,7 +113,7 @@ def differences(run: Path, settings: Mapping[str, Any]) -> list[str]:
     A file of starting weights is told by its name, a snapshot by its experiment folder, run and step: folders may have
     moved. `n_steps` is left to the caller.
     """
-    from Stage2.config import DEFAULTS, flatten  # imports torch: seconds that a fold without runs does not need
+    from Stage2.runs.settings import DEFAULTS, flatten  # imports torch: seconds that a fold without runs does not need
 
     found = dict(flatten(read_config(run)))
     if not found:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from Stage2.launching.plan import Job
 from Stage2.launching.progress import steps_done
-from Stage2.run_folder import list_runs
+from Stage2.run_folders.layout import list_runs
 
 
 @dataclass

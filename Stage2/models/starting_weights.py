@@ -37,7 +37,7 @@ class LoadedBackbone:
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        from Stage1.checkpoints import summarise
+        from Stage1.weights.checkpoints import summarise
 
         parts = [f"all {self.tensors} tensors, under {self.layout}'s names"]
         if self.resized:
@@ -57,7 +57,9 @@ def load_backbone(backbone: nn.Module, path: Path) -> LoadedBackbone:
     Raises:
         FileNotFoundError, ValueError: the file is missing, unreadable, or does not match the backbone wholly.
     """
-    from Stage1.checkpoints import read_checkpoint  # also reads what MMEngine keeps beside weights; imports slowly
+    from Stage1.weights.checkpoints import (
+        read_checkpoint,  # also reads what MMEngine keeps beside weights; imports slowly
+    )
 
     content = read_checkpoint(path)
     state = content.get("state_dict", content)

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet, get_dataset
-from Stage2.preparation.check import REPORT, SHEETS, check_folder
+from Stage2.preparation.check.folder import REPORT, SHEETS, check_folder
 from Stage2.preparation.options import add_workers
-from Stage2.preparation.pseudo_labels import SCALES
+from Stage2.preparation.steps.pseudo_labels import SCALES
 
 logger = logging.getLogger("prepare_data")
 

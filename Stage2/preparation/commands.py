@@ -9,13 +9,13 @@ from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.preparation.check_command import check_and_tell, is_checked
 from Stage2.preparation.data_sets import KINDS, RawDataSet, get_raw_data_set, list_converted_scans
-from Stage2.preparation.folder import prepare_folder
 from Stage2.preparation.options import add_workers
-from Stage2.preparation.pseudo_labels import SCALES
-from Stage2.preparation.raw import RawScan
-from Stage2.preparation.raw_folder import Plan, make_folder, plan_folder
-from Stage2.preparation.recipe import Recipe
-from Stage2.preparation.source import open_source
+from Stage2.preparation.raw.scan import RawScan
+from Stage2.preparation.raw.source import open_source
+from Stage2.preparation.steps.convert import Plan, make_folder, plan_folder
+from Stage2.preparation.steps.pseudo_labels import SCALES
+from Stage2.preparation.steps.superpixels import prepare_folder
+from Stage2.preparation.steps.transform import Recipe
 
 logger = logging.getLogger("prepare_data")
 

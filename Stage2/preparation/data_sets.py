@@ -8,15 +8,15 @@ from pathlib import Path
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.datasets.volumes import list_scans
-from Stage2.nifti import SUFFIX
-from Stage2.preparation.chaos import list_chaos_scans
-from Stage2.preparation.custom import list_custom_scans
-from Stage2.preparation.raw import RawScan
-from Stage2.preparation.recipe import CHAOS_RECIPE, SABS_RECIPE, Recipe
-from Stage2.preparation.recipe_file import read_preparation
-from Stage2.preparation.sabs import list_sabs_scans
-from Stage2.preparation.source import Source
-from Stage2.preparation.volume_file import read_pair
+from Stage2.io.nifti import SUFFIX
+from Stage2.io.volume_file import read_pair
+from Stage2.preparation.raw.chaos import list_chaos_scans
+from Stage2.preparation.raw.custom import list_custom_scans
+from Stage2.preparation.raw.sabs import list_sabs_scans
+from Stage2.preparation.raw.scan import RawScan
+from Stage2.preparation.raw.source import Source
+from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE, Recipe
+from Stage2.preparation.transform_file import read_preparation
 
 # Name on the command line -> name in the catalog.
 KINDS = {"chaos": "CHAOST2", "sabs": "SABS"}

@@ -11,7 +11,7 @@ from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.volumes import SLICE_SIZE, read_volume
 from Stage2.reporting.figures import Panel
 from Stage2.reporting.runs import TestedRun
-from Stage2.run_folder import prediction_path
+from Stage2.run_folders.layout import prediction_path
 
 
 @dataclass(frozen=True)

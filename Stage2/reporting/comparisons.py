@@ -7,7 +7,7 @@ from Stage2.reporting.runs import IN_RANGE, MEAN, region_of
 from Stage2.reporting.statistics import paired_test
 from Stage2.reporting.summaries import DISTANCES, HEADINGS, SCORED_OVER, undefined_notes
 from Stage2.reporting.tables import UNDEFINED, Table, number
-from Stage2.run_folder import FULL_VOLUME
+from Stage2.run_folders.layout import FULL_VOLUME
 
 
 def comparison_tables(columns: Mapping[str, Mapping]) -> list[Table]:

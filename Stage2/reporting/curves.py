@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from Stage2.reporting.figures import Curves
-from Stage2.selection import TRAIN_SCANS_DICE
+from Stage2.run_folders.selection import TRAIN_SCANS_DICE
 
 STAGE1_LOSSES = {"loss": "total", "loss_contra_single": "global", "loss_contra_dense": "dense"}
 STAGE2_LOSSES = {"query_loss": "query", "align_loss": "alignment"}

@@ -9,8 +9,8 @@ from typing import Any
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
-from Stage2.preparation.phantom import MANIFEST
-from Stage2.run_folder import (
+from Stage2.phantom.folder import MANIFEST
+from Stage2.run_folders.layout import (
     CONFIG,
     FULL_VOLUME,
     RESULTS,

@@ -6,7 +6,7 @@ from Stage2.reporting.experiments import Experiment, Place
 from Stage2.reporting.runs import IN_RANGE, MEAN, SCORES, TestedRun, region_of
 from Stage2.reporting.statistics import spread
 from Stage2.reporting.tables import MISSING, Table, number
-from Stage2.run_folder import FULL_VOLUME
+from Stage2.run_folders.layout import FULL_VOLUME
 
 METRICS = SCORES
 DISTANCES = ("hd95_mm", "assd_mm")

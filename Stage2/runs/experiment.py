@@ -17,13 +17,13 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
 
 import torch
 
-from Stage2.config import DEFAULTS, check_config
 from Stage2.datasets.catalog import DataSet, run_name
-from Stage2.run_folder import experiment_folder
+from Stage2.run_folders.layout import experiment_folder
 from Stage2.runs.interruption import RunInterrupted, interruptible
 from Stage2.runs.mongo import configured_mirror
 from Stage2.runs.observer import RunFolderObserver
 from Stage2.runs.provenance import experiment_info, torch_state
+from Stage2.runs.settings import DEFAULTS, check_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ class Stage2Experiment(Experiment):
 
     Args:
         name: of the experiment.
-        overrides: settings whose default differs in this experiment, nested as `Stage2.config.DEFAULTS`.
+        overrides: settings whose default differs in this experiment, nested as `Stage2.runs.settings.DEFAULTS`.
     """
 
     def __init__(self, name: str, overrides: Mapping[str, Any] | None = None):

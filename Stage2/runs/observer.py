@@ -9,7 +9,7 @@ from typing import Any
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
-from Stage2.run_folder import SCALARS
+from Stage2.run_folders.layout import SCALARS
 
 logger = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-from Stage2.config import DEFAULTS
 from Stage2.datasets.catalog import dataset_identity
 from Stage2.models.checkpoints import save_atomically
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.optimisation import Training
-from Stage2.run_folder import STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
+from Stage2.optimisation.training import Training
+from Stage2.run_folders.layout import STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
 from Stage2.runs.episode_picture import episode_picture
 from Stage2.runs.event_log import EventLog
 from Stage2.runs.experiment import Run, run_folder
 from Stage2.runs.interruption import RunInterrupted, deferred
+from Stage2.runs.settings import DEFAULTS
 
 PICTURE = "support | query | prediction | pseudo-label"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.

@@ -1,6 +1,6 @@
 """Logs, checkpoints and randomness of every Stage 1 run."""
 
-custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.hooks", "Stage1.checkpoints"])
+custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.runs.hooks", "Stage1.weights.checkpoints"])
 
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),

@@ -9,7 +9,7 @@ import torch
 
 from golden.weights import GOLDEN, fill_weights, needs_golden
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.run_folder import experiment_folder, list_runs, prediction_path, read_results
+from Stage2.run_folders.layout import experiment_folder, list_runs, prediction_path, read_results
 from Stage2.validation import experiment
 
 pytestmark = needs_golden

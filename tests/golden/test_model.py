@@ -10,7 +10,7 @@ from torch.nn import functional
 from golden.weights import GOLDEN, fill_weights, needs_golden
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import QUERY_CLASS_WEIGHTS, FewShotSegmenter
-from Stage2.optimisation import Training
+from Stage2.optimisation.training import Training
 
 pytestmark = needs_golden
 CASES = [f"model_{case}" for case in ("main", "tiny", "emptyq", "emptysup", "noise", "faulty")]

@@ -5,7 +5,10 @@ import pytest
 import SimpleITK as sitk
 
 from golden.weights import GOLDEN, needs_golden
-from Stage2.preparation.normalise import (
+from Stage2.preparation.raw.sabs import list_sabs_scans
+from Stage2.preparation.raw.source import open_source
+from Stage2.preparation.steps.convert import make_folder, plan_folder
+from Stage2.preparation.steps.normalise import (
     CT_COARSENING,
     MR_SPACING,
     centre_crop_or_pad,
@@ -15,10 +18,7 @@ from Stage2.preparation.normalise import (
     resample_labels,
     window_intensities,
 )
-from Stage2.preparation.raw_folder import make_folder, plan_folder
-from Stage2.preparation.recipe import CHAOS_RECIPE, SABS_RECIPE, Recipe, normalise_scan
-from Stage2.preparation.sabs import list_sabs_scans
-from Stage2.preparation.source import open_source
+from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE, Recipe, normalise_scan
 
 pytestmark = needs_golden
 

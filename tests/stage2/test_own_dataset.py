@@ -12,14 +12,14 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2 import training, validation
-from Stage2.config import DEFAULTS, check_config
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.mapped import SliceCache
 from Stage2.evaluation.cells import read_cells
-from Stage2.preparation.folder import prepare_folder
-from Stage2.run_folder import list_runs, list_snapshots, read_results
+from Stage2.preparation.steps.superpixels import prepare_folder
+from Stage2.run_folders.layout import list_runs, list_snapshots, read_results
 from Stage2.runs.experiment import data_folder
+from Stage2.runs.settings import DEFAULTS, check_config
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "datasets" / "heart.yaml"

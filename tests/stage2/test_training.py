@@ -15,8 +15,8 @@ from Stage2.datasets.episodes import SuperpixelEpisodes
 from Stage2.datasets.volumes import Scan
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.optimisation import DEGENERATE_LIMIT, Training
-from Stage2.run_folder import list_runs, list_snapshots, read_results, read_scalars
+from Stage2.optimisation.training import DEGENERATE_LIMIT, Training
+from Stage2.run_folders.layout import list_runs, list_snapshots, read_results, read_scalars
 from Stage2.runs.event_log import read_events
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from stage2.preparation.drawn_archives import digest, write_chaos, write_sabs, zip_folder
 
 from Stage2.datasets.volumes import list_scans, read_class_map
-from Stage2.nifti import read_header
+from Stage2.io.nifti import read_header
 
 ROOT = Path(__file__).resolve().parents[2]
 

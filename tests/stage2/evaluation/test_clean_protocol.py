@@ -23,7 +23,7 @@ from Stage2.evaluation.clean_protocol import (
 )
 from Stage2.evaluation.protocol import ClassTask, encode_slices, evaluate_scan, support_prototypes
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.run_folder import list_runs, read_results, read_scalars
+from Stage2.run_folders.layout import list_runs, read_results, read_scalars
 
 SIDE = 64
 

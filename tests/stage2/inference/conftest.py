@@ -8,10 +8,10 @@ import SimpleITK as sitk
 import torch
 
 from Stage2.datasets.episodes import three_channels
-from Stage2.inference.axes import direction_of
 from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network, load_network
-from Stage2.inference.recipe import normalise, prepare_image, recipe_of
+from Stage2.inference.transform import normalise, prepare_image, recipe_of
+from Stage2.io.axes import direction_of
 from Stage2.models.few_shot import FewShotSegmenter
 
 MR_SPACING = (1.25, 1.25, 7.7)

@@ -17,8 +17,8 @@ from Stage2.inference.montage import slices_to_show
 from Stage2.inference.outputs import Outputs, read_record, write_record, write_table
 from Stage2.inference.page import page_text
 from Stage2.inference.pictures import COLOURS, Pictures, outline, overlay, pictures_of, rgb
-from Stage2.inference.scans import ScanFile
 from Stage2.inference.truth import find_truth, scores_of
+from Stage2.io.scans import ScanFile
 
 NAMES = {2: "right <kidney>", 3: "left"}
 

@@ -11,9 +11,9 @@ from stage2.inference.conftest import MR_SPACING, dice, drawn_scan
 
 from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network
-from Stage2.inference.recipe import recipe_of
-from Stage2.inference.segmentation import Method
+from Stage2.inference.transform import recipe_of
 from Stage2.predict import Predictor, Segmentation, Support, segment
+from Stage2.segmentation.scans import Method
 
 SHIFT = 8.0  # mm along the body, of the query's organs
 

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from Stage2.preparation.dicom import kept_locale
+from Stage2.io.dicom import kept_locale
 
 GREY = np.array([0, 63, 126, 189, 252], np.uint8)  # of labels 0 to 4
 SPACING = (5.0, 5.0, 8.0)  # mm, of the CHAOS scans

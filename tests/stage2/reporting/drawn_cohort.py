@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.run_folder import prediction_path
+from Stage2.run_folders.layout import prediction_path
 
 
 def write_volume(path: Path, volume: np.ndarray, direction: tuple[float, float] = (1, 1)) -> None:

@@ -15,8 +15,8 @@ import torch
 from Stage2 import training
 from Stage2.models import checkpoints
 from Stage2.models.checkpoints import save_atomically
-from Stage2.optimisation import Training
-from Stage2.run_folder import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
+from Stage2.optimisation.training import Training
+from Stage2.run_folders.layout import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
 from Stage2.runs.event_log import read_events
 from Stage2.runs.interruption import RunInterrupted, deferred, interruptible
 

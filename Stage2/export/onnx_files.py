@@ -1,0 +1,124 @@
+"""Writes a segmenter as ONNX files for programs without this code; they appear only after they were found equal."""
+
+import json
+import tempfile
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from Stage2.datasets.volumes import SLICE_SIZE, Statistics
+from Stage2.export.comparison import AnnotatedSlices, Comparison, compare
+from Stage2.models.encoders import FEATURE_CHANNELS, OUTPUT_STRIDE
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.portable_head import PortableHead
+
+ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE = "encoder.onnx", "head.onnx", "model.json"
+OPSET = 18  # of ONNX 1.13 (2022), the oldest that torch exports to
+_GRID = SLICE_SIZE // OUTPUT_STRIDE
+# Names and sizes of all inputs and outputs, float32; S shots, B query slices.
+GRAPHS = {
+    ENCODER_FILE: {
+        "inputs": {"images": ["B", 3, SLICE_SIZE, SLICE_SIZE]},
+        "outputs": {"features": ["B", FEATURE_CHANNELS, _GRID, _GRID]},
+    },
+    HEAD_FILE: {
+        "inputs": {
+            "support_features": ["S", FEATURE_CHANNELS, _GRID, _GRID],
+            "support_mask": ["S", SLICE_SIZE, SLICE_SIZE],
+            "query_features": ["B", FEATURE_CHANNELS, _GRID, _GRID],
+        },
+        "outputs": {"logits": ["B", 2, SLICE_SIZE, SLICE_SIZE]},
+    },
+}
+
+
+def export_segmenter(
+    model: FewShotSegmenter,
+    window: int,
+    folder: Path,
+    slices: AnnotatedSlices,
+    *,
+    snapshot: str | None = None,
+    statistics: Statistics | None = None,
+) -> Comparison:
+    """Write `encoder.onnx`, `head.onnx` and `model.json` after comparing both with the segmenter.
+
+    Args:
+        model: the segmenter in float32, on the CPU; put into evaluation mode.
+        window: side of a pooling cell in feature pixels (`val_wsize`).
+        folder: where the files go; made if absent, and files of an earlier export in it are replaced.
+        slices: what the comparison is made on.
+        snapshot: name of the weights, for the description.
+        statistics: mean and deviation that normalise every image (CT); None: those of each volume (MR).
+
+    Raises:
+        ValueError: the files give something else than the segmenter; nothing is written then.
+        OSError: the files cannot be written.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"found a file at {folder}, expected the name of a folder to write to.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    head = PortableHead(model.prototype_kind, window)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        written = Path(scratch)
+        write_graph(model.encoder, written / ENCODER_FILE)
+        write_graph(head, written / HEAD_FILE)
+        comparison = compare(model, window, written / ENCODER_FILE, written / HEAD_FILE, slices)
+        described = describe(model, window, snapshot, statistics, comparison)
+        (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2) + "\n")
+        folder.mkdir(exist_ok=True)
+        for name in (ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE):
+            (written / name).replace(folder / name)
+    return comparison
+
+
+def write_graph(module: nn.Module, path: Path) -> None:
+    """Write a module as one ONNX file with its weights; the file's name tells its inputs and outputs (`GRAPHS`)."""
+    inputs, outputs = GRAPHS[path.name]["inputs"], GRAPHS[path.name]["outputs"]
+    dimensions = {name: Dim(name) for shape in inputs.values() for name in shape if isinstance(name, str)}
+    lengths = {name: 2 + place for place, name in enumerate(dimensions)}  # 1 would be taken for a constant
+    examples = tuple(torch.zeros([lengths.get(side, side) for side in shape]) for shape in inputs.values())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="# The axis name")  # two inputs of the head share S, as they must
+        torch.onnx.export(
+            module.eval(),
+            examples,
+            path,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=[{0: dimensions[shape[0]]} for shape in inputs.values()],
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+def describe(
+    model: FewShotSegmenter, window: int, snapshot: str | None, statistics: Statistics | None, comparison: Comparison
+) -> dict:
+    """Content of `model.json`: what a program has to know that runs the two files."""
+    return {
+        "encoder": model.encoder.name,
+        "prototypes": model.prototype_kind,
+        "snapshot": snapshot,
+        "files": GRAPHS,
+        "type": "float32",
+        "slice_size": SLICE_SIZE,
+        "channels": "one grey slice, three times",
+        "normalisation": {"of": "each volume: its own mean and standard deviation over all voxels"}
+        if statistics is None
+        else {"of": "all volumes", "mean": statistics.mean, "std": statistics.std},
+        "pooling_window": window,
+        "classes": ["background", "foreground"],
+        "support_without_background": "NaN logits" if model.prototype_kind == "grid_proto" else "allowed",
+        "checked": comparison.as_dict(),
+        "opset": OPSET,
+        "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
+    }

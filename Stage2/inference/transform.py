@@ -1,0 +1,158 @@
+"""From any scan to the slices that a network was trained on, and back: axes, intensities, voxel size, 256 x 256.
+
+Everything goes through the geometry of the headers, so that a mask returns to the very voxels that its scan has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.volumes import Statistics, own_statistics
+from Stage2.io.axes import DEFAULT_AXES, check_axes, upright
+from Stage2.preparation.steps.normalise import (
+    CT_COARSENING,
+    MR_SPACING,
+    SLICE_SIZE,
+    centre_crop_or_pad,
+    clip_bright_end,
+    crop_border,
+    drop_blank_trailing_slice,
+    resample,
+    window_intensities,
+)
+
+MODALITIES = ("MR", "CT")
+SPACING_TOLERANCE = 1e-3  # relative: closer, and a scan is not resampled
+CT_MATRIX = (512, 512)  # of the CT that training prepares: cut, then coarsened by CT_COARSENING
+CT_PIXEL = 1.37  # mm, for CT of another matrix: 0.78 mm, the middle of SABS, coarsened
+CT_THINNEST, CT_THICKNESS = 2.5, 3.0  # mm: SABS has slices of 2.5 to 5 mm, so thinner ones become 3 mm
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the training scans of a network were prepared.
+
+    Attributes:
+        modality: "MR" or "CT".
+        axes: in which the slices lie, as in `Stage2.io.axes`.
+        spacing: of the voxels along W, H, Z in mm; None: that of the modality.
+        prepared: scans come as training read them: only axes and statistics are seen to.
+        statistics: that normalise a CT; None, and always for MR: a volume's own.
+        foreground_threshold: a voxel of a prepared volume above this value can belong to the body.
+    """
+
+    modality: str
+    axes: str = DEFAULT_AXES
+    spacing: tuple[float, float, float] | None = None
+    prepared: bool = False
+    statistics: Statistics | None = None
+    foreground_threshold: float = 0.0
+
+    def __post_init__(self):
+        if self.modality not in MODALITIES:
+            raise ValueError(f"modality {self.modality!r} is unknown; choose one of {', '.join(MODALITIES)}.")
+        check_axes(self.axes)
+        if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < step < 1e3 for step in self.spacing)):
+            raise ValueError(f"spacing {self.spacing}: expected three positive numbers of mm, along columns, rows, z.")
+
+
+def recipe_of(modality: str, **settings) -> Recipe:
+    """The recipe of a modality, with the foreground threshold of the built-in data set of it unless one is given."""
+    if modality in MODALITIES:
+        built_in = get_dataset("CHAOST2" if modality == "MR" else "SABS")
+        settings.setdefault("foreground_threshold", built_in.foreground_threshold)
+    return Recipe(modality, **settings)
+
+
+def prepare_image(scan: sitk.Image, recipe: Recipe) -> sitk.Image:
+    """A scan as the network's training scans were before they were normalised, (256, 256, Z) float32.
+
+    Raises:
+        ValueError: it has no contrast, or, with `prepared`, slices of another size.
+    """
+    image = sitk.Cast(scan, sitk.sitkFloat32)
+    if recipe.prepared:
+        return to_network_grid(image, recipe)
+    image = clip_bright_end(image) if recipe.modality == "MR" else _windowed(image)
+    return drop_blank_trailing_slice(to_network_grid(image, recipe))[0]
+
+
+def prepare_masks(mask: sitk.Image, labels: Sequence[int], image: sitk.Image, recipe: Recipe) -> dict[int, np.ndarray]:
+    """Label -> its mask on the grid of the prepared image of the same scan, (Z, 256, 256) bool.
+
+    Each label moves as its own linear map and holds where more than one half of it does, as in preparation.
+    """
+    depth = image.GetDepth()
+    masks = {}
+    for label in labels:
+        share = sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32)
+        masks[label] = np.rint(sitk.GetArrayFromImage(to_network_grid(share, recipe))[:depth]).astype(bool)
+    return masks
+
+
+def normalise(image: sitk.Image, statistics: Statistics | None) -> np.ndarray:
+    """Slices for the network, (Z, 256, 256) float32, by given statistics or the volume's own.
+
+    Raises:
+        ValueError: all voxels have the same value.
+    """
+    volume = sitk.GetArrayFromImage(image)
+    own = statistics or own_statistics(volume)
+    return (volume - np.float32(own.mean)) / np.float32(own.std)
+
+
+def to_network_grid(image: sitk.Image, recipe: Recipe) -> sitk.Image:
+    """The geometry alone: axes, voxel size, 256 x 256; linear, 0 outside the scan, padded with the volume's minimum."""
+    image = upright(image, recipe.axes)
+    if recipe.prepared:
+        if not all(side in (SLICE_SIZE[0], SLICE_SIZE[0] + 1) for side in image.GetSize()[:2]):
+            columns, rows, _ = image.GetSize()
+            raise ValueError(
+                f"slices of {rows} x {columns} pixels; expected 256 x 256, as a scan that is prepared has: leave the "
+                "preparation to this program."
+            )
+        return image[: SLICE_SIZE[0], : SLICE_SIZE[1], :]
+    spacing = network_spacing(image, recipe)
+    if recipe.modality == "CT" and recipe.spacing is None and image.GetSize()[:2] == CT_MATRIX:
+        image = crop_border(image)
+    if not np.allclose(spacing, image.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0):
+        image = resample(image, spacing)
+    return centre_crop_or_pad(image, SLICE_SIZE)
+
+
+def network_spacing(image: sitk.Image, recipe: Recipe) -> tuple[float, float, float]:
+    """Voxel size along W, H, Z in mm that a scan in the right axes is resampled to; a single slice keeps its own z."""
+    own = image.GetSpacing()
+    if recipe.spacing is not None:
+        spacing = recipe.spacing
+    elif recipe.modality == "MR":
+        spacing = MR_SPACING
+    else:
+        whole = image.GetSize()[:2] == CT_MATRIX
+        in_plane = (own[0] * CT_COARSENING, own[1] * CT_COARSENING) if whole else (CT_PIXEL, CT_PIXEL)
+        spacing = (*in_plane, own[2] if own[2] >= CT_THINNEST else CT_THICKNESS)
+    return (*spacing[:2], own[2] if image.GetDepth() == 1 else spacing[2])
+
+
+def back_to_scan(volume: np.ndarray, prepared: sitk.Image, scan: sitk.Image) -> np.ndarray:
+    """Values on the network's grid, such as probabilities, at the voxels of the scan they belong to; linear.
+
+    Args:
+        volume: (Z, 256, 256) float32, on the grid of `prepared`.
+        prepared: the prepared image of the scan.
+        scan: as it was given.
+
+    Returns:
+        (Z', H', W') float32, in the scan's own order of axes; 0 where the network did not look.
+    """
+    image = sitk.GetImageFromArray(volume)
+    image.CopyInformation(prepared)
+    back = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(back)
+
+
+def _windowed(image: sitk.Image) -> sitk.Image:
+    return sitk.Cast(window_intensities(image), sitk.sitkFloat32)

@@ -1,0 +1,68 @@
+"""The folders of the phantom demo cohort and the files that each of them holds."""
+
+from dataclasses import asdict, dataclass
+
+from Stage2.phantom.raw import chaos_patient, synapse_number
+
+GENERATOR_VERSION = 1  # raise it when the same seed gives other images
+MANIFEST = "manifest.json"
+
+FOLDERS = {
+    "mr": "MR",
+    "ct": "CT",
+    "radiographs": "radiographs",
+    "chaos": "CHAOS",
+    "sabs": "SABS",
+    "roco": "ROCO",
+}
+PROCESSED, RAW = ("mr", "ct", "radiographs"), ("chaos", "sabs", "roco")
+# Of the raw parts that are downloaded as an archive: its name and the folder that it holds.
+ARCHIVES = {"chaos": ("CHAOS_Train_Sets.zip", "Train_Sets"), "sabs": ("RawData.zip", "RawData")}
+ROCO_IMAGES = "train/radiology/images"
+BROKEN = (11, 47, 83)  # in every hundred ROCO images, the numbers of those that cannot be read
+ROCO_OTHERS = ("train/non-radiology/images", "validation/radiology/images")  # one image there for fifty of those
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder of the cohort.
+
+    Attributes:
+        kind: key of `FOLDERS`. "mr", "ct" and "radiographs" are ready for training; "chaos", "sabs" and "roco" are
+            such data as downloaded, to be prepared.
+        count: scans, or images.
+        seed: of the cohort.
+        size: slice size of processed scans, smallest one of raw MR, half the one of raw CT; 0: not of slices.
+    """
+
+    kind: str
+    count: int
+    seed: int
+    size: int
+
+    @property
+    def folder_name(self) -> str:
+        return FOLDERS[self.kind]
+
+    def files(self) -> list[tuple[str, ...]]:
+        """File names of every item (a scan or an image), in order; scans are numbered as in the real data sets.
+
+        An item of "chaos" is a folder, which is there when all its files are.
+        """
+        if self.kind == "radiographs":
+            return [(f"radiograph_{index:04d}.jpg",) for index in range(self.count)]
+        if self.kind == "roco":
+            images = [f"{ROCO_IMAGES}/ROCO_{index:05d}.jpg" for index in range(self.count)]
+            for number, place in enumerate(ROCO_OTHERS, start=1):
+                images += [f"{place}/ROCO_{number}{index:04d}.jpg" for index in range(-(-self.count // 50))]
+            return [(name,) for name in images]
+        if self.kind == "chaos":
+            return [(f"Train_Sets/MR/{chaos_patient(index)}",) for index in range(self.count)]
+        if self.kind == "sabs":
+            numbers = [f"{synapse_number(index):04d}.nii.gz" for index in range(self.count)]
+            return [(f"RawData/Training/label/label{n}", f"RawData/Training/img/img{n}") for n in numbers]
+        first = 1 if self.kind == "mr" else 0
+        return [(f"label_{index}.nii.gz", f"image_{index}.nii.gz") for index in range(first, first + self.count)]
+
+    def manifest(self) -> dict:
+        return {"generator_version": GENERATOR_VERSION, **asdict(self)}

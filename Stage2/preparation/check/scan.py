@@ -1,0 +1,221 @@
+"""What is in the files of one scan of a processed folder, and what is wrong with them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from Stage2.datasets.labels import class_labels
+from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.nifti import SUFFIX, read_affine, read_header, read_spacing, read_voxels
+from Stage2.preparation.check.contact_sheet import draw_contact_sheet, write_png
+from Stage2.preparation.steps.class_map import MIN_PIXELS, count_class_pixels
+from Stage2.preparation.steps.pseudo_labels import foreground_mask
+from Stage2.preparation.steps.superpixels import OURS, superpixel_note
+
+MAX_BODY_SHARE = 0.98  # of the voxels: more, and the threshold does not tell the body from the air
+MAX_OUTSIDE_SHARE = 0.02  # of the superpixels' voxels outside the body: more, and they are those of another image
+
+DIRECTIONS = {"L": "left", "R": "right", "A": "front", "P": "back", "S": "head", "I": "feet"}
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What is to be checked for one scan; travels to a process, so it holds plain values only.
+
+    Attributes:
+        folder: processed folder.
+        scan_id: id of the scan.
+        command: that makes superpixels and class maps, for remedies.
+        classes: class name -> label value.
+        label_values: value in the label file -> label value; None: labels are stored as they are.
+        threshold: foreground threshold.
+        scale: superpixel scale.
+        has_label: a label is expected.
+        sheet: where the contact sheet goes.
+    """
+
+    folder: Path
+    scan_id: str
+    command: str
+    classes: dict[str, int]
+    label_values: dict[int, int] | None
+    threshold: float
+    scale: str
+    has_label: bool
+    sheet: Path
+
+    def path(self, kind: str) -> Path:
+        return self.folder / f"{kind}_{self.scan_id}{SUFFIX}"
+
+
+@dataclass
+class ScanFacts:
+    """What was found in one scan; what could not be read is None or empty.
+
+    Attributes:
+        id: of the scan.
+        size: (Z, H, W).
+        spacing: mm along Z, H, W.
+        orientation: where the voxel indices (x, y, z) grow to, such as LAS: left, front (anterior), head (superior).
+        axes: unit vectors of the voxel axes (x, y, z) in patient coordinates, as rows.
+        intensities: "min", "max", "mean", "std".
+        body_share: of the voxels that belong to the body.
+        blank_slices: that have one value in all pixels.
+        slices: class name -> minimum of pixels -> slices with as many pixels of the class.
+        pixels: class name -> voxels.
+        centres: class name -> mean place of its voxels along the axes x, y, z in mm, from the first voxel.
+        superpixels: "min", "median", "max" number in the slices that show the body, "slices" that have any; empty where
+            the file cannot be read.
+        problems: what is wrong, each in one sentence: file, found, expected, remedy.
+    """
+
+    id: str
+    size: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    orientation: str | None = None
+    axes: list[list[float]] | None = None
+    intensities: dict[str, float] = field(default_factory=dict)
+    body_share: float | None = None
+    blank_slices: list[int] = field(default_factory=list)
+    slices: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    pixels: dict[str, int] = field(default_factory=dict)
+    centres: dict[str, list[float]] = field(default_factory=dict)
+    superpixels: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def check_scan(job: ScanJob) -> ScanFacts:
+    """Read every file of a scan, gather facts and problems, and draw its contact sheet.
+
+    Raises:
+        OSError: the contact sheet cannot be written.
+    """
+    facts = ScanFacts(job.scan_id)
+    image = _collect(facts, _check_image, job, facts)
+    if image is None:
+        job.sheet.unlink(missing_ok=True)
+        return facts
+    body = np.stack([foreground_mask(plane, job.threshold) for plane in image])
+    _check_body(job, facts, image, body)
+    label = _collect(facts, _check_label, job, facts) if job.has_label else None
+    superpixels = None
+    if job.path(f"superpix-{job.scale}").is_file():
+        superpixels = _collect(facts, _check_superpixels, job, facts, body)
+    shown = [None if volume is None else volume[:, :SLICE_SIZE, :SLICE_SIZE] for volume in (image, label, superpixels)]
+    write_png(job.sheet, draw_contact_sheet(*shown, job.classes, _title(job, facts)))
+    return facts
+
+
+def _collect(facts: ScanFacts, step: Callable, *arguments: object) -> np.ndarray | None:
+    """What a step returns, or None with its error among the problems."""
+    try:
+        return step(*arguments)
+    except (OSError, ValueError) as error:
+        facts.problems.append(str(error))
+        return None
+
+
+def _check_image(job: ScanJob, facts: ScanFacts) -> np.ndarray:
+    path = job.path("image")
+    image = read_voxels(path)
+    check_slice_size(path, image.shape)
+    affine = read_affine(path)
+    facts.size = image.shape
+    facts.spacing = tuple(round(step, 4) for step in read_spacing(path))
+    facts.orientation = "".join(nibabel.aff2axcodes(affine))
+    facts.axes = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T.round(4).tolist()
+    values = image.astype(np.float64)
+    statistics = {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std()}
+    facts.intensities = {name: round(float(value), 4) for name, value in statistics.items()}
+    if statistics["min"] == statistics["max"]:
+        raise ValueError(
+            f"{path} has the value {statistics['min']:g} in all voxels; expected an image with contrast: make it anew "
+            "from the raw scan."
+        )
+    return image
+
+
+def _check_body(job: ScanJob, facts: ScanFacts, image: np.ndarray, body: np.ndarray) -> None:
+    facts.body_share = round(float(body.mean()), 4)
+    low, high = facts.intensities["min"], facts.intensities["max"]
+    if not body.any() or facts.body_share > MAX_BODY_SHARE:
+        found = "no voxel" if not body.any() else f"{100 * facts.body_share:.1f} % of the voxels"
+        facts.problems.append(
+            f"{job.path('image')} has {found} above the foreground threshold {job.threshold:g} of the data set (range "
+            f"{low:g} to {high:g}); expected air below it and the body above: is the image scaled as the data set's "
+            "are, and --dataset the right one?"
+        )
+    facts.blank_slices = [z for z, plane in enumerate(image) if plane.min() == plane.max()]
+
+
+def _check_label(job: ScanJob, facts: ScanFacts) -> np.ndarray:
+    path, image_path = job.path("label"), job.path("image")
+    voxels = read_voxels(path)
+    check_same_size(path, voxels.shape, image_path, facts.size)
+    check_same_place(path, image_path, facts.size)
+    try:
+        label = class_labels(voxels, job.classes, job.label_values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} Correct its numbers, or name the data set whose numbers they are.") from None
+    counts = count_class_pixels(label, job.classes)
+    facts.pixels = {name: sum(of_slices) for name, of_slices in counts.items()}
+    facts.slices = {
+        name: {minimum: [z for z, pixels in enumerate(of_slices) if pixels >= minimum] for minimum in MIN_PIXELS}
+        for name, of_slices in counts.items()
+    }
+    steps = np.array(facts.spacing)
+    for name, value in job.classes.items():
+        if value and facts.pixels[name]:
+            centre = np.argwhere(label == value).mean(axis=0) * steps
+            facts.centres[name] = [round(float(place), 2) for place in centre[::-1]]
+    if not label.any():
+        facts.problems.append(
+            f"{path} holds background only; expected some of the classes {list(job.classes)[1:]}: was it written from "
+            "an empty file, or are its values scaled?"
+        )
+    return label
+
+
+def _check_superpixels(job: ScanJob, facts: ScanFacts, body: np.ndarray) -> np.ndarray:
+    path = job.path(f"superpix-{job.scale}")
+    remedy = f"make them with {job.command}"
+    superpixels = read_voxels(path)
+    check_same_size(path, superpixels.shape, job.path("image"), facts.size)
+    if (superpixels < 0).any() or (superpixels != np.rint(superpixels)).any():
+        raise ValueError(f"{path} has values that are negative or not whole; expected segments 0, 1, 2, ...: {remedy}")
+    superpixels = superpixels.astype(np.int32)
+    note, expected = read_header(path)[1], superpixel_note(job.threshold, job.scale)
+    if note.startswith(OURS) and note != expected:
+        facts.problems.append(f"{path} was made with other settings ({note}); expected {expected}: {remedy}")
+    outside = np.count_nonzero((superpixels > 0) & ~body) / max(np.count_nonzero(superpixels), 1)
+    if outside > MAX_OUTSIDE_SHARE:
+        facts.problems.append(
+            f"{path} has {100 * outside:.0f} % of its segments' voxels outside the body in the image; expected them "
+            f"inside, so it belongs to another image or threshold: {remedy} --force"
+        )
+    numbers = np.array([np.count_nonzero(np.unique(plane)) for plane in superpixels])
+    counted = numbers[body.any(axis=(1, 2))]
+    if counted.size:
+        middle = {"min": counted.min(), "median": np.median(counted), "max": counted.max()}
+        facts.superpixels = {name: float(value) for name, value in middle.items()}
+    facts.superpixels["slices"] = int(np.count_nonzero(numbers))
+    if counted.size and np.median(counted) < 2:
+        facts.problems.append(
+            f"{path} has {np.median(counted):g} segment(s) in the middle one of its slices; expected several, as "
+            "episodes are drawn from them: is the image scaled as the data set's are (not to [0, 1])?"
+        )
+    return superpixels
+
+
+def _title(job: ScanJob, facts: ScanFacts) -> str:
+    depth, height, width = facts.size
+    spacing = " x ".join(f"{step:g}" for step in facts.spacing[::-1])
+    x, y, z = (DIRECTIONS[letter] for letter in facts.orientation)
+    return (
+        f"scan {job.scan_id}: {width} x {height} x {depth} voxels of {spacing} mm; columns run to the patient's {x}, "
+        f"rows to the {y}, slices to the {z}; superpixels {job.scale}"
+    )

@@ -1,0 +1,105 @@
+"""What preparation does to the volumes of a data set, as values that a manifest can hold, and the doing of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import SimpleITK as sitk
+
+from Stage2.io.grid import SLICE_SIZES
+from Stage2.preparation.raw.scan import RawVolumes
+from Stage2.preparation.steps.normalise import (
+    CT_BORDER,
+    CT_COARSENING,
+    CT_WINDOW,
+    MR_PERCENTILE,
+    MR_SPACING,
+    centre_crop_or_pad,
+    clip_bright_end,
+    crop_border,
+    drop_blank_trailing_slice,
+    resample,
+    resample_labels,
+    window_intensities,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps in the order in which they are done; None or 0 leaves a step out.
+
+    Attributes:
+        window: intensities clipped to it and stretched to [0, 255] (CT, Hounsfield units).
+        percentile: intensities above this percentile of the volume are set to it (MR).
+        border: pixels cut off each in-plane border.
+        spacing: mm along x, y, z; None along an axis keeps its spacing.
+        coarsening: factor for the in-plane spacing, instead of `spacing`.
+        centre: slices cropped or padded about their centre to 256 x 256.
+        drop_blank_slice: the last slice left out where it is zero, as the size formula of resampling often adds one.
+    """
+
+    window: tuple[float, float] | None = None
+    percentile: float | None = None
+    border: int = 0
+    spacing: tuple[float | None, float | None, float | None] | None = None
+    coarsening: float | None = None
+    centre: bool = True
+    drop_blank_slice: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """As JSON holds them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+CHAOS_RECIPE = Recipe(percentile=MR_PERCENTILE, spacing=MR_SPACING)
+SABS_RECIPE = Recipe(window=CT_WINDOW, border=CT_BORDER, coarsening=CT_COARSENING, centre=False)
+
+
+def normalise_scan(image: sitk.Image, label: sitk.Image | None, recipe: Recipe) -> RawVolumes:
+    """Processed image, and label uint8, of slices of 256 x 256 (257).
+
+    Args:
+        image, label: on one grid, as read from NIfTI, whose spacing is float32: the published size formula can give
+            another number of slices for the unrounded one.
+
+    Raises:
+        ValueError: no contrast in the window, slices too small for the border, or not of 256 x 256 in the end.
+    """
+    if recipe.window is not None:
+        image = window_intensities(image, recipe.window)
+    if recipe.percentile is not None:
+        image = clip_bright_end(image, recipe.percentile)
+    volumes = [image] if label is None else [image, label]
+    if recipe.border:
+        volumes = [crop_border(volume, recipe.border) for volume in volumes]
+    spacing = _new_spacing(recipe, image)
+    if spacing is not None:
+        volumes = [resample(volumes[0], spacing), *(resample_labels(volume, spacing) for volume in volumes[1:])]
+    if recipe.centre:
+        volumes = [centre_crop_or_pad(volume) for volume in volumes]
+    done: RawVolumes = (volumes[0], volumes[1] if label is not None else None)
+    if recipe.drop_blank_slice:
+        done = drop_blank_trailing_slice(*done)
+    _expect_slice_size(done[0], image, recipe)
+    if recipe.window is not None:  # published as float64; training reads float32, which halves the file
+        done = (sitk.Cast(done[0], sitk.sitkFloat32), done[1])
+    return done
+
+
+def _new_spacing(recipe: Recipe, image: sitk.Image) -> list[float] | None:
+    x, y, z = image.GetSpacing()
+    if recipe.coarsening is not None:
+        return [x * recipe.coarsening, y * recipe.coarsening, z]
+    if recipe.spacing is None:
+        return None
+    return [old if new is None else new for old, new in zip((x, y, z), recipe.spacing, strict=True)]
+
+
+def _expect_slice_size(processed: sitk.Image, raw: sitk.Image, recipe: Recipe) -> None:
+    width, height, _ = processed.GetSize()
+    if {width, height} - set(SLICE_SIZES):
+        columns, rows, _ = raw.GetSize()
+        steps = f"border {recipe.border}" + (f", coarsening {recipe.coarsening:g}" if recipe.coarsening else "")
+        raise ValueError(
+            f"slices of {rows} x {columns} pixels become {height} x {width} (rows x columns; {steps}); expected "
+            f"{SLICE_SIZES[0]} x {SLICE_SIZES[0]}: prepare the scan as a custom data set, with a centre crop."
+        )

@@ -1,0 +1,182 @@
+"""Which snapshot of a training run to test or fine-tune: by a rule, with the reason it goes by."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from Stage2.run_folders.layout import (
+    RESULTS,
+    SNAPSHOTS,
+    list_runs,
+    list_snapshots,
+    read_results,
+    read_scalars,
+    snapshot_path,
+)
+
+LAST, TRAIN_SCANS, TEST = "last", "train_scans", "test"
+COMPARING = (TRAIN_SCANS, TEST)
+RULES = (LAST, *COMPARING)
+TRAIN_SCANS_DICE = "train_scans_dice"  # scalar that a run with eval_every logs
+PUBLISHED_PROTOCOL = "paper"
+TAIL = 4  # parts of a path that tell a snapshot within a log folder: experiment folder, run id, snapshots, file
+
+
+class Choice(NamedTuple):
+    """A snapshot, and how it was chosen: "rule: reason", or None where it was given as a file."""
+
+    snapshot: Path
+    selection: str | None
+
+
+def choose_snapshot(folder: Path, rule: str) -> Choice:
+    """A snapshot of a run.
+
+    Args:
+        folder: run folder, or experiment folder: then the latest run with snapshots.
+        rule: "last": the highest step; "train_scans": the highest Dice of the training classes in training scans;
+            "test": the highest mean Dice in the test scans, as published, which looks at test labels. The earlier one
+            of equals.
+
+    Raises:
+        FileNotFoundError: there are no snapshots, or no metrics.json.
+        ValueError: the rule is unknown, or no snapshot was tested in the way that the rule compares.
+    """
+    if rule not in RULES:
+        raise ValueError(f"select={rule} is unknown; choose one of {', '.join(RULES)}.")
+    run = run_with_snapshots(folder)
+    snapshots = dict(list_snapshots(run))
+    if rule == LAST:
+        step = max(snapshots)
+        return Choice(snapshots[step], f"{LAST}: step {step} is the last of {len(snapshots)} snapshot(s)")
+    if rule == TRAIN_SCANS:
+        tested = {step: dice for step, dice in _dice_on_training_scans(run).items() if step in snapshots}
+        found, scored = f"no {TRAIN_SCANS_DICE} for its snapshots", "Dice of training classes in training scans"
+        remedy = f"train with eval_every=STEPS, or choose select={LAST}"
+    else:
+        tested = dice_of_tests(run)
+        found, scored = f"no test of its snapshots ({PUBLISHED_PROTOCOL} protocol)", "mean Dice in test scans"
+        remedy = f"test them all first (SNAPSHOTS=all bash <its test script>), or choose select={LAST}"
+    if not tested:
+        raise ValueError(f"{run} has {found}, which select={rule} compares; {remedy}.")
+    best = max(sorted(tested), key=tested.get)
+    reason = f"{scored} {tested[best]:.4f} at step {best}, the best of {len(tested)} tested"
+    if len(tested) < len(snapshots):
+        reason += f" ({len(snapshots) - len(tested)} of {len(snapshots)} snapshots are untested)"
+    return Choice(snapshots[best], f"{rule}: {reason}")
+
+
+def snapshot_of_step(folder: Path, step: int) -> Choice:
+    """The snapshot of a step, of the latest run in an experiment folder that has it.
+
+    Raises:
+        FileNotFoundError: no run has it.
+    """
+    for run in reversed(list_runs(folder)):
+        path = snapshot_path(run, step)
+        if path.is_file():
+            return Choice(path, f"step: {step} was asked for")
+    raise FileNotFoundError(f"no run in {folder} has a snapshot of step {step}; train longer or name another step")
+
+
+def select_snapshot(folder: Path, rule: str) -> Path:
+    """The snapshot of `choose_snapshot` alone."""
+    return choose_snapshot(folder, rule).snapshot
+
+
+def run_with_snapshots(folder: Path) -> Path:
+    """The folder itself where it is a run's, else the latest run in it that has snapshots.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    runs = [folder] if (folder / SNAPSHOTS).is_dir() else list_runs(folder)
+    with_snapshots = [run for run in runs if list_snapshots(run)]
+    if not with_snapshots:
+        found = f"{len(runs)} run(s) without snapshots" if runs else "no run"
+        raise FileNotFoundError(
+            f"{folder} holds {found}; expected {SNAPSHOTS}/<step>.pth: train this experiment first, or name a snapshot "
+            "or the folder of a run that has some."
+        )
+    return with_snapshots[-1]
+
+
+def dice_of_tests(run: Path) -> dict[int, float]:
+    """{step: mean Dice} of the run's snapshots that have been tested by the published protocol.
+
+    Tests are looked for in the log folder that holds the run's experiment folder; of several tests of a snapshot, the
+    latest run counts. A test that was cut short or gave no Dice does not count.
+    """
+    run = run.resolve()
+    log_dir = run.parent.parent
+    snapshots = list_snapshots(run)
+    dice = {}
+    for path in sorted(log_dir.glob(f"*/*/{RESULTS}"), key=_experiment_and_number):
+        try:
+            results = read_results(path.parent)
+        except ValueError:
+            continue
+        score = (results.get("mean") or {}).get("dice")
+        if results.get("protocol") != PUBLISHED_PROTOCOL or not results.get("snapshot") or not _defined(score):
+            continue
+        tested = log_dir.joinpath(*snapshot_tail(results["snapshot"]))
+        for step, snapshot in snapshots:
+            # a resumed run shares the snapshots of the run that it goes on from
+            if tested == snapshot or (tested.is_file() and tested.samefile(snapshot)):
+                dice[step] = score
+    return dice
+
+
+def snapshot_tail(path: str | Path) -> tuple[str, ...]:
+    """What tells a snapshot within a log folder, wherever that lies."""
+    return Path(path).parts[-TAIL:]
+
+
+def resolve_choice(reload_model_path: str | None, rule: str, selection: str | None = None) -> Choice | None:
+    """The snapshot that a configuration means, and how it was chosen: none, a file, or a folder's by the rule.
+
+    Args:
+        reload_model_path: file or folder; None: no snapshot.
+        rule: for a folder.
+        selection: how a file was chosen, as whoever chose it tells.
+    """
+    if reload_model_path is None:
+        return None
+    path = Path(reload_model_path)
+    return choose_snapshot(path, rule) if path.is_dir() else Choice(path, selection)
+
+
+def resolve_snapshot(reload_model_path: str | None, rule: str) -> Path | None:
+    """The snapshot of `resolve_choice` alone."""
+    choice = resolve_choice(reload_model_path, rule)
+    return None if choice is None else choice.snapshot
+
+
+def selection_record(choice: Choice | None) -> dict[str, Any]:
+    """The choice as plain values, for a run's records.
+
+    `selected_by` is the rule where snapshots were compared, and None for the last one, a given one, or none;
+    `selection` is all that is known, in words.
+    """
+    if choice is None:
+        return {"snapshot": None, "selected_by": None, "selection": None}
+    rule = (choice.selection or "").partition(":")[0]
+    return {
+        "snapshot": str(choice.snapshot),
+        "selected_by": rule if rule in COMPARING else None,
+        "selection": choice.selection,
+    }
+
+
+def _dice_on_training_scans(run: Path) -> dict[int, float]:
+    steps, values = read_scalars(run).get(TRAIN_SCANS_DICE, ([], []))
+    return {step: value for step, value in zip(steps, values, strict=True) if _defined(value)}
+
+
+def _experiment_and_number(results: Path) -> tuple[str, int]:
+    number = results.parent.name
+    return results.parent.parent.name, int(number) if number.isdecimal() else -1
+
+
+def _defined(value: object) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)

@@ -1,0 +1,134 @@
+"""The published recipe value by value, and the settings a person changes on the command line."""
+
+import math
+
+import pytest
+import torch
+from mmengine.config import DictAction
+
+from Stage1.models import DenseCL
+from Stage1.runs.config import SHORT_NAMES, check_data, default_work_dir, load_recipe
+from Stage1.runs.distributed import check_launcher
+
+ROCO = "configs/selfsup/densecl/densecl_roco_50ep.py"
+DEMO = "configs/selfsup/densecl/densecl_demo.py"
+
+
+def test_published_recipe():
+    cfg = load_recipe(ROCO)
+    model = cfg.model
+    assert (model.type, model.depth, model.feature_channels, model.queue_length) == ("DenseCL", 101, 128, 65536)
+    assert (model.momentum, model.temperature, model.loss_lambda, model.precision) == (0.999, 0.2, 0.5, "fp32")
+    loader = cfg.train_dataloader
+    assert (loader.batch_size, loader.drop_last, loader.sampler.shuffle) == (32, True, True)
+    assert loader.dataset.data_root.endswith("data/roco")
+    assert loader.dataset.view == {
+        "image_size": 224,
+        "crop_scale": (0.2, 1.0),
+        "jitter": (0.4, 0.4, 0.4, 0.1),
+        "jitter_probability": 0.8,
+        "grayscale_probability": 0.2,
+        "blur_sigma": (0.1, 2.0),
+        "blur_probability": 0.5,
+        "flip_probability": 0.5,
+    }
+    assert cfg.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.0375, "momentum": 0.9, "weight_decay": 1e-4}
+    assert cfg.auto_scale_lr.base_batch_size == 32
+    assert cfg.train_cfg.max_epochs == 50
+    (schedule,) = cfg.param_scheduler
+    assert (schedule.type, schedule.eta_min, schedule.convert_to_iter_based) == ("CosineAnnealingLR", 0.0, True)
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (checkpoint.interval, checkpoint.save_last) == (10, True)
+
+
+def test_published_model_has_the_published_shapes():
+    settings = dict(load_recipe(ROCO).model)
+    settings.pop("type")
+    with torch.device("meta"):
+        model = DenseCL(**settings)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    assert shapes["encoder_q.1.mlp.0.weight"] == (2048, 2048)
+    assert shapes["encoder_q.1.mlp.2.weight"] == (128, 2048)
+    assert shapes["encoder_q.1.mlp2.0.weight"] == (2048, 2048, 1, 1)
+    assert shapes["encoder_q.1.mlp2.2.weight"] == (128, 2048, 1, 1)
+    assert shapes["queue"] == shapes["queue2"] == (128, 65536)
+    assert sum(key.startswith("backbone.layer3.") and key.endswith("conv1.weight") for key in shapes) == 23
+
+
+def test_short_names_change_the_setting_and_nothing_else():
+    before = load_recipe(DEMO)
+    for name, path in SHORT_NAMES.items():
+        value = "somewhere" if name == "data_root" else 7
+        changed = load_recipe(DEMO, {name: value})
+        node, original = changed, before
+        for key in path.split("."):
+            node, original = node[key], original[key]
+        assert node == value != original
+        assert load_recipe(DEMO, {path: value}).to_dict() == changed.to_dict()
+        assert changed.to_dict() == load_recipe(DEMO, {path: original, name: value}).to_dict()
+
+
+def test_values_are_read_as_typed():
+    parse = DictAction._parse_iterable
+    assert (parse("101"), parse("bf16"), parse("True"), parse("0.1")) == (101, "bf16", True, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"),
+    [("dept", "depth"), ("max_epoch", "max_epochs"), ("model.momentun", "model.momentum")],
+)
+def test_a_misspelt_option_names_the_nearest(option, nearest):
+    with pytest.raises(ValueError, match=f"found option '{option}'.*did you mean '{nearest}'"):
+        load_recipe(DEMO, {option: 1})
+
+
+def test_missing_or_foreign_config(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found no config file"):
+        load_recipe("configs/absent.py")
+    other = tmp_path / "config.txt"
+    other.write_text("x")
+    with pytest.raises(ValueError, match=r"expected a \.py file"):
+        load_recipe(other)
+
+
+def test_default_work_dir_follows_the_config():
+    assert str(default_work_dir(ROCO)) == "work_dirs/selfsup/densecl/densecl_roco_50ep"
+    assert str(default_work_dir("/elsewhere/mine.py")) == "work_dirs/mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "complaint"),
+    [
+        ({"queue_length": 18}, 1, "queue of 18 keys and 4 images per step"),
+        ({"queue_length": 12}, 2, "queue of 12 keys and 8 images per step"),
+        ({"batch_size": 16}, 1, "found 12 images in .*expected at least one batch of 16"),
+        ({"batch_size": 8}, 2, "found 12 images in .*expected at least one batch of 16"),
+        ({"batch_size": 0}, 1, "found batch_size 0"),
+    ],
+)
+def test_data_that_cannot_be_trained_on(radiographs, changes, processes, complaint):
+    options = {"data_root": str(radiographs), "batch_size": 4, "queue_length": 16} | changes
+    with pytest.raises(ValueError, match=complaint):
+        check_data(load_recipe(DEMO, options), processes)
+
+
+def test_data_that_can_be_trained_on(radiographs):
+    check_data(load_recipe(DEMO, {"data_root": str(radiographs), "batch_size": 4, "queue_length": 16}), 2)
+
+
+def test_launcher_needs_its_environment(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    check_launcher("none")
+    with pytest.raises(ValueError, match=r"found no RANK.*dist_train\.sh"):
+        check_launcher("pytorch")
+    with pytest.raises(ValueError, match=r"found no SLURM_PROCID.*srun"):
+        check_launcher("slurm")
+
+
+def test_cosine_reaches_zero_after_the_last_iteration(run_tiny, tmp_path):
+    """Six iterations; the learning rate of iteration i is lr * (1 + cos(pi * i / 6)) / 2."""
+    runner = run_tiny(tmp_path / "run")
+    history, _ = runner.message_hub.log_scalars["train/lr"].data
+    expected = [0.0375 * (1 + math.cos(math.pi * i / 6)) / 2 for i in range(6)]
+    assert list(history) == pytest.approx(expected)

@@ -1,0 +1,136 @@
+"""Reading what people have: NIfTI, DICOM series, folders; everything else is one sentence."""
+
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from Stage2.io.dicom import kept_locale
+from Stage2.io.scans import ScanFile, check_same_grid, find_scans
+
+
+def write_series(folder: Path, volume: np.ndarray, uid: str = "1.2.3", skip: tuple[int, ...] = ()) -> None:
+    """A DICOM series of int16 slices (Z, H, W), 4 mm apart, rows to the back and slices to the head."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for z, values in enumerate(volume):
+        if z in skip:
+            continue
+        image = sitk.GetImageFromArray(values, isVector=values.ndim == 3)
+        image.SetSpacing((1.5, 1.5))
+        tags = {
+            "0008|0060": "MR",
+            "0020|000e": uid,
+            "0020|000d": "1.2",
+            "0008|0018": f"{uid}.{z + 1}",
+            "0020|0032": f"-10\\-20\\{4 * z}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(z + 1),
+            "0018|0050": "4",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{uid}_{99 - z}.dcm"))  # names against the order in space
+        with kept_locale():
+            writer.Execute(image)
+
+
+@pytest.fixture(scope="module")
+def volume() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 900, (5, 12, 10)).astype(np.int16)
+
+
+def test_a_dicom_series_is_read_in_the_order_of_space(tmp_path, volume):
+    write_series(tmp_path / "case", volume)
+    (scan,) = find_scans(tmp_path / "case")
+    image = scan.read()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), volume)
+    assert image.GetSpacing() == pytest.approx((1.5, 1.5, 4.0))
+    assert image.GetOrigin() == pytest.approx((-10, -20, 0))
+    assert (scan.name, scan.is_nifti) == ("case", False)
+
+
+def test_folders_are_queries_by_name(tmp_path, volume):
+    write_series(tmp_path / "b", volume[:2])
+    write_series(tmp_path / "a", volume[:2])
+    (tmp_path / "empty").mkdir()
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a", "b"]
+    for name in ("2.nii", "1.nii.gz", "notes.txt", ".hidden.nii.gz"):
+        (tmp_path / name).touch()
+    assert [scan.name for scan in find_scans(tmp_path)] == ["1", "2"]  # files go before folders
+    with pytest.raises(FileNotFoundError, match="holds no scan; expected"):
+        find_scans(tmp_path / "empty")
+
+
+def test_uncompressed_nifti_reads_the_same(tmp_path, volume):
+    image = sitk.GetImageFromArray(volume)
+    for name in ("a.nii", "a.nii.gz"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(ScanFile(tmp_path / name).read()), volume)
+    hashes = {ScanFile(tmp_path / name).content_hash() for name in ("a.nii", "a.nii.gz")}
+    assert len(hashes) == 2
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:-50])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        ScanFile(tmp_path / "a.nii").read()
+
+
+def save(path: Path, voxels: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path, _: path, "is missing"),
+        (lambda path, _: path.with_name("case"), "does not exist; expected .nii.gz, .nii, or a folder"),
+        (
+            lambda path, _: save(path, np.zeros((3, 3, 3, 2), np.float32)),
+            "has 4 dimensions of float32 voxels; expected",
+        ),
+        (
+            lambda path, _: save(path, np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+            "expected a 3D volume with one value per voxel",
+        ),
+        (lambda path, _: save(path, np.full((3, 3, 3), np.nan, np.float32)), "has 27 voxel(s) that are not finite"),
+        (
+            lambda path, volume: write_series(path.parent, volume, skip=(2,)) or path.parent,
+            "slices 1 and 2 lie 8 mm apart",
+        ),
+        (
+            lambda path, volume: [write_series(path.parent, volume, uid) for uid in ("1.2.3", "1.2.4")] and path.parent,
+            "holds 2 DICOM series (of 5, 5 files); expected one",
+        ),
+        (
+            lambda path, volume: write_series(path.parent, np.stack([volume] * 3, -1).astype(np.uint8)) or path.parent,
+            "holds colour",
+        ),
+        (lambda path, _: path.parent, "holds no DICOM series"),
+    ],
+)
+def test_what_is_no_scan_is_one_sentence(tmp_path, volume, make, sentence):
+    path = make(tmp_path / "scan.nii.gz", volume)
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(sentence)) as error:
+        ScanFile(path).read()
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_mask_and_scan_must_share_their_voxels(volume):
+    scan = sitk.GetImageFromArray(volume)
+    scan.SetSpacing((1.0, 1.0, 4.0))
+    mask = sitk.Image(scan)
+    mask.SetOrigin((0.3, 0.0, 0.0))
+    check_same_grid(mask, scan, "mask", "scan")  # a header rounded by another program
+    with pytest.raises(ValueError, match="mask has 10 x 12 x 4 voxels but scan has 10 x 12 x 5; both must"):
+        check_same_grid(mask[:, :, :4], scan, "mask", "scan")
+    mask.SetOrigin((0.0, 0.0, 0.0))
+    mask.SetSpacing((1.0, 1.0, 5.0))
+    with pytest.raises(ValueError, match="voxels of 1 x 1 x 5 mm against 1 x 1 x 4 mm, corners up to 4 mm apart"):
+        check_same_grid(mask, scan, "mask", "scan")
+    with pytest.raises(ValueError, match="lies elsewhere"):
+        check_same_grid(sitk.Flip(scan, (True, False, False)), scan, "mask", "scan")

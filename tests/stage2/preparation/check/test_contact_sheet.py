@@ -1,0 +1,65 @@
+"""Contact sheets show every slice with its contours and borders where they belong."""
+
+import cv2
+import numpy as np
+
+from Stage2.preparation.check.contact_sheet import (
+    COLUMNS,
+    GAP,
+    MAX_SLICES,
+    TITLE_HEIGHT,
+    class_colours,
+    draw_contact_sheet,
+    inner_borders,
+    outline,
+    write_png,
+)
+
+CLASSES = {"BG": 0, "A": 1, "B": 7}
+
+
+def tile(sheet: np.ndarray, place: int, side: int) -> np.ndarray:
+    row, column = divmod(place, COLUMNS)
+    top, left = TITLE_HEIGHT + row * (side + GAP), column * (side + GAP)
+    return sheet[top : top + side, left : left + side]
+
+
+def test_contours_lie_on_the_edge_of_every_class_in_every_slice():
+    rng = np.random.default_rng(0)
+    image, label = rng.random((8, 64, 64)) * 500, np.zeros((8, 64, 64), np.uint8)
+    label[1, 5:20, 5:30] = 1
+    label[7, 40:50, 20:60] = 7
+    sheet = draw_contact_sheet(image, label, None, CLASSES, "a title")
+    colours = class_colours(CLASSES)
+    assert list(colours) == ["A", "B"]
+    for z in range(8):
+        for name, colour in colours.items():
+            drawn = (tile(sheet, z, 64) == colour).all(axis=2)
+            assert np.array_equal(drawn, outline(label[z] == CLASSES[name])), (z, name)
+    assert outline(label[1] == 1).sum() == 2 * 25 + 2 * 13
+
+
+def test_superpixels_change_the_picture_only_at_their_borders():
+    image = np.full((1, 64, 64), 300.0)
+    image[0, 0] = np.linspace(0, 400, 64)
+    superpixels = np.zeros((1, 64, 64), np.int32)
+    superpixels[0, 10:30, 10:30] = 1
+    superpixels[0, 10:30, 30:40] = 2
+    without = draw_contact_sheet(image, None, None, CLASSES, "")
+    with_borders = draw_contact_sheet(image, None, superpixels, CLASSES, "")
+    changed = (tile(without, 0, 64) != tile(with_borders, 0, 64)).any(axis=2)
+    expected = np.zeros((64, 64), bool)
+    expected[10:30, 29] = expected[10:30, 39] = expected[29, 10:40] = True
+    assert np.array_equal(changed, expected) and np.array_equal(inner_borders(superpixels[0]), expected)
+
+
+def test_a_long_scan_is_shown_in_part_and_a_constant_one_is_no_error():
+    sheet = draw_contact_sheet(np.zeros((200, 32, 32)), None, None, CLASSES, "")
+    assert sheet.shape == (TITLE_HEIGHT + MAX_SLICES // COLUMNS * (32 + GAP), COLUMNS * (32 + GAP) - GAP, 3)
+
+
+def test_a_picture_is_written_whole(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    write_png(tmp_path / "new" / "a.png", picture)
+    assert np.array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1], picture)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]

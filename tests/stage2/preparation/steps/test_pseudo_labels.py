@@ -1,0 +1,118 @@
+"""Superpixels and body masks on made-up slices, against slow definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from Stage2.preparation.steps.pseudo_labels import (
+    SCALES,
+    felzenszwalb_segments,
+    foreground_mask,
+    pseudo_label_volume,
+    superpixels,
+)
+
+
+def flood(mask: np.ndarray, start: tuple[int, int], diagonal: bool) -> set[tuple[int, int]]:
+    """Pixels of the mask that are connected to a start pixel."""
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy or dx) and (diagonal or not dy * dx)]
+    reached, open_ends = {start}, [start]
+    while open_ends:
+        y, x = open_ends.pop()
+        for dy, dx in steps:
+            place = (y + dy, x + dx)
+            inside = 0 <= place[0] < mask.shape[0] and 0 <= place[1] < mask.shape[1]
+            if inside and mask[place] and place not in reached:
+                reached.add(place)
+                open_ends.append(place)
+    return reached
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 7))))
+def test_mask_is_the_largest_region_with_holes_filled(bright):
+    mask = foreground_mask(np.where(bright, 60.0, 50.0), threshold=50.0)
+    if not bright.any():
+        assert not mask.any()
+        return
+    regions = [flood(bright, tuple(place), diagonal=True) for place in np.argwhere(bright)]
+    largest = max(map(len, regions))
+    frame = np.pad(np.ones(bright.shape, dtype=bool), 1)
+    candidates = []
+    for region in (region for region in regions if len(region) == largest):
+        outside_allowed = np.ones(frame.shape, dtype=bool)
+        for y, x in region:
+            outside_allowed[y + 1, x + 1] = False
+        outside = flood(outside_allowed, (0, 0), diagonal=False)
+        candidates.append({(int(y), int(x)) for y, x in np.ndindex(bright.shape) if (y + 1, x + 1) not in outside})
+    assert {(int(y), int(x)) for y, x in np.argwhere(mask)} in candidates
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.int64, (4, 5), elements=st.integers(0, 6)), arrays.arrays(np.bool_, (4, 5)))
+def test_superpixels_keep_the_partition_inside_the_mask(segments, mask):
+    numbers = superpixels(segments, mask)
+    assert numbers.dtype == np.int32
+    assert not numbers[~mask].any()
+    assert set(numbers[mask].tolist()) == set(range(1, len(set(segments[mask].tolist())) + 1))
+    pairs = set(zip(segments[mask].tolist(), numbers[mask].tolist(), strict=True))
+    assert len(pairs) == len({segment for segment, _ in pairs}) == len({number for _, number in pairs})
+
+
+def test_segment_zero_inside_the_mask_is_kept():
+    assert superpixels(np.array([[0, 0, 7]]), np.array([[False, True, True]])).tolist() == [[0, 1, 2]]
+
+
+def test_segments_and_mask_must_agree_in_shape():
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
+        superpixels(np.zeros((2, 3), int), np.zeros((3, 2), bool))
+
+
+@pytest.fixture(scope="module")
+def noisy_volume() -> np.ndarray:
+    """Slices with a disc of four quadrants; the middle slice is blank."""
+    y, x = np.mgrid[-40:40, -40:40]
+    quadrants = 100 + 100 * (y > 0) + 200 * (x > 0)
+    disc = np.where(y**2 + x**2 < 35**2, quadrants, 0)
+    noise = np.random.default_rng(0).integers(0, 6, disc.shape)
+    return np.stack([disc + noise, np.zeros_like(disc), disc[::-1] + noise]).astype(np.int16)
+
+
+def test_the_quadrants_of_a_disc_become_superpixels(noisy_volume):
+    numbers, masks = pseudo_label_volume(noisy_volume, threshold=50.0)
+    y, x = np.mgrid[-40:40, -40:40]
+    assert np.array_equal(masks[0], y**2 + x**2 < 35**2)
+    assert np.array_equal(numbers > 0, masks)
+    centres = [numbers[0, 40 + dy, 40 + dx] for dy in (-15, 15) for dx in (-15, 15)]
+    assert len(set(centres)) == 4
+
+
+def test_a_blank_slice_has_neither_mask_nor_superpixels(noisy_volume):
+    numbers, masks = pseudo_label_volume(noisy_volume, threshold=50.0)
+    assert not numbers[1].any() and not masks[1].any()
+
+
+def test_the_stored_type_of_an_image_does_not_change_its_segments(noisy_volume):
+    image = noisy_volume[0]
+    expected = felzenszwalb_segments(image.astype(np.float64))
+    for stored in (np.int16, np.uint16, np.float32):
+        assert np.array_equal(felzenszwalb_segments(image.astype(stored)), expected)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_no_segment_is_smaller_than_the_minimum_of_the_scale(noisy_volume, scale):
+    sizes = np.bincount(felzenszwalb_segments(noisy_volume[0], scale).ravel())
+    assert sizes.min() >= SCALES[scale]["min_size"]
+
+
+def test_small_superpixels_are_finer_than_middle_ones():
+    texture = np.random.default_rng(0).normal(100, 30, (96, 96))
+    counts = {scale: felzenszwalb_segments(texture, scale).max() for scale in SCALES}
+    assert counts["SMALL"] > counts["MIDDLE"]
+
+
+def test_an_unknown_scale_is_refused():
+    with pytest.raises(ValueError, match=r"'LARGE'.*MIDDLE, SMALL"):
+        felzenszwalb_segments(np.zeros((8, 8)), "LARGE")

@@ -1,0 +1,103 @@
+"""Settings: the published names, and one clear sentence for whatever is wrong."""
+
+import copy
+
+import pytest
+
+from Stage2.finetuning import PUBLISHED
+from Stage2.runs.settings import DEFAULTS, check_config, flatten
+
+PUBLISHED_NAMES = [
+    "modelname", "usealign", "use_coco_init", "use_densecl_init", "pretrained_backbone", "reload_model_path",
+    "num_workers", "scan_per_load", "label_sets", "use_wce", "exp_prefix", "clsname", "n_steps", "exclude_cls_list",
+    "eval_fold", "dataset", "proto_grid_size", "max_iters_per_load", "min_fg_data", "seed", "print_interval",
+    "save_snapshot_every", "superpix_scale", "lr_step_gamma", "path.log_dir", "support_idx", "val_wsize", "n_sup_part",
+    "z_margin", "optim_type",
+]  # fmt: skip
+
+
+def changed(**changes):
+    config = copy.deepcopy(dict(DEFAULTS))
+    config.update(changes)
+    return config
+
+
+def test_published_names_are_there():
+    assert set(PUBLISHED_NAMES) <= set(dict(flatten(DEFAULTS)))
+
+
+def test_defaults_are_the_published_values():
+    check_config(DEFAULTS)
+    expected = {
+        "modelname": "dlfcn_res101", "n_steps": 100_100, "optim.lr": 1e-3, "lr_step_gamma": 0.95,
+        "save_snapshot_every": 25_000, "seed": 1234, "usealign": True, "use_wce": True, "proto_grid_size": 8,
+        "val_wsize": 2, "n_sup_part": 3, "z_margin": 0, "superpix_scale": "MIDDLE", "max_iters_per_load": 1000,
+    }  # fmt: skip
+    found = dict(flatten(DEFAULTS))
+    assert {key: found[key] for key in expected} == expected
+    assert PUBLISHED == {"n_steps": 5_100, "optim": {"lr": 1e-4}, "save_snapshot_every": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"usealing": True}, "usealing is not a setting; the nearest one is usealign."),
+        ({"path": {"logdir": "x"}}, "path.logdir is not a setting; the nearest one is path.log_dir."),
+        ({"n_steps": "many"}, "n_steps='many': expected a whole number, such as 100100."),
+        ({"n_steps": 0}, "n_steps=0 is too small; choose 1 or more."),
+        ({"usealign": 1}, "usealign=1: expected True or False, such as True."),
+        ({"support_idx": 4}, "support_idx=4: expected a list of whole numbers, such as [-1]."),
+        ({"support_idx": ["a"]}, "support_idx=['a']: expected a list of whole numbers, such as [-1]."),
+        ({"reload_model_path": 3}, "reload_model_path=3: expected text, such as None."),
+        (
+            {"modelname": "vgg"},
+            "modelname=vgg is unknown; choose one of dlfcn_res18, dlfcn_res50, dlfcn_res101, dlfcn_res50_mmcv, "
+            "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv.",
+        ),
+        ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
+        ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
+        ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
+        (
+            {"dataset": "LUNG"},
+            "dataset=LUNG is unknown; choose one of CHAOST2, SABS, or give the .yaml file of your own.",
+        ),
+        ({"dataset": "lung.yaml"}, "lung.yaml is no file; expected a data set file, as docs/datasets.md describes."),
+        ({"label_sets": 3}, "label_sets=3 is not a label set of CHAOST2; choose one of [0, 1]."),
+        ({"eval_fold": 5}, "eval_fold=5 is not a fold; choose 0 to 4."),
+        ({"exclude_cls_list": [7]}, "exclude_cls_list names 7, which is no organ of CHAOST2."),
+        (
+            {"use_densecl_init": True},
+            "use_densecl_init=True needs pretrained_backbone=FILE, the backbone that Stage 1 made.",
+        ),
+        (
+            {"use_coco_init": True, "pretrained_backbone": "x.pth"},
+            "use_coco_init=True and pretrained_backbone both start the encoder; choose one.",
+        ),
+        *(
+            (
+                {"use_coco_init": True, "modelname": name},
+                "use_coco_init=True: the COCO weights are those of a dilated ResNet-101, and modelname="
+                f"{name}; set modelname=dlfcn_res101.",
+            )
+            for name in ("dlfcn_res18", "dlfcn_res101_mmcv")
+        ),
+    ],
+)
+def test_wrong_settings_are_named(change, sentence):
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        check_config(changed(**change))
+    assert str(error.value) == sentence
+
+
+def test_whole_numbers_will_do_for_floats():
+    check_config(changed(optim={"lr": 1}, lr_step_gamma=1))
+
+
+@pytest.mark.parametrize(("key", "value"), [("protocol", "cleaner"), ("slice_matching", "label")])
+def test_unknown_ways_of_testing_are_named(key, value):
+    with pytest.raises(ValueError, match=f"{key}={value} is unknown; choose one of"):
+        check_config(changed(**{key: value}))
+
+
+def test_testing_is_as_published_unless_asked():
+    assert (DEFAULTS["protocol"], DEFAULTS["full_volume"], DEFAULTS["surface_distances"]) == ("paper", False, False)
