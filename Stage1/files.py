@@ -1,15 +1,18 @@
-"""Files that appear whole or not at all, and their hashes: the one place where both stages write by name."""
+"""Files that appear whole or not at all, and folders with one writer: the one place where both stages write by name."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"  # in the names of files that are not whole yet
+LOCK = ".lock"  # in a folder: names the process that works there
 
 
 @contextmanager
@@ -45,10 +48,7 @@ def whole_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
             "is whole."
         ) from error
     finally:
-        if temporary.is_dir() and not temporary.is_symlink():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -63,12 +63,61 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
 
 
 def remove_partial(folder: str | Path) -> None:
-    """Remove what killed processes left half-written in a folder."""
+    """Remove what killed processes left half-written in a folder; for the one process that works there."""
     for path in Path(folder).glob(f".*{PARTIAL}*"):
+        _remove(path)
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other processes out of a folder until the block ends or this process does, however it ends.
+
+    What they must keep out of is whatever calls this too; the folder is made where it is absent.
+
+    Raises:
+        OSError: another process works there, which the message names, or the folder cannot be written.
+    """
+    path = Path(folder) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = path.open("a+", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    break
+            file.close()  # the one before took its file away in between
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read() or "another process"
+        file.close()
+        raise OSError(f"{holder} works in {folder}; wait until it ends, stop it, or give another folder.") from None
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written ({error.strerror}); make room or give another folder.") from error
+    try:
+        with suppress(OSError):  # a full disk will be told of by what cannot be written
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield
+    finally:
         path.unlink(missing_ok=True)
+        file.close()
 
 
 def hash_file(path: str | Path) -> str:
     """SHA-256 of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def printable(text: object) -> str:
+    """Text with escapes, such as \\xe9, for the bytes of file names that are not UTF-8; others stay as they are."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

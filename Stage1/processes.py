@@ -35,16 +35,31 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_set_up_process) as pool:
         futures = [pool.submit(function, job) for job in jobs]
+        processes = multiprocessing.active_children()
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise OSError(
-                "a worker process was killed, perhaps for lack of memory; run again with fewer --workers (what is "
-                "finished is kept)."
+                f"a worker process ended in the middle of its work{_how_ended(processes)}; run again, and with "
+                "--workers 1 if it ends again (what is finished is kept)."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _how_ended(processes: Sequence[multiprocessing.Process]) -> str:
+    """Of the process that ended by itself; the pool ends the others with SIGTERM."""
+    codes = []
+    for process in processes:
+        process.join(5)
+        codes.append(process.exitcode)
+    codes = [code for code in codes if code not in (None, 0, -signal.SIGTERM)]
+    if not codes:
+        return ""
+    if codes[0] == -signal.SIGKILL:
+        return " (SIGKILL: by someone, or by the system where memory is short)"
+    return f" ({signal.Signals(-codes[0]).name if codes[0] < 0 else f'status {codes[0]}'})"
 
 
 def _set_up_process() -> None:

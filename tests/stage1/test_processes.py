@@ -1,0 +1,37 @@
+"""Jobs over processes: what is said when one dies, and that none outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from Stage1.processes import run_jobs
+
+
+def end_by(signal_number: int) -> None:
+    os.kill(os.getpid(), signal_number)
+    time.sleep(5)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(signal.SIGKILL, r"\(SIGKILL: by someone, or by the system where .*\)"), (signal.SIGABRT, r"\(SIGABRT\)")],
+)
+def test_a_process_that_ends_by_itself_is_told_of_with_its_signal(number, how):
+    with pytest.raises(OSError, match=rf"^a worker process ended in the middle of its work {how}; .*--workers 1"):
+        list(run_jobs(end_by, [number, number], 2))
+
+
+def test_no_process_outlives_a_killed_parent():
+    job = "print('working', flush=True) or __import__('time').sleep(60)"
+    script = f"from Stage1.processes import run_jobs\nlist(run_jobs(eval, [{job!r}] * 2, 2))"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert [parent.stdout.readline() for _ in range(2)] == ["working\n"] * 2
+    parent.kill()
+    parent.wait()
+    started = time.monotonic()
+    assert parent.stdout.read() == ""  # ends when the last process that holds the pipe has ended
+    assert time.monotonic() - started < 10
