@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.phantom import folder as phantom
 from Stage2.phantom.folder import Part, make_part, make_scan
 from Stage2.phantom.geometry import Frame, ellipsoid, place_subject, slice_positions, smooth_noise
 from Stage2.phantom.radiographs import draw_radiograph
-from Stage2.phantom import folder as phantom
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 SIZE = 128

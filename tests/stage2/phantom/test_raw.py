@@ -11,10 +11,10 @@ import SimpleITK as sitk
 
 from Stage1.datasets.roco import prepare_roco
 from Stage2.io.nifti import read_voxels
+from Stage2.phantom import folder as phantom
 from Stage2.phantom.folder import labels_of, make_part
 from Stage2.phantom.parts import Part
 from Stage2.phantom.raw import draw_raw_ct, draw_raw_mr
-from Stage2.phantom import folder as phantom
 from Stage2.preparation.steps.normalise import labels_from_grey_values
 
 SIZE = 64
