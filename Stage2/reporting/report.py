@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from Stage2.io.text import csv_text
 from Stage2.reporting.cases import best_median_worst, case_panel
 from Stage2.reporting.charts import SERIES_PER_CHART, Series, bar_figure, training_figure
 from Stage2.reporting.curves import stage2_kinds
@@ -22,7 +23,7 @@ from Stage2.reporting.summaries import (
     sorted_places,
     summary_rows,
 )
-from Stage2.reporting.tables import Table, as_html, as_latex, as_markdown, csv_text
+from Stage2.reporting.tables import Table, as_html, as_latex, as_markdown
 
 CSV, SUMMARY, MARKDOWN, LATEX, PAGE = "results.csv", "summary.csv", "results.md", "results.tex", "report.html"
 

@@ -1,10 +1,8 @@
-"""Tables as values, and as Markdown, LaTeX, HTML and CSV text."""
+"""Tables as values, and as Markdown, LaTeX and HTML text."""
 
-import csv
 import html
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 UNDEFINED = "-"
@@ -116,17 +114,6 @@ def as_html(table: Table) -> str:
 def html_text(text: str) -> str:
     """Text for a page; words in `` ` `` as code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
-
-
-def csv_text(rows: Iterable[Mapping], columns: Sequence[str], optional: Sequence[str] = ()) -> str:
-    """Rows as CSV text; None is an empty cell, an optional column that no row has is left out."""
-    rows = list(rows)
-    columns = [*columns, *(name for name in optional if any(name in row for row in rows))]
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def _markdown(cell: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from stage2.reporting.result_folders import make_results, write_run
 
+from Stage2.io.text import csv_text
 from Stage2.reporting.experiments import group_runs
 from Stage2.reporting.runs import find_tested_runs
 from Stage2.reporting.summaries import (
@@ -16,7 +17,6 @@ from Stage2.reporting.summaries import (
     long_rows,
     summary_rows,
 )
-from Stage2.reporting.tables import csv_text
 
 
 def experiments_of(folder: Path):

@@ -1,11 +1,9 @@
 """One table, three ways to write it down."""
 
-import csv
-import io
 import re
 from html.parser import HTMLParser
 
-from Stage2.reporting.tables import Table, as_html, as_latex, as_markdown, csv_text, number
+from Stage2.reporting.tables import Table, as_html, as_latex, as_markdown, number
 
 TABLE = Table(
     "a_b & c", "Protocol `paper`.", ["Dice", "50 % | x"], [["R_K", "0.500 ± 0.010"], ["mean", "missing"]], ["<note>."],
@@ -45,11 +43,6 @@ def test_html_is_well_formed_and_escaped():
         "Protocol", "paper", ".", "Dice", "50 % | x", "R_K", "0.500 ± 0.010", "mean", "missing", "<note>.",
     ]  # fmt: skip
     assert "<td class=missing>missing</td>" in as_html(TABLE)
-
-
-def test_csv_leaves_out_columns_that_no_row_has():
-    text = csv_text([{"a": 1, "b": None}, {"a": 'x"y', "b": 2, "d": 0}], ["a", "b"], ["c", "d"])
-    assert list(csv.reader(io.StringIO(text))) == [["a", "b", "d"], ["1", "", ""], ['x"y', "2", "0"]]
 
 
 def test_numbers():

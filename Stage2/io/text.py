@@ -1,0 +1,51 @@
+"""Names and values as text that every reader bears: without control characters, and CSV cells that are no formulas."""
+
+import csv
+import io
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+FORMULA_STARTS = "=+-@\t\r\n"  # for Excel, LibreOffice and Google Sheets, which take full-width signs for them too
+
+
+def printable(text: str) -> str:
+    """Text in one line: white space as spaces; control characters and what is no character as U+FFFD.
+
+    Bytes of a file name that are not UTF-8 are among the latter.
+    """
+    return "".join(
+        " " if character.isspace() else "\ufffd" if unicodedata.category(character) in ("Cc", "Cs") else character
+        for character in text
+    )
+
+
+def csv_text(rows: Iterable[Mapping], columns: Sequence[str], optional: Sequence[str] = ()) -> str:
+    """Rows as CSV text with a header; an optional column that no row has is left out.
+
+    None and NaN are empty cells. Text that a spreadsheet would take for a formula has a ' before it; numbers have not.
+    """
+    rows = list(rows)
+    columns = [*columns, *(name for name in optional if any(name in row for row in rows))]
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, str):
+        return value
+    is_formula = unicodedata.normalize("NFKC", value[:1]) in {*FORMULA_STARTS} and not _is_number(value)
+    return f"'{printable(value)}" if is_formula else printable(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
