@@ -13,6 +13,7 @@ from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate
 from Stage2.evaluation.protocol import ScanResult, encode_slices, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.evaluation.tasks import list_tasks
+from Stage2.io.names import image_path
 from Stage2.io.nifti import read_spacing
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import RESULTS
@@ -61,7 +62,7 @@ def main(_run: Run, _config: dict) -> float | None:
     results: list[ScanResult] = []
     for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
         query = cohort.annotated_scan(scan_id)
-        spacing = read_spacing(folder / f"image_{scan_id}.nii.gz") if _config["surface_distances"] else None
+        spacing = read_spacing(image_path(folder, scan_id)) if _config["surface_distances"] else None
         common = (model, query, tasks, prototypes)
         if matcher is not None:
             of_scan = evaluate_scan_cleanly(*common, matcher, _config["z_margin"], spacing)
@@ -99,7 +100,7 @@ def slice_matcher(
         return SliceMatcher(matching, support_features={scan.id: encode_slices(model, scan.image) for scan in supports})
     threshold = cohort.data_set.foreground_threshold  # in units of the processed volume, not of the normalised scan
     scan_ids = [*queries, *(scan.id for scan in supports)]
-    volumes = ((scan_id, read_volume(cohort.folder / f"image_{scan_id}.nii.gz")) for scan_id in scan_ids)
+    volumes = ((scan_id, read_volume(image_path(cohort.folder, scan_id))) for scan_id in scan_ids)
     return SliceMatcher(matching, extents={scan_id: body_extent(volume, threshold) for scan_id, volume in volumes})
 
 

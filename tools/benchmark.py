@@ -17,6 +17,7 @@ from Stage1.benchmark import STEPS, matmul_rate, measure_step, measure_views, st
 from Stage2.benchmarks import stage2 as stage2_benchmark
 from Stage2.benchmarks.superpixels import measure_superpixels
 from Stage2.datasets.volumes import list_scans
+from Stage2.io.names import IMAGE, LABEL
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.phantom.folder import make_part
 from Stage2.phantom.parts import Part
@@ -137,7 +138,7 @@ def run_preparation(options: argparse.Namespace) -> None:
         else:
             scan_ids = list_scans(options.data)
             has_labels = check_scans(options.data, scan_ids)
-            link_scans(options.data, folder, scan_ids, ("image", "label") if has_labels else ("image",))
+            link_scans(options.data, folder, scan_ids, (IMAGE, LABEL) if has_labels else (IMAGE,))
         spent = measure_superpixels(folder, options.dataset, options.scale, workers, options.repeats)
         scans = len(list_scans(folder))
     one = spent[1]

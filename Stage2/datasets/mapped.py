@@ -19,12 +19,12 @@ from Stage2.datasets.volumes import (
     SLICE_SIZE,
     Scan,
     Statistics,
-    image_path,
     own_statistics_of,
     read_image,
     read_label,
     read_superpixels,
 )
+from Stage2.io.names import SUFFIX, image_path, label_path, superpixel_path
 
 CACHE = "cache"  # folder inside a processed folder
 
@@ -86,7 +86,7 @@ class SliceCache:
             make: reads and checks them, and returns the array, (Z, H, W).
             meaning: whatever else the array depends on.
         """
-        stem = sources[0].name.removesuffix(".nii.gz")
+        stem = sources[0].name.removesuffix(SUFFIX)
         path = self.folder / f"{stem}-{_fingerprint(sources, meaning)}.npy"
         if not path.is_file():
             array = make()
@@ -132,13 +132,13 @@ def map_scan(
         table = "" if data_set is None else f"{data_set.classes} {data_set.label_values}"
         label = MappedSlices(
             *cache.array(
-                [folder / f"label_{scan_id}.nii.gz", source],
+                [label_path(folder, scan_id), source],
                 lambda: read_label(folder, scan_id, shape, data_set),
                 table,
             )
         )
     superpixels = cache.array(
-        [folder / f"superpix-{superpixel_scale}_{scan_id}.nii.gz", source],
+        [superpixel_path(folder, scan_id, superpixel_scale), source],
         lambda: _small(read_superpixels(folder, scan_id, superpixel_scale, shape)),
     )
     return Scan(scan_id, MappedSlices(stored, n_slices, statistics), label, MappedSlices(*superpixels))

@@ -11,6 +11,17 @@ import numpy as np
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.names import (
+    IMAGE,
+    SUPERPIXELS,
+    class_map_path,
+    class_maps_of,
+    image_path,
+    label_path,
+    superpixel_path,
+    volume_name,
+    volumes_of,
+)
 from Stage2.io.nifti import read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
@@ -50,15 +61,15 @@ def list_scans(folder: Path) -> list[str]:
     """Ids of the scans of a processed folder, sorted by number."""
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} is not a folder; expected a processed data set with image_<id>.nii.gz files."
+            f"{folder} is not a folder; expected a processed data set with {volume_name(IMAGE, '<id>')} files."
         )
-    ids = [path.name.removeprefix("image_").removesuffix(".nii.gz") for path in folder.glob("image_*.nii.gz")]
+    ids = list(volumes_of(folder, IMAGE))
     if not ids:
-        raise FileNotFoundError(f"{folder} has no image_<id>.nii.gz; expected a processed data set.")
+        raise FileNotFoundError(f"{folder} has no {volume_name(IMAGE, '<id>')}; expected a processed data set.")
     for scan_id in ids:
         if not scan_id.isdecimal():
             raise ValueError(
-                f"{folder / f'image_{scan_id}.nii.gz'}: the id {scan_id!r} is not a number; rename the file."
+                f"{image_path(folder, scan_id)}: the id {scan_id!r} is not a number; rename the file."
             )
     by_number: dict[int, str] = {}
     for scan_id in ids:
@@ -74,7 +85,7 @@ def read_volume(path: Path) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: the file is missing, damaged, not 3D, or holds values that are not finite.
     """
-    if not path.is_file() and path.name.startswith("superpix"):
+    if not path.is_file() and path.name.startswith(SUPERPIXELS):
         raise FileNotFoundError(
             f"{path} is missing; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
         )
@@ -87,9 +98,9 @@ def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it is no class map.
     """
-    path = folder / f"classmap_{min_pixels}.json"
+    path = class_map_path(folder, min_pixels)
     if not path.is_file():
-        found = ", ".join(sorted(other.name for other in folder.glob("classmap_*.json"))) or "none"
+        found = ", ".join(other.name for other in class_maps_of(folder)) or "none"
         raise FileNotFoundError(
             f"{path} is missing (class maps found: {found}); make it with: "
             f"python tools/prepare_data.py superpixels {folder}"
@@ -154,7 +165,7 @@ def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) 
     """Statistics shared by all scans of a fold: those of its training volumes for CT; None for MR (each its own)."""
     if modality == "MR":
         return None
-    return pooled_statistics(read_volume(folder / f"image_{scan_id}.nii.gz") for scan_id in training_scans)
+    return pooled_statistics(read_volume(image_path(folder, scan_id)) for scan_id in training_scans)
 
 
 def load_scan(
@@ -191,11 +202,6 @@ def load_scan(
     return Scan(id=scan_id, image=image, label=label, superpixels=superpixels)
 
 
-def image_path(folder: Path, scan_id: str) -> Path:
-    """The image of a scan in a processed folder."""
-    return folder / f"image_{scan_id}.nii.gz"
-
-
 def read_image(folder: Path, scan_id: str) -> np.ndarray:
     """Image of a scan as stored, (Z, H, W) float32 with H and W of 256 or 257."""
     path = image_path(folder, scan_id)
@@ -214,7 +220,7 @@ def own_statistics_of(volume: np.ndarray, path: Path) -> Statistics:
 
 def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
     """Superpixels on the grid of an image of this shape, cut to 256 x 256, int32."""
-    path = folder / f"superpix-{scale}_{scan_id}.nii.gz"
+    path = superpixel_path(folder, scan_id, scale)
     numbers = _read_like(path, shape, image_path(folder, scan_id))
     if numbers.min() < 0 or numbers.max() >= MAX_SUPERPIXELS:
         raise ValueError(
@@ -233,7 +239,7 @@ def _read_like(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
 
 def read_label(folder: Path, scan_id: str, shape: tuple[int, ...], data_set: DataSet | None) -> np.ndarray:
     """Labels on the grid of an image of this shape, cut to 256 x 256, uint8."""
-    path, image = folder / f"label_{scan_id}.nii.gz", image_path(folder, scan_id)
+    path, image = label_path(folder, scan_id), image_path(folder, scan_id)
     voxels = _read_like(path, shape, image)
     check_same_place(path, image, shape)
     if data_set is None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.protocol import ClassTask, ScanResult, encode_slices, score_scan, segment_slices
 from Stage2.models.alp import unit_length
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes
-from Stage2.preparation.steps.pseudo_labels import foreground_mask
 
 MATCHINGS = ("similarity", "position")
 DESCRIPTOR_GRID = 4  # cells along a side: coarse enough for another patient, fine enough to tell where organs lie

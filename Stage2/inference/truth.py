@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from Stage2.evaluation.metrics import overlap_counts
 from Stage2.evaluation.surface import surface_distances
+from Stage2.io.names import label_name_of
 from Stage2.io.scans import ScanFile, check_same_grid
 
 
@@ -21,7 +22,7 @@ def find_truth(path: Path, query: ScanFile) -> Path:
     """
     if not path.is_dir():
         return path
-    stems = [query.name, query.name.replace("image_", "label_", 1)]
+    stems = [query.name, label_name_of(query.name)]
     candidates = [path / f"{stem}{suffix}" for stem in dict.fromkeys(stems) for suffix in (".nii.gz", ".nii")]
     for candidate in candidates:
         if candidate.is_file() and candidate.resolve() != query.path.resolve():

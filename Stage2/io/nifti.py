@@ -16,7 +16,8 @@ import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-SUFFIX = ".nii.gz"
+from Stage2.io.names import SUFFIX
+
 _NOTE = "ITK_FileNotes"  # the description field of the NIfTI header, at most 79 characters
 _MM = {"meter": 1000.0, "micron": 0.001}
 _DAMAGED = (EOFError, OSError, zlib.error, ImageFileError, HeaderDataError)

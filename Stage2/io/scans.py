@@ -9,9 +9,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.io.grid import MAX_SHIFT
+from Stage2.io.names import SUFFIX
 from Stage2.io.nifti import read_volume
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NIFTI_SUFFIXES = (SUFFIX, ".nii")
 GAP_TOLERANCE = 0.1  # of the distance of slices: DICOM positions are rounded
 
 _POSITION = "0020|0032"  # of the first voxel of a slice

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from Stage2.datasets.labels import class_labels
 from Stage2.io.grid import MAX_SHIFT
-from Stage2.io.nifti import SUFFIX, read_header, read_voxels
+from Stage2.io.names import SUFFIX
+from Stage2.io.nifti import read_header, read_voxels
 from Stage2.preparation.raw.scan import RawVolumes
 
 SUFFIXES = (SUFFIX, ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")

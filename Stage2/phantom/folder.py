@@ -23,10 +23,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.io.names import MANIFEST
 from Stage2.phantom.anatomy import Tissue, build_anatomy
 from Stage2.phantom.geometry import FIELD_OF_VIEW_MM, SLICE_THICKNESS_MM, place_subject, slice_positions
 from Stage2.phantom.imaging import render_ct, render_mr
-from Stage2.phantom.parts import ARCHIVES, BROKEN, FOLDERS, MANIFEST, Part
+from Stage2.phantom.parts import ARCHIVES, BROKEN, FOLDERS, Part
 from Stage2.phantom.radiographs import draw_radiograph
 from Stage2.phantom.raw import (
     broken_image,

@@ -2,10 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
+from Stage2.io.names import IMAGE, LABEL, volume_name
 from Stage2.phantom.raw import chaos_patient, synapse_number
 
 GENERATOR_VERSION = 1  # raise it when the same seed gives other images
-MANIFEST = "manifest.json"
 
 FOLDERS = {
     "mr": "MR",
@@ -62,7 +62,8 @@ class Part:
             numbers = [f"{synapse_number(index):04d}.nii.gz" for index in range(self.count)]
             return [(f"RawData/Training/label/label{n}", f"RawData/Training/img/img{n}") for n in numbers]
         first = 1 if self.kind == "mr" else 0
-        return [(f"label_{index}.nii.gz", f"image_{index}.nii.gz") for index in range(first, first + self.count)]
+        ids = [str(number) for number in range(first, first + self.count)]
+        return [(volume_name(LABEL, scan_id), volume_name(IMAGE, scan_id)) for scan_id in ids]
 
     def manifest(self) -> dict:
         return {"generator_version": GENERATOR_VERSION, **asdict(self)}

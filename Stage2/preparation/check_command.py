@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.io.names import SUFFIX, class_maps_of
 from Stage2.preparation.check.folder import REPORT, SHEETS, check_folder
 from Stage2.preparation.options import add_workers
 from Stage2.preparation.steps.pseudo_labels import SCALES
@@ -58,7 +59,7 @@ def is_checked(folder: Path, scale: str) -> bool:
         sound = content["sound"] is True and content["superpixel_scale"] == scale
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    files = (*folder.glob("*.nii.gz"), *folder.glob("classmap_*.json"))
+    files = (*folder.glob(f"*{SUFFIX}"), *class_maps_of(folder))
     return sound and max(path.stat().st_mtime_ns for path in files) <= report.stat().st_mtime_ns
 
 

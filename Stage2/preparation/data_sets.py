@@ -8,7 +8,7 @@ from pathlib import Path
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.datasets.volumes import list_scans
-from Stage2.io.nifti import SUFFIX
+from Stage2.io.names import IMAGE, LABEL, volume_name
 from Stage2.io.volume_file import read_pair
 from Stage2.preparation.raw.chaos import list_chaos_scans
 from Stage2.preparation.raw.custom import list_custom_scans
@@ -66,13 +66,13 @@ def list_converted_scans(source: Source, data_set: DataSet) -> list[RawScan]:
         FileNotFoundError, ValueError: no scans, or labels for some of them only.
     """
     scan_ids = list_scans(source.path)
-    labels = {scan_id: f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids}
+    labels = {scan_id: volume_name(LABEL, scan_id) for scan_id in scan_ids}
     missing = [name for name in labels.values() if name not in source.names]
     if missing and len(missing) < len(scan_ids):
         raise FileNotFoundError(f"{source.path} lacks {', '.join(missing)}; run convert again.")
     scans = []
     for scan_id in scan_ids:
-        image, label = f"image_{scan_id}{SUFFIX}", None if missing else labels[scan_id]
+        image, label = volume_name(IMAGE, scan_id), None if missing else labels[scan_id]
         reader = partial(read_pair, image=image, label=label, classes=dict(data_set.classes))
         scans.append(RawScan(scan_id, source, (image,) if label is None else (image, label), reader))
     return scans

@@ -9,6 +9,7 @@ import numpy as np
 
 from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.volumes import SLICE_SIZE, read_volume
+from Stage2.io.names import image_path, label_path, superpixel_path
 from Stage2.reporting.figures import Panel
 from Stage2.reporting.runs import TestedRun
 from Stage2.run_folders.layout import prediction_path
@@ -85,7 +86,7 @@ def case_panel(data: Path, case: Case) -> Panel:
     scan, label = case.entry["scan"], case.entry["label"]
     truth, z = _largest_slice(data, case.run.results, case.entry)
     return Panel(
-        read_slice(data / f"image_{scan}.nii.gz", z),
+        read_slice(image_path(data, scan), z),
         drawn=truth,
         predicted=read_slice(prediction_path(case.run.folder, scan, label), z) > 0,
         text=f"Dice {case.entry['dice']:.2f}: fold {case.run.results['fold']}, scan {scan}, slice {z}",
@@ -124,11 +125,11 @@ def organ_row(
     stored = stored_values(results, entry["label"])
     drawn, z = _largest_slice(data, results, entry)
     support_z = support["slices"][part_of_slice(z, entry["z_min"], entry["z_max"], len(support["slices"]))]
-    image = read_slice(data / f"image_{scan}.nii.gz", z)
+    image = read_slice(image_path(data, scan), z)
     panels = [
         Panel(
-            read_slice(data / f"image_{support['scan']}.nii.gz", support_z),
-            drawn=np.isin(read_slice(data / f"label_{support['scan']}.nii.gz", support_z), stored),
+            read_slice(image_path(data, support["scan"]), support_z),
+            drawn=np.isin(read_slice(label_path(data, support["scan"]), support_z), stored),
             text=f"scan {support['scan']}, slice {support_z}",
         )
     ]
@@ -172,8 +173,8 @@ def volume_panels(data: Path, run: TestedRun, scan: str) -> list[Panel]:
     tested = list(dict.fromkeys(entry["scan"] for entry in run.results["scans"]))
     if scan not in tested:
         raise ValueError(f"scan {scan} was not tested in {run.folder}; choose one of {', '.join(tested)}")
-    image = read_upright(data / f"image_{scan}.nii.gz")
-    label = read_upright(data / f"label_{scan}.nii.gz")
+    image = read_upright(image_path(data, scan))
+    label = read_upright(label_path(data, scan))
     drawn, predicted = np.zeros(image.shape, dtype=np.uint8), np.zeros(image.shape, dtype=np.uint8)
     for number, name in enumerate(run.results["class_means"], start=1):
         entry = _entries(run, name).get(scan)
@@ -199,9 +200,9 @@ def superpixel_rows(data: Path, scan: str, scale: str, slices: Sequence[int] | N
     Raises:
         FileNotFoundError, ValueError: a file is missing or damaged, or a slice is not there.
     """
-    image = read_upright(data / f"image_{scan}.nii.gz")
-    superpixels = read_upright(data / f"superpix-{scale}_{scan}.nii.gz").astype(np.int32)
-    label_file = data / f"label_{scan}.nii.gz"
+    image = read_upright(image_path(data, scan))
+    superpixels = read_upright(superpixel_path(data, scan, scale)).astype(np.int32)
+    label_file = label_path(data, scan)
     label = read_upright(label_file) if label_file.is_file() else None
     if slices is None:
         shown = np.flatnonzero((superpixels > 0).any(axis=(1, 2)))
@@ -220,7 +221,7 @@ def _entries(run: TestedRun, class_name: str) -> dict[str, Mapping]:
 
 def _largest_slice(data: Path, results: Mapping, entry: Mapping) -> tuple[np.ndarray, int]:
     """The truth of a class in the slice where it is largest, (H, W) bool, and the slice."""
-    truth = np.isin(read_upright(data / f"label_{entry['scan']}.nii.gz"), stored_values(results, entry["label"]))
+    truth = np.isin(read_upright(label_path(data, entry["scan"])), stored_values(results, entry["label"]))
     z_min, z_max = entry["z_min"], entry["z_max"]
     z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
     return truth[z], z

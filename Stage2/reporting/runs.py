@@ -9,7 +9,7 @@ from typing import Any
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
-from Stage2.phantom.folder import MANIFEST
+from Stage2.io.names import MANIFEST
 from Stage2.run_folders.layout import (
     CONFIG,
     FULL_VOLUME,

@@ -7,9 +7,10 @@ import pytest
 import SimpleITK as sitk
 
 from golden.weights import GOLDEN, needs_golden
+from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.catalog import get_dataset
 from Stage2.preparation.steps.class_map import class_map, count_class_pixels
-from Stage2.preparation.steps.pseudo_labels import felzenszwalb_segments, foreground_mask, pseudo_label_volume
+from Stage2.preparation.steps.pseudo_labels import felzenszwalb_segments, pseudo_label_volume
 
 pytestmark = needs_golden
 COHORT = GOLDEN / "chaos_like"

@@ -11,6 +11,16 @@ import numpy as np
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold, split_fold
 from Stage2.datasets.volumes import read_class_map
+from Stage2.io.names import (
+    IMAGE,
+    LABEL,
+    class_map_path,
+    image_path,
+    label_path,
+    superpixel_path,
+    volume_name,
+    volumes_of,
+)
 from Stage2.preparation.check.scan import DIRECTIONS, ScanFacts
 from Stage2.preparation.steps.class_map import MIN_PIXELS
 
@@ -50,7 +60,7 @@ def check_cohort(
         check_spacing(folder, scans, data_set),
         check_orientation(folder, scans),
     ]
-    label_files = sorted(folder.glob("label_*.nii.gz"))
+    label_files = volumes_of(folder, LABEL)
     if label_files:
         checks += [
             check_label_files(folder, label_files, scans),
@@ -64,13 +74,12 @@ def check_cohort(
     return Findings([p for one in checks for p in one.problems], [n for one in checks for n in one.notes])
 
 
-def check_label_files(folder: Path, label_files: Sequence[Path], scans: Sequence[ScanFacts]) -> Findings:
+def check_label_files(folder: Path, label_files: Mapping[str, Path], scans: Sequence[ScanFacts]) -> Findings:
     """Problems: labels without an image."""
     ids = {facts.id for facts in scans}
-    labels = {path: path.name.removeprefix("label_").removesuffix(".nii.gz") for path in label_files}
     lonely = [
-        f"{path} has no image_{scan}.nii.gz beside it; expected both: add the image, or take the label away."
-        for path, scan in labels.items()
+        f"{path} has no {volume_name(IMAGE, scan)} beside it; expected both: add the image, or take the label away."
+        for scan, path in label_files.items()
         if scan not in ids
     ]
     return Findings(lonely, [])
@@ -82,7 +91,7 @@ def check_spacing(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) -
     if data_set.spacing is not None:
         expected = data_set.spacing[::-1]
         wrong = [
-            f"{folder / f'image_{scan}.nii.gz'} has voxels of {_mm(spacing)}; expected {_mm(expected)} as in all scans "
+            f"{image_path(folder, scan)} has voxels of {_mm(spacing)}; expected {_mm(expected)} as in all scans "
             f"of {data_set.name}: resample it, or correct its header."
             for scan, spacing in found.items()
             if not np.allclose(spacing, expected, rtol=SPACING_TOLERANCE)
@@ -103,7 +112,7 @@ def check_orientation(folder: Path, scans: Sequence[ScanFacts]) -> Findings:
     reference = np.mean([facts.axes for facts in known if facts.orientation == usual], axis=0)
     reference /= np.linalg.norm(reference, axis=1, keepdims=True)
     turned = [
-        f"{folder / f'image_{facts.id}.nii.gz'} has {_directions(facts.orientation)}; expected {_directions(usual)}, "
+        f"{image_path(folder, facts.id)} has {_directions(facts.orientation)}; expected {_directions(usual)}, "
         "as in most scans: reorder its voxels and those of its label, header included."
         for facts in known
         if (np.sum(np.array(facts.axes) * reference, axis=1) < SAME_WAY).any()
@@ -135,7 +144,7 @@ def check_places(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet) ->
                 if value * np.sign(usual) < -abs(usual) / 2:
                     problems.setdefault(
                         facts.id,
-                        f"{folder / f'label_{facts.id}.nii.gz'} has {first} and {second} the other way round: "
+                        f"{label_path(folder, facts.id)} has {first} and {second} the other way round: "
                         f"{value:+.0f} mm from the second to the first along {('columns', 'rows', 'slices')[axis]}; "
                         f"expected about {usual:+.0f} mm, as in the other scans: correct exchanged label numbers, or a "
                         "flip of image and label.",
@@ -156,10 +165,10 @@ def check_blank_slices(scans: Sequence[ScanFacts]) -> Findings:
 
 def check_superpixel_files(folder: Path, scans: Sequence[ScanFacts], scale: str, command: str) -> Findings:
     """Problems: superpixels that are missing."""
-    missing = [facts.id for facts in scans if not (folder / f"superpix-{scale}_{facts.id}.nii.gz").is_file()]
+    missing = [facts.id for facts in scans if not (superpixel_path(folder, facts.id, scale)).is_file()]
     if not missing:
         return Findings([], [])
-    found = f"{folder / f'superpix-{scale}_<id>.nii.gz'} is missing for {_scans(missing)}"
+    found = f"{superpixel_path(folder, '<id>', scale)} is missing for {_scans(missing)}"
     return Findings([f"{found}; expected one beside every image: make them with {command}"], [])
 
 
@@ -190,7 +199,7 @@ def check_class_maps(folder: Path, scans: Sequence[ScanFacts], data_set: DataSet
     problems = []
     labelled = [facts for facts in scans if facts.slices]
     for minimum in MIN_PIXELS:
-        path = folder / f"classmap_{minimum}.json"
+        path = class_map_path(folder, minimum)
         try:
             content = read_class_map(folder, minimum)
         except (FileNotFoundError, ValueError):
@@ -234,7 +243,7 @@ def check_supports(folder: Path, scans: Mapping[str, ScanFacts], data_set: DataS
             slices = support.slices[name]
             if not slices[few]:
                 problems.append(
-                    f"{folder / f'label_{support.id}.nii.gz'} has no voxel of {name}, but scan {support.id} is the "
+                    f"{label_path(folder, support.id)} has no voxel of {name}, but scan {support.id} is the "
                     f"support of fold {number}; expected every evaluated class: correct the label, or choose another "
                     "support with support_idx."
                 )

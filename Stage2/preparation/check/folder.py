@@ -15,7 +15,7 @@ from Stage1.processes import run_jobs
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold
 from Stage2.datasets.volumes import list_scans
-from Stage2.io.nifti import SUFFIX
+from Stage2.io.names import LABEL, volumes_of
 from Stage2.preparation.check.cohort import check_cohort, list_folds
 from Stage2.preparation.check.scan import ScanFacts, ScanJob, check_scan
 from Stage2.preparation.steps.pseudo_labels import SCALES
@@ -103,7 +103,7 @@ def check_folder(
     command = (
         f"python tools/prepare_data.py superpixels {quote(str(folder))} --dataset {quote(dataset)} --scale {scale}"
     )
-    has_labels = any(folder.glob(f"label_*{SUFFIX}"))
+    has_labels = bool(volumes_of(folder, LABEL))
     jobs = [
         ScanJob(
             folder=folder,

@@ -10,7 +10,8 @@ import numpy as np
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
-from Stage2.io.nifti import SUFFIX, read_affine, read_header, read_spacing, read_voxels
+from Stage2.io.names import IMAGE, LABEL, superpixel_kind, volume_name
+from Stage2.io.nifti import read_affine, read_header, read_spacing, read_voxels
 from Stage2.preparation.check.contact_sheet import draw_contact_sheet, write_png
 from Stage2.preparation.steps.class_map import MIN_PIXELS, count_class_pixels
 from Stage2.preparation.steps.pseudo_labels import foreground_mask
@@ -49,7 +50,7 @@ class ScanJob:
     sheet: Path
 
     def path(self, kind: str) -> Path:
-        return self.folder / f"{kind}_{self.scan_id}{SUFFIX}"
+        return self.folder / volume_name(kind, self.scan_id)
 
 
 @dataclass
@@ -103,7 +104,7 @@ def check_scan(job: ScanJob) -> ScanFacts:
     _check_body(job, facts, image, body)
     label = _collect(facts, _check_label, job, facts) if job.has_label else None
     superpixels = None
-    if job.path(f"superpix-{job.scale}").is_file():
+    if job.path(superpixel_kind(job.scale)).is_file():
         superpixels = _collect(facts, _check_superpixels, job, facts, body)
     shown = [None if volume is None else volume[:, :SLICE_SIZE, :SLICE_SIZE] for volume in (image, label, superpixels)]
     write_png(job.sheet, draw_contact_sheet(*shown, job.classes, _title(job, facts)))
@@ -120,7 +121,7 @@ def _collect(facts: ScanFacts, step: Callable, *arguments: object) -> np.ndarray
 
 
 def _check_image(job: ScanJob, facts: ScanFacts) -> np.ndarray:
-    path = job.path("image")
+    path = job.path(IMAGE)
     image = read_voxels(path)
     check_slice_size(path, image.shape)
     affine = read_affine(path)
@@ -145,7 +146,7 @@ def _check_body(job: ScanJob, facts: ScanFacts, image: np.ndarray, body: np.ndar
     if not body.any() or facts.body_share > MAX_BODY_SHARE:
         found = "no voxel" if not body.any() else f"{100 * facts.body_share:.1f} % of the voxels"
         facts.problems.append(
-            f"{job.path('image')} has {found} above the foreground threshold {job.threshold:g} of the data set (range "
+            f"{job.path(IMAGE)} has {found} above the foreground threshold {job.threshold:g} of the data set (range "
             f"{low:g} to {high:g}); expected air below it and the body above: is the image scaled as the data set's "
             "are, and --dataset the right one?"
         )
@@ -153,7 +154,7 @@ def _check_body(job: ScanJob, facts: ScanFacts, image: np.ndarray, body: np.ndar
 
 
 def _check_label(job: ScanJob, facts: ScanFacts) -> np.ndarray:
-    path, image_path = job.path("label"), job.path("image")
+    path, image_path = job.path(LABEL), job.path(IMAGE)
     voxels = read_voxels(path)
     check_same_size(path, voxels.shape, image_path, facts.size)
     check_same_place(path, image_path, facts.size)
@@ -181,10 +182,10 @@ def _check_label(job: ScanJob, facts: ScanFacts) -> np.ndarray:
 
 
 def _check_superpixels(job: ScanJob, facts: ScanFacts, body: np.ndarray) -> np.ndarray:
-    path = job.path(f"superpix-{job.scale}")
+    path = job.path(superpixel_kind(job.scale))
     remedy = f"make them with {job.command}"
     superpixels = read_voxels(path)
-    check_same_size(path, superpixels.shape, job.path("image"), facts.size)
+    check_same_size(path, superpixels.shape, job.path(IMAGE), facts.size)
     if (superpixels < 0).any() or (superpixels != np.rint(superpixels)).any():
         raise ValueError(f"{path} has values that are negative or not whole; expected segments 0, 1, 2, ...: {remedy}")
     superpixels = superpixels.astype(np.int32)

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from Stage1.processes import run_jobs
-from Stage2.io.nifti import SUFFIX, write_volume
+from Stage2.io.names import IMAGE, LABEL, MANIFEST, volume_name, volumes_of
+from Stage2.io.nifti import write_volume
 from Stage2.preparation.raw.scan import RawScan, RawVolumes
 from Stage2.preparation.steps.manifest import (
-    MANIFEST,
     Manifest,
     expect_same_settings,
     first_changed_source,
@@ -78,8 +78,8 @@ def plan_folder(
     parameters = settings(recipe)
     found = None if force else read_manifest(out)
     ids = {scan.id for scan in scans}
-    present = sorted(path.name for kind in ("image", "label") for path in out.glob(f"{kind}_*{SUFFIX}"))
-    foreign = [name for name in present if name.removesuffix(SUFFIX).split("_", 1)[1] not in ids]
+    present = sorted((path.name, scan_id) for kind in (IMAGE, LABEL) for scan_id, path in volumes_of(out, kind).items())
+    foreign = [name for name, scan_id in present if scan_id not in ids]
     if foreign:
         raise ValueError(
             f"{out} holds {foreign[0]}, a scan that {source} does not have ({len(foreign)} such file(s)); write to "
@@ -88,7 +88,7 @@ def plan_folder(
     if found is None:
         if present and not force:
             raise ValueError(
-                f"{out} holds {present[0]} but no {MANIFEST}, so it is unknown how it was made; write to another "
+                f"{out} holds {present[0][0]} but no {MANIFEST}, so it is unknown how it was made; write to another "
                 "folder, or make everything anew with --force."
             )
         return Plan(out, Manifest(data_set, parameters, str(source)), tuple(scans), tuple(scans))
@@ -154,9 +154,9 @@ def make_scan(job: ConversionJob) -> tuple[str, dict[str, Any]]:
             image, label = normalise_scan(image, label, job.recipe)
         except ValueError as error:
             raise ValueError(f"scan {scan.id} ({scan.source.path}: {scan.files[0]}): {error}") from None
-    outputs = {f"image_{scan.id}{SUFFIX}": image}
+    outputs = {volume_name(IMAGE, scan.id): image}
     if label is not None:
-        outputs = {f"label_{scan.id}{SUFFIX}": label, **outputs}  # the image last: it says that there is a scan
+        outputs = {volume_name(LABEL, scan.id): label, **outputs}  # the image last: it says that there is a scan
     for name, volume in outputs.items():
         write_volume(job.out / name, sitk.GetArrayViewFromImage(volume), volume)
     return scan.id, {"sources": sources, "outputs": sorted(outputs), "versions": program_versions()}
@@ -180,7 +180,7 @@ def through_nifti(image: sitk.Image, label: sitk.Image | None) -> RawVolumes:
 
 def _remove_leftovers(out: Path) -> None:
     """Half-written files of a run that was killed."""
-    for kind in ("image_", "label_", MANIFEST):
+    for kind in (IMAGE, LABEL, MANIFEST):
         for path in out.glob(f".{kind}*.partial*"):
             path.unlink(missing_ok=True)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from Stage1.files import write_text
+from Stage2.io.names import MANIFEST
 
-MANIFEST = "manifest.json"
 FORMAT = 1  # raise it when an older manifest can no longer be read
 
 _REMEDY = "write to another folder, or make everything anew with --force"

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import label as label_components
 from skimage.segmentation import felzenszwalb
+
+from Stage2.datasets.body import foreground_mask
 
 # Felzenszwalb parameters (observation scale, Gaussian sigma in pixels, smallest segment in pixels) by the name of the
 # superpixel scale. MIDDLE is the one all published experiments use; SMALL gives finer segments.
@@ -34,23 +34,6 @@ def felzenszwalb_segments(image: np.ndarray, scale: str = "MIDDLE") -> np.ndarra
     if scale not in SCALES:
         raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SCALES)}.")
     return felzenszwalb(image.astype(np.float64), **SCALES[scale])
-
-
-def foreground_mask(image: np.ndarray, threshold: float) -> np.ndarray:
-    """The body in a slice: largest 8-connected region above the threshold, its holes filled.
-
-    Args:
-        image: processed slice, (H, W).
-        threshold: of the data set, in units of the processed image; voxels must lie above it.
-
-    Returns:
-        (H, W) bool; empty where nothing lies above the threshold.
-    """
-    regions = label_components(image > threshold, connectivity=2)
-    sizes = np.bincount(regions.ravel())
-    if len(sizes) == 1:
-        return np.zeros(image.shape, dtype=bool)
-    return ndimage.binary_fill_holes(regions == 1 + sizes[1:].argmax())
 
 
 def superpixels(segments: np.ndarray, mask: np.ndarray) -> np.ndarray:

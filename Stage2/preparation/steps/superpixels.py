@@ -18,7 +18,20 @@ from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
 from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
-from Stage2.io.nifti import SUFFIX, read_header, read_volume, write_volume
+from Stage2.io.names import (
+    BODY,
+    IMAGE,
+    LABEL,
+    body_path,
+    class_map_path,
+    image_path,
+    label_path,
+    superpixel_kind,
+    superpixel_path,
+    volume_name,
+    volumes_of,
+)
+from Stage2.io.nifti import read_header, read_volume, write_volume
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
 from Stage2.preparation.steps.pseudo_labels import SCALES, pseudo_label_volume
 
@@ -67,7 +80,7 @@ class ScanJob:
     count: bool
 
     def path(self, kind: str) -> Path:
-        return self.folder / f"{kind}_{self.scan_id}{SUFFIX}"
+        return self.folder / volume_name(kind, self.scan_id)
 
 
 def prepare_folder(
@@ -108,7 +121,7 @@ def prepare_folder(
     has_labels = check_scans(folder, scan_ids)
     target = folder
     if out is not None and out.resolve() != folder.resolve():
-        link_scans(folder, out, scan_ids, ("image", "label") if has_labels else ("image",))
+        link_scans(folder, out, scan_ids, (IMAGE, LABEL) if has_labels else (IMAGE,))
         target = out
     if not os.access(target, os.W_OK):
         raise PermissionError(f"{target} is read-only; write elsewhere with --out DIR.")
@@ -129,16 +142,16 @@ def prepare_folder(
     ]
     to_do = [job for job in jobs if job.superpixels or job.count]
     # The longest first, so that no process has a long scan to do when the others have done theirs.
-    to_do.sort(key=lambda job: job.path("image").stat().st_size, reverse=True)
+    to_do.sort(key=lambda job: job.path(IMAGE).stat().st_size, reverse=True)
     results = run_jobs(prepare_scan, to_do, workers)
     if show_progress and to_do:
-        results = tqdm(results, total=len(to_do), desc=f"superpix-{scale}", unit="scan")
+        results = tqdm(results, total=len(to_do), desc=superpixel_kind(scale), unit="scan")
     counts = dict(results)
     if maps_needed:
         ordered = {scan_id: counts[scan_id] for scan_id in scan_ids}
         for minimum in sorted(MIN_PIXELS, reverse=True):  # classmap_1 last: where it is new, everything is
             maps = class_map(ordered, data_set.classes, minimum)
-            write_text(target / f"classmap_{minimum}.json", json.dumps(maps) + "\n")
+            write_text(class_map_path(target, minimum), json.dumps(maps) + "\n")
     return Summary(
         scans=len(scan_ids),
         made=sum(job.superpixels for job in jobs),
@@ -153,21 +166,21 @@ def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
         FileNotFoundError, ValueError: slices of another size than 256 x 256, some labels are missing, or a label's
             size, spacing, direction or origin differs from its image's.
     """
-    labels = {scan_id: folder / f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids}
+    labels = {scan_id: label_path(folder, scan_id) for scan_id in scan_ids}
     missing = [path.name for path in labels.values() if not path.is_file()]
     if missing and len(missing) < len(scan_ids):
         raise FileNotFoundError(
             f"{folder} has labels for some scans but lacks {', '.join(missing)}; add them, or take all labels away to "
             "go without class maps."
         )
-    for scan_id, label_path in labels.items():
-        image_path = folder / f"image_{scan_id}{SUFFIX}"
-        size, _ = read_header(image_path)
-        check_slice_size(image_path, size)
+    for scan_id, label in labels.items():
+        image = image_path(folder, scan_id)
+        size, _ = read_header(image)
+        check_slice_size(image, size)
         if missing:
             continue
-        check_same_size(label_path, read_header(label_path)[0], image_path, size)
-        check_same_place(label_path, image_path, size)
+        check_same_size(label, read_header(label)[0], image, size)
+        check_same_place(label, image, size)
     return not missing
 
 
@@ -178,8 +191,8 @@ def link_scans(folder: Path, out: Path, scan_ids: Sequence[str], kinds: Sequence
         ValueError: the other folder holds files of other scans.
     """
     out.mkdir(parents=True, exist_ok=True)
-    names = [f"{kind}_{scan_id}{SUFFIX}" for scan_id in scan_ids for kind in kinds]
-    foreign = sorted({path.name for kind in ("image", "label") for path in out.glob(f"{kind}_*{SUFFIX}")} - set(names))
+    names = [volume_name(kind, scan_id) for scan_id in scan_ids for kind in kinds]
+    foreign = sorted({path.name for kind in (IMAGE, LABEL) for path in volumes_of(out, kind).values()} - set(names))
     foreign += [name for name in names if _is_there(out / name) and not _is_copy(out / name, folder / name)]
     if foreign:
         raise ValueError(
@@ -203,18 +216,18 @@ def link_scans(folder: Path, out: Path, scan_ids: Sequence[str], kinds: Sequence
 def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
     """Do one job; returns the scan's id and, where asked for, class name -> pixels per slice."""
     if job.superpixels:
-        image = read_volume(job.path("image"))
+        image = read_volume(job.path(IMAGE))
         numbers, masks = pseudo_label_volume(sitk.GetArrayViewFromImage(image), job.threshold, job.scale)
-        write_volume(job.path("fgmask"), masks.astype(np.uint8), image, f"foreground > {job.threshold:g}")
+        write_volume(job.path(BODY), masks.astype(np.uint8), image, f"foreground > {job.threshold:g}")
         # Last, because its presence says that the scan is done.
-        write_volume(job.path(f"superpix-{job.scale}"), numbers, image, superpixel_note(job.threshold, job.scale))
+        write_volume(job.path(superpixel_kind(job.scale)), numbers, image, superpixel_note(job.threshold, job.scale))
     if not job.count:
         return job.scan_id, None
-    label = sitk.GetArrayFromImage(read_volume(job.path("label")))
+    label = sitk.GetArrayFromImage(read_volume(job.path(LABEL)))
     try:
         return job.scan_id, count_class_pixels(class_labels(label, job.classes, job.label_values), job.classes)
     except ValueError as error:
-        raise ValueError(f"{job.path('label')}: {error}") from None
+        raise ValueError(f"{job.path(LABEL)}: {error}") from None
 
 
 def superpixel_note(threshold: float, scale: str) -> str:
@@ -224,8 +237,8 @@ def superpixel_note(threshold: float, scale: str) -> str:
 
 
 def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) -> bool:
-    path = folder / f"superpix-{scale}_{scan_id}{SUFFIX}"
-    mask_path = folder / f"fgmask_{scan_id}{SUFFIX}"
+    path = superpixel_path(folder, scan_id, scale)
+    mask_path = body_path(folder, scan_id)
     if not path.is_file():
         return False
     try:
@@ -235,21 +248,21 @@ def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) 
     if not description.startswith(OURS):
         logger.warning("%s was not made by this command and is kept; --force makes it anew.", path)
         return True
-    image_path = folder / f"image_{scan_id}{SUFFIX}"
+    image = image_path(folder, scan_id)
     return (
         description == superpixel_note(threshold, scale)
-        and size == read_header(image_path)[0]
+        and size == read_header(image)[0]
         and mask_path.is_file()
-        and min(path.stat().st_mtime_ns, mask_path.stat().st_mtime_ns) >= image_path.stat().st_mtime_ns
+        and min(path.stat().st_mtime_ns, mask_path.stat().st_mtime_ns) >= image.stat().st_mtime_ns
     )
 
 
 def _class_maps_done(folder: Path, scan_ids: Sequence[str], data_set: DataSet) -> bool:
-    sources = [folder / f"label_{scan_id}{SUFFIX}" for scan_id in scan_ids]
+    sources = [label_path(folder, scan_id) for scan_id in scan_ids]
     sources += [data_set.source] if data_set.source is not None else []  # its label_values may have changed
     newest = max(path.stat().st_mtime_ns for path in sources)
     for minimum in MIN_PIXELS:
-        path = folder / f"classmap_{minimum}.json"
+        path = class_map_path(folder, minimum)
         if not path.is_file() or path.stat().st_mtime_ns < newest:
             return False
         try:

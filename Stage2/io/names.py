@@ -1,0 +1,63 @@
+"""Names of the files of a processed folder: image_<id>.nii.gz, label_<id>.nii.gz, superpix-<scale>_<id>.nii.gz, ...
+
+<id> is the number of a scan as text.
+"""
+
+from pathlib import Path
+
+SUFFIX = ".nii.gz"
+IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `superpixel_kind`
+SUPERPIXELS = "superpix"
+MANIFEST = "manifest.json"  # beside the volumes: what the folder was made from
+
+
+def superpixel_kind(scale: str) -> str:
+    """The kind of volume that holds superpixels of a scale."""
+    return f"{SUPERPIXELS}-{scale}"
+
+
+def volume_name(kind: str, scan_id: str) -> str:
+    """File name of a volume of a scan."""
+    return f"{kind}_{scan_id}{SUFFIX}"
+
+
+def image_path(folder: Path, scan_id: str) -> Path:
+    """The image of a scan."""
+    return folder / volume_name(IMAGE, scan_id)
+
+
+def label_path(folder: Path, scan_id: str) -> Path:
+    """The label of a scan."""
+    return folder / volume_name(LABEL, scan_id)
+
+
+def superpixel_path(folder: Path, scan_id: str, scale: str) -> Path:
+    """The superpixels of a scan."""
+    return folder / volume_name(superpixel_kind(scale), scan_id)
+
+
+def body_path(folder: Path, scan_id: str) -> Path:
+    """The body masks of a scan."""
+    return folder / volume_name(BODY, scan_id)
+
+
+def class_map_path(folder: Path, min_pixels: int | str) -> Path:
+    """The class map of slices with at least so many pixels of a class."""
+    return folder / f"classmap_{min_pixels}.json"
+
+
+def volumes_of(folder: Path, kind: str) -> dict[str, Path]:
+    """Scan id -> file, of all volumes of a kind in a folder, by name."""
+    found = sorted(folder.glob(volume_name(kind, "*")))
+    return {path.name.removeprefix(f"{kind}_").removesuffix(SUFFIX): path for path in found}
+
+
+def class_maps_of(folder: Path) -> list[Path]:
+    """All class maps in a folder, by name."""
+    return sorted(folder.glob(class_map_path(folder, "*").name))
+
+
+def label_name_of(image: str) -> str:
+    """What a label is called whose image has this name; names of another form stay as they are."""
+    start = f"{IMAGE}_"
+    return f"{LABEL}_{image.removeprefix(start)}" if image.startswith(start) else image
