@@ -9,7 +9,7 @@ from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.models.encoders import pooling_window
 from Stage2.optimisation.training import Training
-from Stage2.run_folders.selection import selection_record
+from Stage2.run_folders.selection import choice_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder
 from Stage2.runs.recording import run_and_record
 from Stage2.training import (
@@ -33,9 +33,9 @@ def main(_run: Run, _config: dict) -> str:
             "fine-tuning starts from a trained snapshot; give reload_model_path=<run>/snapshots/<step>.pth."
         )
     choice = chosen_snapshot(_config)
-    _run.info |= selection_record(choice)
-    logger.info("fine-tuning %s (%s)", choice.snapshot, choice.selection or "as given")
-    model = configured_segmenter(_config)
+    _run.info |= choice_record(choice)
+    logger.info("fine-tuning %s (%s)", choice.snapshot, choice)
+    model = configured_segmenter(_config, choice)
     data_set = get_dataset(_config["dataset"])
     n_shots = len(_config["support_idx"])
     cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"], n_shots)

@@ -13,7 +13,7 @@ from Stage2.models.build import build_segmenter
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation.training import Training
-from Stage2.run_folders.selection import Choice, resolve_choice, resolve_snapshot, selection_record
+from Stage2.run_folders.selection import Choice, choice_record, resolve_choice
 from Stage2.runs.experiment import ROOT, Run, Stage2Experiment, choose_device, configure_logging, data_folder
 from Stage2.runs.recording import run_and_record
 
@@ -23,8 +23,9 @@ experiment = Stage2Experiment("training")
 @experiment.main
 def main(_run: Run, _config: dict) -> str:
     """Train one fold; returns the path of the last snapshot."""
-    _run.info |= selection_record(chosen_snapshot(_config))
-    model = configured_segmenter(_config)
+    choice = chosen_snapshot(_config)
+    _run.info |= choice_record(choice)
+    model = configured_segmenter(_config, choice)
     data_set = get_dataset(_config["dataset"])
     n_shots = len(_config["support_idx"])
     cohort = Cohort(data_folder(_config["path"]["data_dir"], data_set), data_set, _config["eval_fold"], n_shots)
@@ -35,7 +36,7 @@ def main(_run: Run, _config: dict) -> str:
     return str(run_and_record(_run, training, episodes, _config, window, training_scan_test(cohort, _config)))
 
 
-def configured_segmenter(config: dict) -> FewShotSegmenter:
+def configured_segmenter(config: dict, choice: Choice | None) -> FewShotSegmenter:
     """The segmenter on its device, with the starting weights that the settings name."""
     return build_segmenter(
         config["modelname"],
@@ -43,7 +44,7 @@ def configured_segmenter(config: dict) -> FewShotSegmenter:
         config["precision"],
         choose_device(config["device"]),
         config["seed"],
-        snapshot=resolve_snapshot(config["reload_model_path"], config["select"]),
+        snapshot=None if choice is None else choice.snapshot,
         backbone=optional_path(config["pretrained_backbone"]),
         coco_folder=ROOT / "pretrained_model" if config["use_coco_init"] else None,
         channels_last=config["channels_last"],
@@ -53,7 +54,7 @@ def configured_segmenter(config: dict) -> FewShotSegmenter:
 
 def chosen_snapshot(config: dict) -> Choice | None:
     """The snapshot that the settings name, and how it was chosen."""
-    return resolve_choice(config["reload_model_path"], config["select"], config["selection"])
+    return resolve_choice(config["reload_model_path"], config["select"], **config["selection"])
 
 
 def superpixel_episodes(

@@ -17,7 +17,7 @@ from Stage2.io.names import image_path
 from Stage2.io.nifti import read_spacing
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import RESULTS
-from Stage2.run_folders.selection import TEST, selection_record
+from Stage2.run_folders.selection import TEST, choice_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
 from Stage2.training import chosen_snapshot, configured_segmenter
 
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 def main(_run: Run, _config: dict) -> float | None:
     """Test one fold by the chosen protocol; returns the mean Dice over the class ranges."""
     choice = chosen_snapshot(_config)
-    _run.info |= selection_record(choice)
+    _run.info |= choice_record(choice)
     snapshot = None if choice is None else choice.snapshot
-    if _config["protocol"] == "clean" and selection_record(choice)["selected_by"] == TEST:
+    if _config["protocol"] == "clean" and choice is not None and choice.rule == TEST:
         raise ValueError(
             f"protocol=clean looks at no test label before scoring, but {snapshot} was chosen by them (select={TEST}); "
             "choose select=train_scans or last."
         )
     if snapshot is None:
         logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
-    model = configured_segmenter(_config).eval()
+    model = configured_segmenter(_config, choice).eval()
     data_set = get_dataset(_config["dataset"])
     folder = data_folder(_config["path"]["data_dir"], data_set)
     n_shots = len(_config["support_idx"])
@@ -80,7 +80,7 @@ def main(_run: Run, _config: dict) -> float | None:
         "label_set": _config["label_sets"],
         "exclude_classes": list(_config["exclude_cls_list"]),
         "modelname": _config["modelname"],
-        **selection_record(choice),
+        **choice_record(choice),
         "step": step_of_snapshot(snapshot),
     }
     if data_set.label_values is not None:  # whoever draws the label files needs to know

@@ -19,12 +19,12 @@ from Stage2.models.checkpoints import encoder_of_snapshot, read_checkpoint
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import PROTOTYPE_KINDS
 from Stage2.run_folders.layout import setting_of_snapshot
-from Stage2.run_folders.selection import LAST, resolve_snapshot
+from Stage2.run_folders.selection import resolve_choice
 from Stage2.runs.settings import DEFAULTS
 
 
 def run(options: argparse.Namespace) -> None:
-    snapshot = resolve_snapshot(str(options.snapshot), LAST)
+    snapshot = resolve_choice(options.snapshot).snapshot
     encoder = options.modelname or encoder_of_snapshot(read_checkpoint(snapshot)) or DEFAULTS["modelname"]
     prototypes = options.clsname or setting_of_snapshot(snapshot, "clsname") or DEFAULTS["clsname"]
     statistics = None if options.statistics is None else Statistics(*options.statistics)

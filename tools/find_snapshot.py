@@ -40,7 +40,7 @@ def main() -> int:
         return 1
     print(choice.snapshot)
     if arguments.why:
-        print(choice.selection, file=sys.stderr)
+        print(choice, file=sys.stderr)
     return 0
 
 

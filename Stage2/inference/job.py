@@ -19,7 +19,7 @@ from Stage2.inference.truth import find_truth, read_truth, scores_of
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans, hash_of_file
 from Stage2.predict import Predictor, Segmentation, Support
-from Stage2.run_folders.selection import LAST, resolve_snapshot
+from Stage2.run_folders.selection import resolve_choice
 
 MM3_PER_ML = 1000.0
 
@@ -35,7 +35,7 @@ class Job:
 
     def __init__(self, request: Request):
         self.request = request
-        self.snapshot = resolve_snapshot(str(request.checkpoint), LAST)
+        self.snapshot = resolve_choice(request.checkpoint).snapshot
         if not self.snapshot.is_file():
             raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
         self.data_set = data_set_of(request, self.snapshot)

@@ -8,7 +8,7 @@ from typing import Any
 from Stage2.datasets.catalog import get_dataset, run_name
 from Stage2.launching.progress import Progress, Standing, parse_settings, progress_of_test, progress_of_training
 from Stage2.run_folders.layout import experiment_folder, list_snapshots
-from Stage2.run_folders.selection import LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
+from Stage2.run_folders.selection import ALL, GIVEN, LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
 
 UNTRAINED = "none"  # in place of a snapshot: the network with its starting weights
 
@@ -159,7 +159,7 @@ def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job
     if experiment.reload == UNTRAINED:
         return [_job(experiment, fold, None, "untrained network")]
     if experiment.reload is not None:
-        choice = Choice(Path(experiment.reload), "given: by RELOAD")
+        choice = Choice(Path(experiment.reload), GIVEN, "by RELOAD")
         return [_job(experiment, fold, choice, f"snapshot {experiment.reload} (as given)")]
     source = experiment.folder(kind.source, fold)
     try:
@@ -167,11 +167,11 @@ def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job
     except (FileNotFoundError, ValueError) as error:
         if not tolerant:
             raise type(error)(f"fold {fold}: {error}") from error
-        choices = [Choice(Path(f"<{kind.source} snapshot of fold {fold}>"), None)]
+        choices = [Choice(Path(f"<{kind.source} snapshot of fold {fold}>"), reason="there is none yet")]
     jobs = []
     for choice in choices:
         suffix = f"_step{choice.snapshot.stem}" if experiment.every_snapshot else ""
-        start = f"snapshot {choice.snapshot} ({choice.selection or 'there is none yet'})"
+        start = f"snapshot {choice.snapshot} ({choice})"
         jobs.append(_job(experiment, fold, choice, start, suffix))
     return jobs
 
@@ -179,7 +179,7 @@ def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job
 def _choices(experiment: Experiment, source: Path) -> list[Choice]:
     if experiment.every_snapshot:
         snapshots = list_snapshots(run_with_snapshots(source))
-        return [Choice(path, f"all: one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
+        return [Choice(path, ALL, f"one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
     if experiment.step is not None:
         return [snapshot_of_step(source, experiment.step)]
     return [choose_snapshot(source, experiment.select)]
@@ -190,7 +190,7 @@ def _job(experiment: Experiment, fold: int, choice: Choice | None, start: str, s
     words = [*experiment.settings, f"exp_prefix={name}_vfold{fold}", f"eval_fold={fold}"]
     if choice is not None:
         words += [f"reload_model_path={choice.snapshot}"]
-        words += [f"selection={choice.selection}"] if choice.selection else []
+        words += [f"selection.rule={choice.rule}", f"selection.reason={choice.reason}"] if choice.rule else []
     settings = parse_settings(words)
     folder = experiment.folder(name, fold)
     if experiment.restart:

@@ -18,14 +18,15 @@ from Stage2.run_folders.layout import (
     read_scalars,
     snapshot_path,
 )
-from Stage2.run_folders.selection import snapshot_tail
+from Stage2.run_folders.selection import place_in_log_folder
 
 # Settings that leave the result of a run as it is. Where the data lie is one of them: on a cluster they are copied to
 # the node of the day. Other data need another log folder.
 WITHOUT_EFFECT = frozenset(
     {
         "device", "num_workers", "print_interval", "save_snapshot_every", "eval_every", "eval_scans", "resume",
-        "exp_prefix", "select", "selection", "path.log_dir", "path.data_dir", "path.cache_dir",
+        "exp_prefix", "select", "selection.rule",
+        "selection.reason", "path.log_dir", "path.data_dir", "path.cache_dir",
     }
 )  # fmt: skip
 
@@ -156,7 +157,7 @@ def _comparable(key: str, value: Any) -> Any:
     if value is None:
         return None
     if key == "reload_model_path":
-        return snapshot_tail(str(value))
+        return place_in_log_folder(str(value))
     if key == "pretrained_backbone" or (key == "dataset" and str(value).endswith((".yaml", ".yml"))):
         return Path(str(value)).name
     return list(value) if isinstance(value, tuple) else value

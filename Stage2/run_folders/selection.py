@@ -1,8 +1,9 @@
 """Which snapshot of a training run to test or fine-tune: by a rule, with the reason it goes by."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from Stage2.run_folders.layout import (
     RESULTS,
@@ -19,14 +20,31 @@ COMPARING = (TRAIN_SCANS, TEST)
 RULES = (LAST, *COMPARING)
 TRAIN_SCANS_DICE = "train_scans_dice"  # scalar that a run with eval_every logs
 PUBLISHED_PROTOCOL = "paper"
-TAIL = 4  # parts of a path that tell a snapshot within a log folder: experiment folder, run id, snapshots, file
+STEP, GIVEN, ALL = "step", "given", "all"  # rules of the experiments' driver that compare nothing
+PARTS = 4  # of a path that tell a snapshot within a log folder: experiment folder, run id, snapshots, file
 
 
-class Choice(NamedTuple):
-    """A snapshot, and how it was chosen: "rule: reason", or None where it was given as a file."""
+@dataclass(frozen=True)
+class Choice:
+    """A snapshot, and how it was chosen.
+
+    Attributes:
+        snapshot: the file.
+        rule: one of `RULES`, or of the driver; None where the file was given and nothing is known.
+        reason: in words.
+    """
 
     snapshot: Path
-    selection: str | None
+    rule: str | None = None
+    reason: str | None = None
+
+    @property
+    def compared(self) -> str | None:
+        """The rule, where snapshots were compared; None for the last one or a given one."""
+        return self.rule if self.rule in COMPARING else None
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.rule, self.reason))) or "as given"
 
 
 def choose_snapshot(folder: Path, rule: str) -> Choice:
@@ -48,7 +66,7 @@ def choose_snapshot(folder: Path, rule: str) -> Choice:
     snapshots = dict(list_snapshots(run))
     if rule == LAST:
         step = max(snapshots)
-        return Choice(snapshots[step], f"{LAST}: step {step} is the last of {len(snapshots)} snapshot(s)")
+        return Choice(snapshots[step], LAST, f"step {step} is the last of {len(snapshots)} snapshot(s)")
     if rule == TRAIN_SCANS:
         tested = {step: dice for step, dice in _dice_on_training_scans(run).items() if step in snapshots}
         found, scored = f"no {TRAIN_SCANS_DICE} for its snapshots", "Dice of training classes in training scans"
@@ -63,7 +81,7 @@ def choose_snapshot(folder: Path, rule: str) -> Choice:
     reason = f"{scored} {tested[best]:.4f} at step {best}, the best of {len(tested)} tested"
     if len(tested) < len(snapshots):
         reason += f" ({len(snapshots) - len(tested)} of {len(snapshots)} snapshots are untested)"
-    return Choice(snapshots[best], f"{rule}: {reason}")
+    return Choice(snapshots[best], rule, reason)
 
 
 def snapshot_of_step(folder: Path, step: int) -> Choice:
@@ -75,13 +93,8 @@ def snapshot_of_step(folder: Path, step: int) -> Choice:
     for run in reversed(list_runs(folder)):
         path = snapshot_path(run, step)
         if path.is_file():
-            return Choice(path, f"step: {step} was asked for")
+            return Choice(path, STEP, f"{step} was asked for")
     raise FileNotFoundError(f"no run in {folder} has a snapshot of step {step}; train longer or name another step")
-
-
-def select_snapshot(folder: Path, rule: str) -> Path:
-    """The snapshot of `choose_snapshot` alone."""
-    return choose_snapshot(folder, rule).snapshot
 
 
 def run_with_snapshots(folder: Path) -> Path:
@@ -119,7 +132,7 @@ def dice_of_tests(run: Path) -> dict[int, float]:
         score = (results.get("mean") or {}).get("dice")
         if results.get("protocol") != PUBLISHED_PROTOCOL or not results.get("snapshot") or not _defined(score):
             continue
-        tested = log_dir.joinpath(*snapshot_tail(results["snapshot"]))
+        tested = log_dir.joinpath(*place_in_log_folder(results["snapshot"]))
         for step, snapshot in snapshots:
             # a resumed run shares the snapshots of the run that it goes on from
             if tested == snapshot or (tested.is_file() and tested.samefile(snapshot)):
@@ -127,45 +140,36 @@ def dice_of_tests(run: Path) -> dict[int, float]:
     return dice
 
 
-def snapshot_tail(path: str | Path) -> tuple[str, ...]:
+def place_in_log_folder(snapshot: str | Path) -> tuple[str, ...]:
     """What tells a snapshot within a log folder, wherever that lies."""
-    return Path(path).parts[-TAIL:]
+    return Path(snapshot).parts[-PARTS:]
 
 
-def resolve_choice(reload_model_path: str | None, rule: str, selection: str | None = None) -> Choice | None:
-    """The snapshot that a configuration means, and how it was chosen: none, a file, or a folder's by the rule.
+def resolve_choice(
+    reload_model_path: str | Path | None, select: str = LAST, rule: str | None = None, reason: str | None = None
+) -> Choice | None:
+    """The snapshot that a configuration means: none, a file, or a folder's by a rule.
 
     Args:
         reload_model_path: file or folder; None: no snapshot.
-        rule: for a folder.
-        selection: how a file was chosen, as whoever chose it tells.
+        select: rule for a folder, as in `choose_snapshot`.
+        rule, reason: how a file was chosen, as whoever chose it tells.
     """
     if reload_model_path is None:
         return None
     path = Path(reload_model_path)
-    return choose_snapshot(path, rule) if path.is_dir() else Choice(path, selection)
+    return choose_snapshot(path, select) if path.is_dir() else Choice(path, rule, reason)
 
 
-def resolve_snapshot(reload_model_path: str | None, rule: str) -> Path | None:
-    """The snapshot of `resolve_choice` alone."""
-    choice = resolve_choice(reload_model_path, rule)
-    return None if choice is None else choice.snapshot
+def choice_record(choice: Choice | None) -> dict[str, Any]:
+    """The choice as plain values for a run's records.
 
-
-def selection_record(choice: Choice | None) -> dict[str, Any]:
-    """The choice as plain values, for a run's records.
-
-    `selected_by` is the rule where snapshots were compared, and None for the last one, a given one, or none;
-    `selection` is all that is known, in words.
+    `selected_by` is the rule where snapshots were compared; `selection` is rule and reason in words, for readers.
     """
     if choice is None:
         return {"snapshot": None, "selected_by": None, "selection": None}
-    rule = (choice.selection or "").partition(":")[0]
-    return {
-        "snapshot": str(choice.snapshot),
-        "selected_by": rule if rule in COMPARING else None,
-        "selection": choice.selection,
-    }
+    in_words = None if choice.rule is None and choice.reason is None else str(choice)
+    return {"snapshot": str(choice.snapshot), "selected_by": choice.compared, "selection": in_words}
 
 
 def _dice_on_training_scans(run: Path) -> dict[int, float]:

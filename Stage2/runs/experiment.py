@@ -23,7 +23,7 @@ from Stage2.runs.interruption import RunInterrupted, interruptible
 from Stage2.runs.mongo import configured_mirror
 from Stage2.runs.observer import RunFolderObserver
 from Stage2.runs.provenance import experiment_info, torch_state
-from Stage2.runs.settings import DEFAULTS, check_config
+from Stage2.runs.settings import DEFAULTS, check_config, with_present_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,9 +74,14 @@ class Stage2Experiment(Experiment):
 
     def run(self, *args: Any, **kwargs: Any) -> Run:
         """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
+        def run_checked(command_name=None, config_updates=None, *others, **options):
+            return super(Stage2Experiment, self).run(
+                command_name, with_present_names(config_updates or {}), *others, **options
+            )
+
         try:
             with interruptible():
-                return super().run(*args, **kwargs)
+                return run_checked(*args, **kwargs)
         except RunInterrupted as interruption:
             print(f"interrupted: {interruption}", file=sys.stderr)
             raise SystemExit(interruption.status) from None

@@ -46,7 +46,7 @@ DEFAULTS: Mapping[str, Any] = {
     "picture_every": 1000,  # steps between pictures of an episode for TensorBoard, also at snapshots; 0: none
     "resume": False,  # go on with the latest run of this experiment
     "select": "last",  # which snapshot of a folder in reload_model_path: last, or the best on train_scans or test
-    "selection": None,  # how the file in reload_model_path was chosen, for the record; the experiments' driver tells it
+    "selection": {"rule": None, "reason": None},  # how the file in reload_model_path was chosen; the driver tells it
     # testing
     "support_idx": [-1],  # support scans, by place in the fold's test and support scans
     "n_sup_part": 3,
@@ -102,6 +102,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of earlier versions in their present form: `selection` was one text, "rule: reason"."""
+    selection = config.get("selection", {})
+    if isinstance(selection, Mapping):
+        return dict(config)
+    rule, _, reason = (selection or "").partition(": ")
+    return {**config, "selection": {"rule": rule or None, "reason": reason or None}}
 
 
 def check_config(config: Mapping[str, Any]) -> None:

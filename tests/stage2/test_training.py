@@ -289,13 +289,14 @@ def test_fine_tuning_records_its_snapshot_and_how_it_was_chosen(road):
     recorded = json.loads((road["finetune"] / "info.json").read_text())
     assert recorded == {"snapshot": snapshot, "selected_by": "test", "selection": "test: the best of many"}
     config = json.loads((road["finetune"] / "config.json").read_text())
-    assert (config["reload_model_path"], config["selection"]) == (snapshot, "test: the best of many")
+    assert config["reload_model_path"] == snapshot
+    assert config["selection"] == {"rule": "test", "reason": "the best of many"}
     assert json.loads((road["train"] / "info.json").read_text())["snapshot"] is None
 
 
 def test_the_clean_protocol_refuses_a_snapshot_that_test_labels_chose(road, cohort_folder, tmp_path, capsys):
     path = {"data_dir": str(cohort_folder), "log_dir": str(tmp_path)}
-    chosen = {"reload_model_path": str(list_snapshots(road["train"])[-1][1]), "selection": "test: the best"}
+    chosen = {"reload_model_path": str(list_snapshots(road["train"])[-1][1]), "selection": {"rule": "test"}}
     with pytest.raises(SystemExit):
         validation.experiment.run(
             config_updates={"modelname": "dlfcn_res18", "path": path, "protocol": "clean", **chosen}

@@ -7,12 +7,10 @@ import pytest
 
 from Stage2.run_folders.selection import (
     Choice,
+    choice_record,
     choose_snapshot,
     dice_of_tests,
     resolve_choice,
-    resolve_snapshot,
-    select_snapshot,
-    selection_record,
     snapshot_of_step,
 )
 
@@ -37,7 +35,7 @@ def test_last_is_the_highest_step_of_the_latest_run_that_has_any(tmp_path):
     make_run(tmp_path / "2", [9, 100])
     run = make_run(tmp_path / "10", [8, 100])
     (tmp_path / "11").mkdir()
-    assert select_snapshot(tmp_path, "last") == run / "snapshots" / "100.pth"
+    assert choose_snapshot(tmp_path, "last").snapshot == run / "snapshots" / "100.pth"
     assert snapshot_of_step(tmp_path, 300).snapshot == tmp_path / "1" / "snapshots" / "300.pth"
     with pytest.raises(FileNotFoundError, match=r"no run in .* has a snapshot of step 7"):
         snapshot_of_step(tmp_path, 7)
@@ -47,7 +45,7 @@ def test_train_scans_is_the_best_tested_snapshot(tmp_path):
     run = make_run(tmp_path, [10, 20, 30, 40], {5: 0.9, 10: 0.2, 20: 0.6, 30: 0.6, 40: float("nan")})
     choice = choose_snapshot(run, "train_scans")
     assert choice.snapshot == run / "snapshots" / "20.pth"  # 5 was not kept; 30 is no better
-    assert "0.6000 at step 20, the best of 3 tested (1 of 4 snapshots are untested)" in choice.selection
+    assert "0.6000 at step 20, the best of 3 tested (1 of 4 snapshots are untested)" in choice.reason
 
 
 def test_test_is_the_best_in_test_scans_by_the_published_protocol(tmp_path):
@@ -66,7 +64,8 @@ def test_test_is_the_best_in_test_scans_by_the_published_protocol(tmp_path):
     assert dice_of_tests(run) == {10: 0.3, 20: 0.4}
     choice = choose_snapshot(tmp_path / "train", "test")
     assert choice.snapshot == run / "snapshots" / "20.pth"
-    assert choice.selection.startswith("test: mean Dice in test scans 0.4000 at step 20, the best of 2 tested (1 of 3")
+    assert choice.rule == "test"
+    assert choice.reason.startswith("mean Dice in test scans 0.4000 at step 20, the best of 2 tested (1 of 3")
 
 
 def test_tests_hold_for_moved_folders_and_for_the_run_that_went_on(tmp_path):
@@ -80,34 +79,34 @@ def test_tests_hold_for_moved_folders_and_for_the_run_that_went_on(tmp_path):
 @pytest.mark.parametrize("dice", [None, {5: 0.9}])
 def test_a_run_without_such_tests_is_told(tmp_path, dice):
     with pytest.raises(ValueError, match="train with eval_every=STEPS, or choose select=last"):
-        select_snapshot(make_run(tmp_path / "train" / "1", [10], dice), "train_scans")
+        choose_snapshot(make_run(tmp_path / "train" / "1", [10], dice), "train_scans")
     with pytest.raises(ValueError, match=r"no test of its snapshots .*SNAPSHOTS=all .* or choose select=last"):
-        select_snapshot(tmp_path / "train", "test")
+        choose_snapshot(tmp_path / "train", "test")
 
 
 def test_folder_without_snapshots_and_unknown_rule(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run; expected snapshots"):
-        select_snapshot(tmp_path, "last")
+        choose_snapshot(tmp_path, "last")
     (tmp_path / "1").mkdir()
     with pytest.raises(FileNotFoundError, match=r"holds 1 run\(s\) without snapshots"):
-        select_snapshot(tmp_path, "last")
+        choose_snapshot(tmp_path, "last")
     with pytest.raises(ValueError, match="select=best is unknown; choose one of last, train_scans, test"):
-        select_snapshot(tmp_path, "best")
+        choose_snapshot(tmp_path, "best")
 
 
 def test_a_file_is_taken_as_it_is(tmp_path):
     run = make_run(tmp_path, [10], {10: 0.5})
     file = str(run / "snapshots" / "10.pth")
     assert resolve_choice(None, "last") is None
-    assert resolve_choice(file, "train_scans") == Choice(run / "snapshots" / "10.pth", None)
-    assert str(resolve_snapshot(str(run), "last")) == file
-    assert resolve_choice(file, "last", "test: of many").selection == "test: of many"
+    assert resolve_choice(file, "train_scans") == Choice(run / "snapshots" / "10.pth")
+    assert str(resolve_choice(run).snapshot) == file
+    assert resolve_choice(file, "last", "test", "of many").rule == "test"
 
 
 @pytest.mark.parametrize(
     ("rule", "selected_by"), [("last", None), ("train_scans", "train_scans"), ("given", None), ("test", "test")]
 )
 def test_the_record_names_the_rule_where_snapshots_were_compared(tmp_path, rule, selected_by):
-    record = selection_record(Choice(tmp_path, f"{rule}: some reason"))
+    record = choice_record(Choice(tmp_path, rule, "some reason"))
     assert record == {"snapshot": str(tmp_path), "selected_by": selected_by, "selection": f"{rule}: some reason"}
-    assert set(selection_record(None).values()) == {None}
+    assert set(choice_record(None).values()) == {None}
