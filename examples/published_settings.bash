@@ -2,14 +2,27 @@
 # The published settings that all experiments share; examples/run_experiment.sh reads them. What the environment or a
 # script has set already stays as it is.
 
-# experiment
+# experiment: mri_ct_s<setting>_l<label set>, and the data set of the modality
+case "${MODALITY:-}" in
+    mri) : "${DATASET:=CHAOST2_Superpix}" ;;
+    ct) : "${DATASET:=SABS_Superpix}" ;;
+esac
+case "${EXPERIMENT:-}" in
+    mri_ct_s?_l0) : "${LABEL_SETS:=0}" ;; # kidneys are tested
+    mri_ct_s?_l1) : "${LABEL_SETS:=1}" ;; # liver and spleen are tested
+esac
+case "${EXPERIMENT:-},${MODALITY:-}" in # setting 2: the tested organs' numbers in the data set
+    mri_ct_s2_l0,*) : "${EXCLU:=[2,3]}" ;;
+    mri_ct_s2_l1,mri) : "${EXCLU:=[1,4]}" ;;
+    mri_ct_s2_l1,ct) : "${EXCLU:=[1,6]}" ;;
+esac
 : "${ALL_EV:=0 1 2 3 4}"                  # folds that are tested, one run each
 : "${EXCLU:=[]}"                          # test classes whose slices are left out of training (setting 2)
 : "${SEED:=1234}"
 : "${N_PART:=3}"                          # parts of a scan, one support slice each
 : "${SUPERPIX_SCALE:=MIDDLE}"
 : "${NWORKER:=4}"
-case "$DATASET" in
+case "${DATASET:-}" in
     CHAOST2*)
         : "${SUPP_ID:=[4]}"               # index of the support scan in the fold
         : "${DATA_DIR:=$ROOT/data/CHAOST2/chaos_MR_T2_normalized}"
@@ -40,14 +53,19 @@ case "${VARIANT:-}" in
     02_DenseCL_Medical)                   # Stage 1 on ROCO: the method
         : "${MODELNAME:=dlfcn_res101}" "${PRETRAINED_BACKBONE:=$ROOT/pretrained_model/densecl_roco_resnet101.pth}"
         ;;
-    03_OtherSSL_Medical/simclr_res50)     # other self-supervision, on the same medical images
+    03_OtherSSL_Medical/simclr_res50 | 03_OtherSSL_Medical/res50simclr) # others, on the same medical images
         : "${MODELNAME:=dlfcn_res50_mmcv}" "${PRETRAINED_BACKBONE:=$ROOT/pretrained_model/simclr_roco_resnet50.pth}"
         ;;
-    03_OtherSSL_Medical/simmim_swin)
+    03_OtherSSL_Medical/simmim_swin | 03_OtherSSL_Medical/swinsimmim)
         : "${MODELNAME:=dlfcn_swin_mmcv}" "${PRETRAINED_BACKBONE:=$ROOT/pretrained_model/simmim_roco_swin_b.pth}"
         ;;
-    03_OtherSSL_Medical/mae_vit)
+    03_OtherSSL_Medical/mae_vit | 03_OtherSSL_Medical/vitmae)
         : "${MODELNAME:=dlfcn_vit_mmcv}" "${PRETRAINED_BACKBONE:=$ROOT/pretrained_model/mae_roco_vit_b.pth}"
+        ;;
+esac
+case "$MODE,${VARIANT:-}" in # published as fine-tuning of these weights, without training
+    finetune,*/res50simclr | finetune,*/swinsimmim | finetune,*/vitmae)
+        [ -n "${SNAPSHOTS:-}${SNAPSHOT_STEP:-}${SELECT:-}" ] || : "${RELOAD:=$PRETRAINED_BACKBONE}"
         ;;
 esac
 : "${MODELNAME:=dlfcn_res101}"
@@ -66,6 +84,7 @@ esac
 : "${MIN_FG_DATA:=1}"
 : "${USE_WCE:=True}"                      # class weights 0.05, 1
 
-# testing
+# testing: what the environment chooses, else the steps that the script names, else the last snapshot
+[ -n "${RELOAD:-}${SNAPSHOTS:-}${SELECT:-}" ] || : "${SNAPSHOT_STEP:=${TESTED_STEPS:-}}"
 : "${VAL_WSIZE:=2}"                       # pooling window of the local prototypes
 : "${Z_MARGIN:=0}"                        # slices scored beyond the organ on both sides

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # An ablation: the method's experiment in several arms, that differ in what is stated, through all steps into one table.
 set -euo pipefail
+# shellcheck source=examples/shared.bash
+source "$(dirname -- "${BASH_SOURCE[0]}")/shared.bash"
 
 usage() {
     cat <<'TEXT'
@@ -25,24 +27,11 @@ Variables
 TEXT
 }
 
-fail() {
-    echo "run_ablation.sh: $*" >&2
-    exit 2
-}
-
-for argument in "$@"; do
-    case "$argument" in
-        -h | --help)
-            usage
-            exit 0
-            ;;
-    esac
-done
+help_if_asked "$@"
 [ $# -ge 2 ] || fail "expected a name and the arms (see --help)"
 name=$1
 shift
 
-ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 modality=${MODALITY:-mri}
 exps=${EXPS:-$ROOT/exps}
 read -r -a experiments <<<"${EXPERIMENTS:-mri_ct_s1_l0}"
@@ -95,9 +84,7 @@ for arm in "$@"; do
     [ "$folder" = method ] || [ "${folders[-1]}" = "$exps/ablations/$name" ] || folders+=("$exps/ablations/$name")
 done
 
-PYTHON=${PYTHON:-$ROOT/.venv/bin/python}
-[ -x "$PYTHON" ] || PYTHON=python3
-collect=("$PYTHON" "$ROOT/tools/collect_results.py" "${folders[@]}" --out "$exps/ablations/$name")
+collect=("$(find_python)" "$ROOT/tools/collect_results.py" "${folders[@]}" --out "$exps/ablations/$name")
 if [ "${DRY_RUN:-0}" = 1 ]; then
     printf '%q ' "${collect[@]}"
     echo

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # One Stage 2 experiment over its folds: the driver that every script under examples/ shares.
 set -euo pipefail
+# shellcheck source=examples/shared.bash
+source "$(dirname -- "${BASH_SOURCE[0]}")/shared.bash"
 
 usage() {
     cat <<'TEXT'
@@ -30,7 +32,7 @@ Training
 Snapshot that test, finetune (of train) and finetune-test (of finetune) start from; the first of these that is set
   RELOAD         a file, for every fold; the word none: the untrained network
   SNAPSHOTS=all  test every snapshot of the fold's latest run, one run each
-  SNAPSHOT_STEP  the one of this step, of the latest run that has it
+  SNAPSHOT_STEP  the one of this step, of the latest run that has it; "1000 2000": those of several, one run each
   SELECT         of the fold's latest run, last (default): its last; test: the one with the best test Dice, as published
                  (test all first: SNAPSHOTS=all); train_scans: the best on training scans (train with eval_every=STEPS)
 Where
@@ -55,19 +57,7 @@ Defaults are the published settings: examples/published_settings.bash.
 TEXT
 }
 
-fail() {
-    echo "run_experiment.sh: $*" >&2
-    exit 2
-}
-
-for argument in "$@"; do
-    case "$argument" in
-        -h | --help)
-            usage
-            exit 0
-            ;;
-    esac
-done
+help_if_asked "$@"
 
 [ $# -ge 1 ] || fail "expected a mode: train, test, finetune or finetune-test (see --help)"
 MODE=$1
@@ -79,13 +69,11 @@ esac
 for argument in "$@"; do
     [[ $argument == [a-z]*=* ]] || fail "'$argument' is not of the form key=value (see --help)"
 done
+# shellcheck source=examples/published_settings.bash
+source "$ROOT/examples/published_settings.bash"
 for variable in DATASET LABEL_SETS; do
     [ -n "${!variable:-}" ] || fail "$variable is not set; run one of the scripts in examples/<experiment>/ or set it"
 done
-
-ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# shellcheck source=examples/published_settings.bash
-source "$ROOT/examples/published_settings.bash"
 
 if [ -z "${LOGDIR:-}" ]; then
     [ -n "${EXPERIMENT:-}" ] || fail "LOGDIR is not set; name the folder for the run folders"
@@ -138,14 +126,10 @@ elif [ "${SNAPSHOTS:-}" = all ]; then
 elif [ -n "${SNAPSHOTS:-}" ]; then
     fail "SNAPSHOTS=$SNAPSHOTS is not possible; SNAPSHOTS=all tests every snapshot, SNAPSHOT_STEP=N that of step N"
 elif [ -n "${SNAPSHOT_STEP:-}" ]; then
-    options+=(--step "$SNAPSHOT_STEP")
+    options+=(--steps "$SNAPSHOT_STEP")
 elif [ -n "${SELECT:-}" ]; then
     options+=(--select "$SELECT")
 fi
 
-if [ -z "${PYTHON:-}" ]; then
-    PYTHON=python3
-    [ ! -x "$ROOT/.venv/bin/python" ] || PYTHON=$ROOT/.venv/bin/python
-fi
 export PYTHONUNBUFFERED=1
-exec "$PYTHON" "$ROOT/tools/run_folds.py" "${options[@]}" "$MODE" "${settings[@]}" "$@"
+exec "$(find_python)" "$ROOT/tools/run_folds.py" "${options[@]}" "$MODE" "${settings[@]}" "$@"

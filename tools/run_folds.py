@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-name", help="stands for the mode's name in run folders (train, test, ft_train, ft_test)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--reload", help="snapshot for every fold; none: the untrained network")
-    which.add_argument("--step", type=int, help="take the snapshot of this step")
+    which.add_argument("--steps", type=numbers, default=(), help="snapshots of these steps, separated by spaces")
     which.add_argument("--select", choices=RULES, default=LAST, help="how a fold's snapshot is chosen (default last)")
     which.add_argument("--every-snapshot", action="store_true", help="test all snapshots of each fold's latest run")
     parser.add_argument("--restart", action="store_true", help="also run what is finished, and resume nothing")
@@ -56,6 +56,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def numbers(text: str) -> list[int]:
+    return [positive(word) for word in text.split()]
+
+
 def main(words: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(words)
     show_log(arguments.mode)
@@ -66,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
             logs=arguments.logs,
             name=arguments.run_name,
             reload=arguments.reload,
-            step=arguments.step,
+            snapshot_steps=arguments.steps,
             select=arguments.select,
             every_snapshot=arguments.every_snapshot,
             restart=arguments.restart,
@@ -74,6 +78,8 @@ def main(words: Sequence[str] | None = None) -> int:
         missing = [key for key in ("dataset", "label_sets", "path.log_dir") if key not in experiment.parsed]
         if experiment.kind.trains and "n_steps" not in experiment.parsed:
             missing.append("n_steps")
+        if experiment.kind.trains and len(experiment.snapshot_steps) > 1:
+            raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {arguments.steps}.")
         if missing:
             raise ValueError(f"{', '.join(missing)} must be among the settings; give key=value.")
         folds = read_folds(arguments.folds, experiment.parsed["dataset"])
@@ -128,9 +134,10 @@ def entry_command(experiment: Experiment, job: Job) -> list[str]:
 def submit_array(experiment: Experiment, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
     """Submit the folds of the jobs as a job array, or print it."""
     driver = [sys.executable, str(Path(__file__).resolve()), "--logs", str(arguments.logs)]
-    for option in ("run_name", "reload", "step"):
+    for option in ("run_name", "reload"):
         value = getattr(arguments, option)
         driver += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
+    driver += ["--steps", " ".join(map(str, arguments.steps))] if arguments.steps else []
     driver += ["--select", arguments.select] if arguments.select != LAST else []
     driver += ["--every-snapshot"] if arguments.every_snapshot else []
     driver += ["--restart"] if arguments.restart else []

@@ -48,7 +48,7 @@ class Experiment:
         logs: folder of console logs.
         name: takes the place of the mode's name in run folders.
         reload: snapshot for every fold, or UNTRAINED; None: chosen for each fold.
-        step: step of the snapshot; None: chosen by `select`.
+        snapshot_steps: steps of the snapshots, one run each; none: chosen by `select`.
         select: rule of `choose_snapshot`.
         every_snapshot: all snapshots of the fold's latest run, one run each.
         restart: also run what is finished, and resume nothing.
@@ -59,7 +59,7 @@ class Experiment:
     logs: Path
     name: str | None = None
     reload: str | None = None
-    step: int | None = None
+    snapshot_steps: Sequence[int] = ()
     select: str = LAST
     every_snapshot: bool = False
     restart: bool = False
@@ -167,10 +167,13 @@ def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job
     except (FileNotFoundError, ValueError) as error:
         if not tolerant:
             raise type(error)(f"fold {fold}: {error}") from error
-        choices = [Choice(Path(f"<{kind.source} snapshot of fold {fold}>"), reason="there is none yet")]
+        steps = [f" {step}" for step in experiment.snapshot_steps] or [""]
+        missing = [Path(f"<{kind.source} snapshot{step} of fold {fold}>") for step in steps]
+        choices = [Choice(path, reason="there is none yet") for path in missing]
     jobs = []
+    several = experiment.every_snapshot or len(experiment.snapshot_steps) > 1
     for choice in choices:
-        suffix = f"_step{choice.snapshot.stem}" if experiment.every_snapshot else ""
+        suffix = f"_step{choice.snapshot.stem}" if several else ""
         start = f"snapshot {choice.snapshot} ({choice})"
         jobs.append(_job(experiment, fold, choice, start, suffix))
     return jobs
@@ -180,8 +183,8 @@ def _choices(experiment: Experiment, source: Path) -> list[Choice]:
     if experiment.every_snapshot:
         snapshots = list_snapshots(run_with_snapshots(source))
         return [Choice(path, ALL, f"one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
-    if experiment.step is not None:
-        return [snapshot_of_step(source, experiment.step)]
+    if experiment.snapshot_steps:
+        return [snapshot_of_step(source, step) for step in experiment.snapshot_steps]
     return [choose_snapshot(source, experiment.select)]
 
 

@@ -76,7 +76,8 @@ note(f"end {fold}")
 def repository(tmp_path: Path) -> Path:
     """The driver beside stub entry points."""
     root = tmp_path / "a repository"
-    for name in ("examples/run_experiment.sh", "examples/published_settings.bash", "tools/run_folds.py"):
+    scripts = [f"examples/{name}" for name in ("run_experiment.sh", "shared.bash", "published_settings.bash")]
+    for name in (*scripts, "tools/run_folds.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     for entry in ("training", "finetuning", "validation"):
@@ -217,7 +218,10 @@ def test_snapshots_are_chosen_by_the_rule_that_is_asked_for(drive, repository: P
     assert steps == ["20"], "the earlier of equals"
     assert "mean Dice in test scans 0.7000 at step 20, the best of 4 tested" in text
     assert chosen("finetune")[0] == ["40"]
-    assert chosen("finetune", "--step", "30")[0] == ["30"]
+    assert chosen("finetune", "--steps", "30")[0] == ["30"]
+    assert chosen("test", "--steps", "10 40", "--restart")[0] == ["10", "40"]
+    status, said, _ = drive("finetune", "--folds", "0", "--steps", "10 40")
+    assert status == 1 and "finetune starts from one snapshot" in said.err
     steps, text = chosen("finetune", "--reload", "/of/mine/snapshots/7.pth")
     assert steps == ["7"] and "as given" in text
 

@@ -5,31 +5,18 @@ setting 2, and the support scan is the one after the fold's test scans.
 """
 
 import importlib.util
+import itertools
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from examples.experiment_scripts import EXPERIMENTS, MODALITIES, PUBLISHED_STEPS, ROOT, SCRIPTS, WEIGHTS, Script
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.launching.plan import MODES, Experiment, plan, read_folds
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-WEIGHTS = f"{ROOT}/pretrained_model"
-
-MODALITIES = {"mri": "CHAOST2_Superpix", "ct": "SABS_Superpix"}
-VARIANTS = {  # folder: {name in the script's: (part of LOGDIR, encoder, starting weights)}
-    "00_DeepLabV3_Original": {"deeplabv3": ("", "dlfcn_res101", {"use_coco_init": "True"})},
-    "01_DenseCL_Original": {"densecl": ("", "dlfcn_res101", f"{WEIGHTS}/densecl_imagenet_resnet101.pth")},
-    "02_DenseCL_Medical": {"densecl": ("", "dlfcn_res101", f"{WEIGHTS}/densecl_roco_resnet101.pth")},
-    "03_OtherSSL_Medical": {
-        "simclr_res50": ("/simclr_res50", "dlfcn_res50_mmcv", f"{WEIGHTS}/simclr_roco_resnet50.pth"),
-        "simmim_swin": ("/simmim_swin", "dlfcn_swin_mmcv", f"{WEIGHTS}/simmim_roco_swin_b.pth"),
-        "mae_vit": ("/mae_vit", "dlfcn_vit_mmcv", f"{WEIGHTS}/mae_roco_vit_b.pth"),
-    },
-}
 COMMON = {
     "clsname": "grid_proto",
     "usealign": "True",
@@ -58,7 +45,6 @@ STEPS = {
     "ft_test": {"val_wsize": "2", "z_margin": "0"},
 }
 ENTRIES = {"train": "training.py", "test": "validation.py", "ft_train": "finetuning.py", "ft_test": "validation.py"}
-EXPERIMENTS = [f"mri_ct_s{setting}_l{label_set}" for setting in (1, 2) for label_set in (0, 1)]
 
 specification = importlib.util.spec_from_file_location("run_folds", ROOT / "tools" / "run_folds.py")
 run_folds = importlib.util.module_from_spec(specification)
@@ -94,7 +80,8 @@ def handed_over(script: Path, recorder: Path, cwd: Path = ROOT, **environment: s
 def planned(words: list[str]) -> list[tuple[str, dict[str, str]]]:
     """(entry point, settings) of every run of the words, none of which has a snapshot yet."""
     arguments = run_folds.build_parser().parse_args(words)
-    experiment = Experiment(arguments.mode, arguments.settings, arguments.logs, select=arguments.select)
+    experiment = Experiment(arguments.mode, arguments.settings, arguments.logs, select=arguments.select,
+                            snapshot_steps=arguments.steps, reload=arguments.reload)
     folds = read_folds(arguments.folds, experiment.parsed["dataset"])
     entry = MODES[arguments.mode].entry
     jobs = plan(experiment, folds, tolerant=True)
@@ -102,65 +89,78 @@ def planned(words: list[str]) -> list[tuple[str, dict[str, str]]]:
     return [(entry, dict(word.split("=", 1) for word in job.words)) for job in jobs]
 
 
-def expected(experiment: str, folder: str, name: str, modality: str, step: str) -> dict[str, str]:
+def expected(script: Script) -> dict[str, str]:
     """The published settings, but for those of a fold."""
-    setting, label_set = map(int, re.fullmatch(r"mri_ct_s(\d)_l(\d)", experiment).groups())
-    data_set = get_dataset(MODALITIES[modality])
+    setting, label_set = EXPERIMENTS[script.experiment]
+    data_set = get_dataset(MODALITIES[script.modality][0])
     excluded = data_set.test_labels(label_set) if setting == 2 else []
-    part, encoder, weights = VARIANTS[folder][name]
-    settings = COMMON | STEPS[step]
-    if step == "train" and isinstance(weights, dict):
-        settings |= weights
-    elif step == "train":
-        settings |= {"use_densecl_init": "True", "pretrained_backbone": weights}
+    settings = COMMON | STEPS[script.step]
+    if script.step == "train" and script.variant.weights is None:
+        settings |= {"use_coco_init": "True"}
+    elif script.step == "train":
+        settings |= {"use_densecl_init": "True", "pretrained_backbone": f"{WEIGHTS}/{script.variant.weights}"}
     return settings | {
-        "dataset": MODALITIES[modality],
+        "dataset": MODALITIES[script.modality][0],
         "label_sets": str(label_set),
         "exclude_cls_list": str(excluded).replace(" ", ""),
         "support_idx": f"[{data_set.fold_boundaries[1]}]",
-        "modelname": encoder,
+        "modelname": script.variant.encoder,
         "path.data_dir": f"{ROOT}/{data_set.default_folder}",
-        "path.log_dir": f"{ROOT}/exps/{experiment}/{folder}{part}",
+        "path.log_dir": f"{ROOT}/exps/{script.experiment}/{script.variant.name}",
     }
 
 
-@pytest.mark.parametrize("folder", VARIANTS)
+def expected_starts(script: Script, fold: int) -> list[dict[str, str]]:
+    """Where each run of the fold starts from."""
+    if script.step == "train":
+        return [{}]
+    if script.step == "ft_train" and script.variant.only_finetuned:
+        return [{"reload_model_path": f"{WEIGHTS}/{script.variant.weights}"}]
+    source = "train" if script.step != "ft_test" else "ft_train"
+    steps = [f" {step}" for step in PUBLISHED_STEPS.split()] if script.published_steps else [""]
+    return [{"reload_model_path": f"<{source} snapshot{step} of fold {fold}>"} for step in steps]
+
+
+def test_the_scripts_are_those_of_the_table():
+    found = {path: path.read_text() for path in EXAMPLES.glob("mri_ct_*/**/*.sh")}
+    assert found == {script.path: script.text for script in SCRIPTS}
+    assert len(found) == 304 and all(path.stat().st_mode & 0o111 for path in found)
+
+
+def test_every_published_name_is_there():
+    """28 names for each of the four experiments, 112 in all, beside those that tell the variant everywhere."""
+    other = ("_res50simclr", "_swinsimmim", "_vitmae")
+    kinds = {"00_DeepLabV3_Original": [""], "01_DenseCL_Original": ["_densecl"], "02_DenseCL_Medical": ["_densecl"],
+             "03_OtherSSL_Medical": other}  # fmt: skip
+    for (folder, suffixes), experiment, modality in itertools.product(kinds.items(), EXPERIMENTS, ("mri", "ct")):
+        tasks = ["ft_train_5k_mix", "ft_test_5k_mix"]
+        tasks += ["train_ssl", "test_ssl"] if folder != "03_OtherSSL_Medical" else []
+        for suffix, task in itertools.product(suffixes, tasks):
+            assert (EXAMPLES / experiment / folder / f"{task}_abdominal_{modality}{suffix}_5_fold.sh").is_file()
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_scripts_hold_exactly_the_published_settings(experiment: str, folder: str, recorder: Path, tmp_path: Path):
-    scripts = {
-        f"{step}_ssl_abdominal_{modality}_{name}_5_fold.sh": (name, modality, step)
-        for name in VARIANTS[folder]
-        for modality in MODALITIES
-        for step in STEPS
-    }
-    found = {path.name for path in (EXAMPLES / experiment / folder).iterdir()}
-    assert found == set(scripts)
-    for script, (name, modality, step) in scripts.items():
-        runs = planned(handed_over(EXAMPLES / experiment / folder / script, recorder, cwd=tmp_path))
-        assert len(runs) == get_dataset(MODALITIES[modality]).n_folds == 5
-        for fold, (entry, settings) in enumerate(runs):
-            assert entry == ENTRIES[step], script
-            of_fold = {"eval_fold": str(fold), "exp_prefix": f"{step}_vfold{fold}"}
-            if step != "train":
-                source = "train" if step != "ft_test" else "ft_train"
-                of_fold["reload_model_path"] = f"<{source} snapshot of fold {fold}>"
-            assert settings == expected(experiment, folder, name, modality, step) | of_fold, script
+def test_scripts_stand_for_exactly_the_published_settings(experiment: str, recorder: Path, tmp_path: Path):
+    for script in (one for one in SCRIPTS if one.experiment == experiment):
+        runs = iter(planned(handed_over(script.path, recorder, cwd=tmp_path)))
+        for fold in range(5):
+            for start in expected_starts(script, fold):
+                entry, settings = next(runs)
+                of_fold = {"eval_fold": str(fold), "exp_prefix": f"{script.step}_vfold{fold}"} | start
+                assert entry == ENTRIES[script.step], script
+                settings.pop("selection", None)
+                assert settings == expected(script) | of_fold, script
+        assert not list(runs), script
 
 
-def test_the_matrix_is_whole():
-    folders = {path.name for path in EXAMPLES.iterdir() if path.name.startswith("mri_ct")}
-    assert folders == set(EXPERIMENTS)
-    for experiment in EXPERIMENTS:
-        assert {path.name for path in (EXAMPLES / experiment).iterdir()} == set(VARIANTS)
-
-
-def test_a_script_says_its_experiment_and_nothing_else():
-    for path in EXAMPLES.glob("mri_ct_*/*/*.sh"):
-        text = path.read_text()
-        assert text.count("\n") <= 9, path
-        setting, label_set = re.search(r"_s(\d)_l(\d)/", str(path)).groups()
-        tested = re.search(rf"LABEL_SETS:-{label_set}.*# (.*) are tested", text)[1]
-        assert ("kidneys" in tested) == (label_set == "0") and f"# setting {setting}:" in text, path
+def test_what_the_environment_chooses_stands_before_the_published_choice(recorder: Path):
+    folder = EXAMPLES / "mri_ct_s1_l0" / "03_OtherSSL_Medical"
+    tests, tuning = (folder / f"ft_{step}_5k_mix_abdominal_ct_vitmae_5_fold.sh" for step in ("test", "train"))
+    for given in ({"SNAPSHOTS": "all"}, {"SELECT": "test"}, {"RELOAD": "mine.pth"}, {"SNAPSHOT_STEP": "5100"}):
+        for script in (tests, tuning):
+            words = handed_over(script, recorder, **given)
+            assert "--steps" not in words or words[words.index("--steps") + 1] == "5100"
+            assert ("--reload" in words) == ("RELOAD" in given)
 
 
 SCRIPT = "examples/mri_ct_s2_l1/02_DenseCL_Medical/train_ssl_abdominal_mri_densecl_5_fold.sh"

@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # Fine-tune the trained networks, five folds: CT (Synapse), starting from Stage 1 on ROCO: the method.
-# Every setting can be given from the environment: ALL_EV="0" bash THIS_SCRIPT; --help tells the rest.
+# Setting 1: all training slices. Tested: kidneys. --help tells every setting.
 set -euo pipefail
-export EXPERIMENT=mri_ct_s1_l0 VARIANT=02_DenseCL_Medical
-export DATASET="${DATASET:-SABS_Superpix}"
-export LABEL_SETS="${LABEL_SETS:-0}"  # kidneys are tested
-export EXCLU="${EXCLU:-[]}"        # setting 1: all training slices
+export EXPERIMENT=mri_ct_s1_l0 VARIANT=02_DenseCL_Medical MODALITY=ct
 exec bash "$(dirname "${BASH_SOURCE[0]}")/../../run_experiment.sh" finetune "$@"

@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
-# Train, five folds: MRI (CHAOS T2-SPIR), ViT-B of MAE on medical images.
-# Every setting can be given from the environment: ALL_EV="0" bash THIS_SCRIPT; --help tells the rest.
+# Train, five folds: MRI (CHAOS T2-SPIR), starting from ViT-B of MAE on medical images.
+# Setting 1: all training slices. Tested: liver and spleen. --help tells every setting.
 set -euo pipefail
-export EXPERIMENT=mri_ct_s1_l1 VARIANT=03_OtherSSL_Medical/mae_vit
-export DATASET="${DATASET:-CHAOST2_Superpix}"
-export LABEL_SETS="${LABEL_SETS:-1}"  # liver and spleen are tested
-export EXCLU="${EXCLU:-[]}"        # setting 1: all training slices
+export EXPERIMENT=mri_ct_s1_l1 VARIANT=03_OtherSSL_Medical/mae_vit MODALITY=mri
 exec bash "$(dirname "${BASH_SOURCE[0]}")/../../run_experiment.sh" train "$@"

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Fine-tune the trained networks, five folds: CT (Synapse), starting from Stage 1 on ROCO: the method.
+# Setting 1: all training slices. Tested: kidneys. --help tells every setting.
+set -euo pipefail
+export EXPERIMENT=mri_ct_s1_l0 VARIANT=02_DenseCL_Medical MODALITY=ct
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../../run_experiment.sh" finetune "$@"

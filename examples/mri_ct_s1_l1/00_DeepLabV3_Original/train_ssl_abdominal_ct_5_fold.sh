@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Train, five folds: CT (Synapse), starting from COCO DeepLabV3.
+# Setting 1: all training slices. Tested: liver and spleen. --help tells every setting.
+set -euo pipefail
+export EXPERIMENT=mri_ct_s1_l1 VARIANT=00_DeepLabV3_Original MODALITY=ct
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../../run_experiment.sh" train "$@"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Test the fine-tuned networks, five folds: MRI (CHAOS T2-SPIR), starting from ViT-B of MAE on medical images.
+# Setting 1: all training slices. Tested: liver and spleen. --help tells every setting.
+set -euo pipefail
+export EXPERIMENT=mri_ct_s1_l1 VARIANT=03_OtherSSL_Medical/vitmae MODALITY=mri
+export TESTED_STEPS="1000 2000 3000 4000 5000"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../../run_experiment.sh" finetune-test "$@"
