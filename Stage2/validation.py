@@ -10,6 +10,7 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.volumes import Scan, read_volume
 from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate_scan_cleanly
+from Stage2.evaluation.metrics import metrics_for
 from Stage2.evaluation.protocol import ScanResult, encode_slices, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.evaluation.tasks import list_tasks
@@ -60,14 +61,15 @@ def main(_run: Run, _config: dict) -> float | None:
         slice_matcher(_config["slice_matching"], model, cohort, supports, queries) if protocol == "clean" else None
     )
     results: list[ScanResult] = []
+    metrics = metrics_for(_config)
     for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
         query = cohort.annotated_scan(scan_id)
-        spacing = read_spacing(image_path(folder, scan_id)) if _config["surface_distances"] else None
+        spacing = read_spacing(image_path(folder, scan_id))
         common = (model, query, tasks, prototypes)
         if matcher is not None:
-            of_scan = evaluate_scan_cleanly(*common, matcher, _config["z_margin"], spacing)
+            of_scan = evaluate_scan_cleanly(*common, matcher, _config["z_margin"], spacing, metrics)
         else:
-            of_scan = evaluate_scan(*common, _config["z_margin"], _config["full_volume"], spacing)
+            of_scan = evaluate_scan(*common, _config["z_margin"], _config["full_volume"], spacing, metrics)
         write_masks(run_folder(_run), folder, of_scan)
         results += of_scan
 

@@ -81,7 +81,8 @@ def batched_testing(
 ) -> list[tuple[np.ndarray, ScanCounts]]:
     """The same by :mod:`Stage2.evaluation.protocol`."""
     prototypes = {task.name: support_prototypes(model, [support], task, TEST_WINDOW) for task in tasks}
-    return [(own.mask, own.counts) for own in evaluate_scan(model, query, tasks, prototypes, z_margin=0)]
+    results = evaluate_scan(model, query, tasks, prototypes, z_margin=0)
+    return [(own.mask, overlap_counts(own.mask, query.label == own.task.label)) for own in results]
 
 
 def counted_with_sets(prediction: np.ndarray, target: np.ndarray) -> ScanCounts:

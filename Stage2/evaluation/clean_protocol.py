@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.protocol import ClassTask, ScanResult, encode_slices, score_scan, segment_slices
+from Stage2.evaluation.protocol import OVERLAP, ClassTask, ScanResult, encode_slices, score_scan, segment_slices
 from Stage2.models.alp import unit_length
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes
 
@@ -176,7 +176,8 @@ def evaluate_scan_cleanly(
     prototypes: Mapping[str, Sequence[Prototypes]],
     matcher: SliceMatcher,
     z_margin: int,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    metrics: Sequence[str] = OVERLAP,
 ) -> list[ScanResult]:
     """Segment every class in one query scan, then score it over its class range and over the full volume.
 
@@ -186,10 +187,11 @@ def evaluate_scan_cleanly(
         model, tasks, prototypes, matcher: as in `predict_scan`.
         query: scan with label, which is read after all masks are made.
         z_margin: slices scored beyond the class's range, on either side.
-        spacing: of the voxels along Z, H, W in mm, for surface distances; None: without them.
+        spacing: of the voxels along Z, H, W in mm.
+        metrics: to compute.
     """
     masks = predict_scan(model, query.id, query.image, tasks, prototypes, matcher)
     return [
-        score_scan(task, query, mask, z_margin, full_volume=True, spacing=spacing)
+        score_scan(task, query, mask, z_margin, full_volume=True, spacing=spacing, metrics=metrics)
         for task, mask in zip(tasks, masks, strict=True)
     ]

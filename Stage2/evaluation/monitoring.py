@@ -44,7 +44,7 @@ class TrainingScanTest:
             for scan_id in self.query_ids:
                 query = self.cohort.annotated_scan(scan_id)
                 for result in evaluate_scan(model, query, self.tasks, prototypes, z_margin=0):
-                    dice[result.task.name].append(result.counts.dice)
+                    dice[result.task.name].append(result.scores["dice"])
         finally:
             model.train(training)
         means = {name: mean_of_defined(values) for name, values in dice.items()}

@@ -5,6 +5,7 @@ taken from it before scoring.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +17,12 @@ from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.metrics import ScanCounts, overlap_counts
-from Stage2.evaluation.surface import SurfaceDistances, surface_distances
+from Stage2.evaluation.metrics import compute_metrics
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
 
 SLICES_AT_ONCE = 8
+OVERLAP = ("dice", "precision", "recall")
 
 logger = logging.getLogger(__name__)
 
@@ -56,20 +57,16 @@ class ScanResult:
         scan_id: the scan.
         slice_range: first and last slice with the class; None where the scan lacks it.
         mask: (Z, H, W) bool; None where it was not segmented, as the paper protocol does with a scan without the class.
-        counts: over the slices of the class's range; all zero where the scan lacks the class.
-        distances: over the same slices; None where they were not asked for.
-        whole_counts: over all slices; None where they were not asked for.
-        whole_distances: over all slices; None where they were not asked for.
+        scores: metric -> its value over the slices of the class's range; all NaN where the scan lacks the class.
+        whole_scores: the same over all slices; None where they were not asked for.
     """
 
     task: ClassTask
     scan_id: str
     slice_range: tuple[int, int] | None
     mask: np.ndarray | None
-    counts: ScanCounts
-    distances: SurfaceDistances | None = None
-    whole_counts: ScanCounts | None = None
-    whole_distances: SurfaceDistances | None = None
+    scores: Mapping[str, float]
+    whole_scores: Mapping[str, float] | None = None
 
 
 @torch.no_grad()
@@ -140,7 +137,8 @@ def evaluate_scan(
     prototypes: Mapping[str, Sequence[Prototypes]],
     z_margin: int,
     full_volume: bool = False,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    metrics: Sequence[str] = OVERLAP,
 ) -> list[ScanResult]:
     """Segment and score every class in one query scan; its slices are encoded once for all classes.
 
@@ -151,19 +149,20 @@ def evaluate_scan(
         prototypes: class name -> prototypes of every part.
         z_margin: slices scored beyond the class's range, on either side.
         full_volume: also score all slices.
-        spacing: of the voxels along Z, H, W in mm, for surface distances; None: without them.
+        spacing: of the voxels along Z, H, W in mm.
+        metrics: to compute.
     """
     features = encode_slices(model, query.image)
     results = []
     for task in tasks:
         if query.id not in task.ranges:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
-            results.append(score_scan(task, query, None, z_margin, full_volume, spacing))
+            results.append(score_scan(task, query, None, z_margin, full_volume, spacing, metrics))
             continue
         first, last = task.ranges[query.id]
         parts = [part_of_slice(z, first, last, task.n_parts) for z in range(len(query.image))]
         mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:])
-        results.append(score_scan(task, query, mask, z_margin, full_volume, spacing))
+        results.append(score_scan(task, query, mask, z_margin, full_volume, spacing, metrics))
     return results
 
 
@@ -173,7 +172,8 @@ def score_scan(
     mask: np.ndarray | None,
     z_margin: int,
     full_volume: bool = False,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    metrics: Sequence[str] = OVERLAP,
 ) -> ScanResult:
     """Scores of a finished mask, over the class's range and, where asked for, over all slices.
 
@@ -183,20 +183,17 @@ def score_scan(
         mask: (Z, H, W) bool; None where the scan was not segmented: every score is undefined.
         z_margin: slices scored beyond the class's range, on either side.
         full_volume: also score all slices.
-        spacing: of the voxels along Z, H, W in mm, for surface distances; None: without them.
+        spacing: of the voxels along Z, H, W in mm.
+        metrics: to compute.
     """
     slice_range = task.ranges.get(query.id)
 
-    def score(scored: slice | None) -> tuple[ScanCounts, SurfaceDistances | None]:
-        if scored is None or mask is None:
-            return ScanCounts(), None if spacing is None else SurfaceDistances()
-        target = query.label[scored] == task.label
-        distances = None if spacing is None else surface_distances(mask[scored], target, spacing)
-        return overlap_counts(mask[scored], target), distances
+    def score(first: int, last: int | None) -> dict[str, float]:
+        if mask is None:
+            return dict.fromkeys(metrics, math.nan)
+        return compute_metrics(mask[first:last], query.label[first:last] == task.label, spacing, metrics)
 
-    in_range = None
+    in_range = dict.fromkeys(metrics, math.nan)
     if slice_range is not None:
-        first, last = slice_range
-        in_range = slice(max(first - z_margin, 0), last + z_margin + 1)
-    whole = score(slice(None)) if full_volume else (None, None)
-    return ScanResult(task, query.id, slice_range, mask, *score(in_range), *whole)
+        in_range = score(max(slice_range[0] - z_margin, 0), slice_range[1] + z_margin + 1)
+    return ScanResult(task, query.id, slice_range, mask, in_range, score(0, None) if full_volume else None)

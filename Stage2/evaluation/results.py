@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import write_text
-from Stage2.evaluation.metrics import SCORES, ScanCounts, mean_of_defined
+from Stage2.evaluation.metrics import METRICS, heading, mean_of_defined, metric_names
 from Stage2.evaluation.protocol import ScanResult
-from Stage2.evaluation.surface import DISTANCES, SurfaceDistances
 from Stage2.io.names import image_path
 from Stage2.io.nifti import write_volume
 from Stage2.run_folders.layout import FULL_VOLUME, prediction_path
-
-# Names under which the published code logs a test run; "al" in the last one is its own spelling.
-PUBLISHED_NAMES = {
-    "dice": ("mar_val_batches_classDice", "mar_val_batches_meanDice", "mar_val_batches_rawDice"),
-    "precision": ("mar_val_batches_classPrec", "mar_val_batches_meanPrec", "mar_val_batches_rawPrec"),
-    "recall": ("mar_val_batches_classRec", "mar_val_al_batches_meanRec", "mar_val_al_batches_rawRec"),
-}
-
-
-def class_scores(results: Sequence[ScanResult], score: str) -> dict[str, list[float]]:
-    """Class name -> a score of every scan (NaN where undefined), in order of the results.
-
-    Args:
-        results: of a test run.
-        score: "dice", "precision" or "recall".
-    """
-    scores: dict[str, list[float]] = {}
-    for result in results:
-        scores.setdefault(result.task.name, []).append(getattr(result.counts, score))
-    return scores
 
 
 def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
@@ -46,8 +25,7 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
     those without surface distances (either mask is empty).
     """
     tasks = list({result.task.name: result.task for result in results}.values())
-    in_range = [_scores(result.counts, result.distances) for result in results]
-    class_means, mean = _means(results, in_range)
+    class_means, mean = _means(results, [result.scores for result in results])
     scans = [
         {
             "class": result.task.name,
@@ -55,15 +33,14 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
             "scan": result.scan_id,
             "z_min": result.slice_range[0] if result.slice_range else None,
             "z_max": result.slice_range[1] if result.slice_range else None,
-            **_nulled(scores),
+            **_nulled(result.scores),
         }
-        for result, scores in zip(results, in_range, strict=True)
+        for result in results
     ]
-    if all(result.whole_counts is not None for result in results):
-        whole = [_scores(result.whole_counts, result.whole_distances) for result in results]
-        whole_class_means, mean[FULL_VOLUME] = _means(results, whole)
-        for row, scores in zip(scans, whole, strict=True):
-            row[FULL_VOLUME] = _nulled(scores)
+    if all(result.whole_scores is not None for result in results):
+        whole_class_means, mean[FULL_VOLUME] = _means(results, [result.whole_scores for result in results])
+        for row, result in zip(scans, results, strict=True):
+            row[FULL_VOLUME] = _nulled(result.whole_scores)
         for name, row in whole_class_means.items():
             class_means[name][FULL_VOLUME] = row
     return {
@@ -77,46 +54,40 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
     }
 
 
-def _scores(counts: ScanCounts, distances: SurfaceDistances | None) -> dict[str, float]:
-    """Scores of one class in one scan, NaN where undefined; distances only where they were asked for."""
-    scores = {score: getattr(counts, score) for score in SCORES}
-    return scores if distances is None else scores | {name: getattr(distances, name) for name in DISTANCES}
-
-
-def _means(results: Sequence[ScanResult], scores: Sequence[dict[str, float]]) -> tuple[dict[str, dict], dict]:
+def _means(results: Sequence[ScanResult], scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, dict], dict]:
     """Means of every class over scans, and the means of these over classes."""
-    by_class: dict[str, list[dict[str, float]]] = {}
+    by_class: dict[str, list[Mapping[str, float]]] = {}
     for result, row in zip(results, scores, strict=True):
         by_class.setdefault(result.task.name, []).append(row)
-    means = {
-        name: {score: mean_of_defined([row[score] for row in rows]) for score in rows[0]}
-        for name, rows in by_class.items()
-    }
-    class_means = {}
+    means, class_means = {}, {}
     for name, rows in by_class.items():
-        class_means[name] = _nulled(means[name]) | {
-            "scans": len(rows),
-            "undefined": sum(math.isnan(row["dice"]) for row in rows),
-        }
-        if DISTANCES[0] in rows[0]:
-            class_means[name]["undefined_distances"] = sum(math.isnan(row[DISTANCES[0]]) for row in rows)
-    kinds = next(iter(means.values()), {})
-    return class_means, _nulled({kind: mean_of_defined([row[kind] for row in means.values()]) for kind in kinds})
+        means[name] = {metric: mean_of_defined([row[metric] for row in rows]) for metric in rows[0]}
+        undefined = {metric: sum(math.isnan(row[metric]) for row in rows) for metric in rows[0]}
+        class_means[name] = _nulled(means[name]) | {"scans": len(rows), "undefined": undefined["dice"]}
+        distances = [metric for metric in rows[0] if METRICS[metric].setting == "surface_distances"]
+        if distances:
+            class_means[name]["undefined_distances"] = max(undefined[metric] for metric in distances)
+    metrics = next(iter(means.values()), {})
+    over_classes = {metric: mean_of_defined([row[metric] for row in means.values()]) for metric in metrics}
+    return class_means, _nulled(over_classes)
 
 
-def _nulled(scores: dict[str, float]) -> dict[str, float | None]:
+def _nulled(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in scores.items()}
 
 
 def published_scalars(results: Sequence[ScanResult]) -> dict[str, Any]:
-    """The scores under their published names: per class, mean, and per scan and class."""
+    """The metrics that have published names, under these: per class, mean, and per scan and class."""
     scalars = {}
-    for score, (class_name, mean_name, raw_name) in PUBLISHED_NAMES.items():
-        raw = list(class_scores(results, score).values())
-        means = [mean_of_defined(values) for values in raw]
-        scalars[class_name] = means
-        scalars[mean_name] = mean_of_defined(means)
-        scalars[raw_name] = [list(row) for row in zip(*raw, strict=True)]
+    for metric in results[0].scores:
+        if METRICS[metric].published is None:
+            continue
+        by_class: dict[str, list[float]] = {}
+        for result in results:
+            by_class.setdefault(result.task.name, []).append(result.scores[metric])
+        means = [mean_of_defined(values) for values in by_class.values()]
+        raw = [list(row) for row in zip(*by_class.values(), strict=True)]
+        scalars |= zip(METRICS[metric].published, (means, mean_of_defined(means), raw), strict=True)
     return scalars
 
 
@@ -157,14 +128,13 @@ def as_text(summary: dict[str, Any]) -> str:
 
 
 def _text_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    headings = {"dice": f"{'Dice':>9}", "precision": f"{'precision':>11}", "recall": f"{'recall':>9}"}
-    if DISTANCES[0] in rows[-1][1]:
-        headings |= {"hd95_mm": f"{'HD95 mm':>10}", "assd_mm": f"{'ASSD mm':>10}"}
-    width = max(12, *(len(name) for name, _ in rows))
-    lines = [f"{'class':{width}}{''.join(headings.values())}"]
+    metrics = metric_names(rows[-1][1])
+    widths = [max(9, len(heading(metric)) + 2) for metric in metrics]
+    first = max(12, *(len(name) for name, _ in rows))
+    table = [["class", *map(heading, metrics)]]
     for name, row in rows:
-        cells = ("-" if row[score] is None else f"{row[score]:.4f}" for score in headings)
-        lines.append(
-            f"{name:{width}}" + "".join(c.rjust(len(h)) for c, h in zip(cells, headings.values(), strict=True))
-        )
-    return "\n".join(lines)
+        table.append([name, *("-" if row.get(own) is None else f"{row[own]:.4f}" for own in metrics)])
+    return "\n".join(
+        f"{name:{first}}" + "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        for name, *cells in table
+    )

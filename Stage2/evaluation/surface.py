@@ -5,26 +5,11 @@ Source: Maier-Hein et al., Metrics reloaded, Nature Methods 2024.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-DISTANCES = ("hd95_mm", "assd_mm")
 PERCENTILE = 95
-
-
-@dataclass(frozen=True)
-class SurfaceDistances:
-    """Distances between the surfaces of two masks in mm; NaN where either mask is empty.
-
-    Attributes:
-        hd95_mm: the larger of both directed 95th percentiles of the distance to the other surface.
-        assd_mm: mean distance to the other surface, over the surface voxels of both masks.
-    """
-
-    hd95_mm: float = math.nan
-    assd_mm: float = math.nan
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:
@@ -32,8 +17,11 @@ def surface_voxels(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask)
 
 
-def surface_distances(prediction: np.ndarray, target: np.ndarray, spacing: Sequence[float]) -> SurfaceDistances:
-    """HD95 and ASSD of two masks.
+def surface_distances(prediction: np.ndarray, target: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
+    """HD95 and ASSD of two masks; both NaN where either mask is empty.
+
+    HD95 is the larger of both directed 95th percentiles of the distance to the other surface, ASSD the mean distance
+    to the other surface over the surface voxels of both masks.
 
     Args:
         prediction: predicted mask, (Z, H, W); a voxel belongs to a mask where it is not zero.
@@ -49,12 +37,10 @@ def surface_distances(prediction: np.ndarray, target: np.ndarray, spacing: Seque
         raise ValueError(f"spacing {tuple(spacing)}: expected {target.ndim} positive numbers in mm.")
     prediction, target = prediction.astype(bool), target.astype(bool)
     if not prediction.any() or not target.any():
-        return SurfaceDistances()
+        return math.nan, math.nan
     box = ndimage.find_objects((prediction | target).astype(np.uint8))[0]  # nothing outside changes a distance
     surfaces = [surface_voxels(mask[box]) for mask in (prediction, target)]
     to_surface = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
     directed = [to_surface[1][surfaces[0]], to_surface[0][surfaces[1]]]
-    return SurfaceDistances(
-        hd95_mm=float(max(np.percentile(distances, PERCENTILE) for distances in directed)),
-        assd_mm=float(np.concatenate(directed).mean()),
-    )
+    hd95 = max(np.percentile(distances, PERCENTILE) for distances in directed)
+    return float(hd95), float(np.concatenate(directed).mean())

@@ -9,13 +9,14 @@ from functools import cached_property
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
 from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.network import load_network
 from Stage2.inference.outputs import TABLE, Outputs, write_record, write_table
 from Stage2.inference.pictures import pictures_of
-from Stage2.inference.report import write_report
+from Stage2.inference.report import number, write_report
 from Stage2.inference.request import Request, data_set_of, label_name, recipe_for
-from Stage2.inference.truth import find_truth, read_truth, scores_of
+from Stage2.inference.truth import find_truth, read_truth
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans, hash_of_file
 from Stage2.predict import Predictor, Segmentation, Support
@@ -145,7 +146,7 @@ class Job:
             write_report(outputs, pictures, labels, self._facts(scan, query), warnings, self.recipe.axes)
             files += [outputs.page, outputs.montage]
         for entry in labels.values():
-            scores = "" if truth is None else f", Dice {entry['dice']:.3f}, HD95 {entry['hd95_mm']:.1f} mm"
+            scores = "".join(f", {heading(name)} {number(entry[name])}" for name in METRICS if name in entry)
             described = f"{entry['name']} {entry['volume_ml']:.1f} ml, confidence {entry['confidence']:.2f}{scores}"
             logger.info("%s: %s", query.name, described)
         for line in warnings:
@@ -169,7 +170,7 @@ class Job:
                 "name": label_name(self.data_set, label),
                 "volume_ml": round(voxels * float(np.prod(spacing)) / MM3_PER_ML, 3),
                 "confidence": round(confidence, 4),
-                **({} if drawn is None else scores_of(found.labels, drawn, label, spacing)),
+                **({} if drawn is None else compute_metrics(found.labels == label, drawn == label, spacing)),
             }
         return described
 

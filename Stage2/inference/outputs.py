@@ -12,12 +12,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import write_text
+from Stage2.evaluation.metrics import METRICS
 from Stage2.io.nifti import read_voxels, write_volume
 from Stage2.io.scans import ScanFile
 
 TABLE = "results.csv"
-SCORES = ("dice", "hd95_mm", "assd_mm")
-COLUMNS = ("query", "label", "name", "volume_ml", "confidence", *SCORES, "error")
 
 
 class Outputs:
@@ -107,7 +106,8 @@ def write_table(path: Path, records: Sequence[Mapping]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            columns = ("query", "label", "name", "volume_ml", "confidence", *METRICS, "error")
+            table = csv.DictWriter(file, columns, extrasaction="ignore")
             table.writeheader()
             for record in records:
                 if "error" in record:

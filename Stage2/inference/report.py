@@ -4,21 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 from Stage1.files import write_text
+from Stage2.evaluation.metrics import METRICS, heading
 from Stage2.inference.montage import montage_figure
-from Stage2.inference.outputs import SCORES, Outputs
+from Stage2.inference.outputs import Outputs
 from Stage2.inference.page import page_text
 from Stage2.inference.pictures import Pictures
 from Stage2.io.axes import STORED
 from Stage2.reporting.figures import save_figure
 from Stage2.reporting.tables import UNDEFINED
 
-HEADINGS = {
-    "volume_ml": "volume (ml)",
-    "confidence": "confidence",
-    "dice": "Dice",
-    "hd95_mm": "HD95 (mm)",
-    "assd_mm": "ASSD (mm)",
-}
+HEADINGS = {"volume_ml": "volume (ml)", "confidence": "confidence"}
 
 
 def write_report(
@@ -40,14 +35,14 @@ def write_report(
         axes: of the recipe.
     """
     names = {label: entry["name"] for label, entry in labels.items()}
-    columns = [column for column in HEADINGS if column not in SCORES or pictures.truth is not None]
-    rows = [[entry["name"], *(number(entry[column]) for column in columns)] for entry in labels.values()]
+    headings = HEADINGS | ({} if pictures.truth is None else {name: heading(name) for name in METRICS})
+    rows = [[entry["name"], *(number(entry[column]) for column in headings)] for entry in labels.values()]
     title = f"{outputs.query.name}: {', '.join(names.values())}"
-    header = ["label", *(HEADINGS[column] for column in columns)]
+    header = ["label", *headings.values()]
     write_text(outputs.page, page_text(pictures, names, title, header, rows, facts, warnings, axes != STORED))
     shown = ["confidence", *(["dice"] if pictures.truth is not None else [])]
     lines = [
-        f"{entry['name']}: " + ", ".join(f"{HEADINGS[column]} {number(entry[column])}" for column in shown)
+        f"{entry['name']}: " + ", ".join(f"{headings[column]} {number(entry[column])}" for column in shown)
         for entry in labels.values()
     ]
     figure = montage_figure(pictures, names, "\n".join([outputs.query.name, ";  ".join(lines)]))

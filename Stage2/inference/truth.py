@@ -1,13 +1,9 @@
-"""Ground truth of queries, and how near to it a mask comes. It is read after the mask is made."""
+"""Ground truth of queries, read after the mask is made."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
-from Stage2.evaluation.metrics import overlap_counts
-from Stage2.evaluation.surface import surface_distances
 from Stage2.io.names import label_name_of
 from Stage2.io.scans import ScanFile, check_same_grid
 
@@ -39,16 +35,3 @@ def read_truth(path: Path, scan: sitk.Image, query: ScanFile) -> sitk.Image:
     truth = ScanFile(path).read()
     check_same_grid(truth, scan, str(path), str(query.path))
     return truth
-
-
-def scores_of(labels: np.ndarray, truth: np.ndarray, label: int, spacing: Sequence[float]) -> dict[str, float]:
-    """Dice over the whole volume, HD95 and ASSD in mm of one label; NaN where they are not defined.
-
-    Args:
-        labels, truth: (Z, H, W).
-        label: of the organ.
-        spacing: of the voxels along Z, H, W in mm.
-    """
-    found, drawn = labels == label, truth == label
-    distances = surface_distances(found, drawn, spacing)
-    return {"dice": overlap_counts(found, drawn).dice, "hd95_mm": distances.hd95_mm, "assd_mm": distances.assd_mm}

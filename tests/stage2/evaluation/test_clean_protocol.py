@@ -21,6 +21,7 @@ from Stage2.evaluation.clean_protocol import (
     positions_by_extent,
     slice_similarity,
 )
+from Stage2.evaluation.metrics import METRICS, compute_metrics
 from Stage2.evaluation.protocol import ClassTask, encode_slices, evaluate_scan, support_prototypes
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import list_runs, read_results, read_scalars
@@ -109,7 +110,7 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     features = {"9": encode_slices(model, support.image)}
     matcher = SliceMatcher(matching, features, extents={"9": (0, 4), "1": (0, 8)})
-    arguments = ([task], prototypes, matcher, 0, (5.0, 1.0, 1.0))
+    arguments = ([task], prototypes, matcher, 0, (5.0, 1.0, 1.0), list(METRICS))
     (result,) = evaluate_scan_cleanly(model, query, *arguments)
 
     positions = matcher.positions("1", encode_slices(model, query.image), ["9"])["9"]
@@ -119,18 +120,16 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
         one_part = ClassTask("RK", 2, support_slices={"9": [part + 1]}, ranges={"1": (0, 0)})
         alone = evaluate_scan(model, one_slice, [one_part], {"RK": [prototypes["RK"][part]]}, 0)[0].mask
         assert (alone[0] != result.mask[z]).mean() < 1e-3
-    assert result.counts.target == result.whole_counts.target == (query.label == 2).sum()
-    assert result.counts.predicted == result.mask[1:8].sum()
-    assert result.whole_counts.predicted == result.mask.sum()
-    assert result.whole_distances.hd95_mm >= 0
+    assert result.scores == compute_metrics(result.mask[1:8], query.label[1:8] == 2, (5.0, 1.0, 1.0))
+    assert result.whole_scores == compute_metrics(result.mask, query.label == 2, (5.0, 1.0, 1.0))
 
     erased = Scan("1", query.image, np.zeros_like(query.label))
     no_range = ClassTask("RK", 2, task.support_slices, ranges={})
     (without,) = evaluate_scan_cleanly(model, erased, [no_range], *arguments[1:])
     np.testing.assert_array_equal(without.mask, result.mask)
-    assert np.isnan(without.counts.dice) and without.slice_range is None
-    assert without.whole_counts.dice == 0  # what is found where there is nothing counts
-    assert np.isnan(without.whole_distances.assd_mm)
+    assert np.isnan(without.scores["dice"]) and without.slice_range is None
+    assert without.whole_scores["dice"] == 0  # what is found where there is nothing counts
+    assert np.isnan(without.whole_scores["assd_mm"])
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from Stage2.evaluation.metrics import SCORES, ScanCounts, mean_of_defined, overlap_counts
+from Stage2.evaluation.metrics import (
+    METRICS,
+    ScanCounts,
+    heading,
+    mean_of_defined,
+    metric_names,
+    metrics_for,
+    overlap_counts,
+)
 
+OVERLAP = ("dice", "precision", "recall")
 SHAPE = (2, 4, 3)
 masks = arrays.arrays(np.bool_, SHAPE)
 volumes = arrays.arrays(np.uint8, SHAPE, elements=st.integers(0, 3))
@@ -79,8 +88,8 @@ def test_label_values_other_than_one_count_as_one_pixel():
     ],
 )
 def test_only_zero_over_zero_is_undefined(counts, undefined):
-    assert {name for name in SCORES if math.isnan(getattr(counts, name))} == undefined
-    assert all(getattr(counts, name) == 0 for name in set(SCORES) - undefined)
+    assert {name for name in OVERLAP if math.isnan(getattr(counts, name))} == undefined
+    assert all(getattr(counts, name) == 0 for name in set(OVERLAP) - undefined)
 
 
 def test_undefined_values_are_left_out_of_means():
@@ -98,3 +107,12 @@ def test_masks_of_different_shapes_are_refused():
 def test_impossible_counts_are_refused(counts):
     with pytest.raises(ValueError, match="impossible"):
         ScanCounts(*counts)
+
+
+def test_what_a_file_holds_is_read_whatever_the_table_says():
+    assert metrics_for({}) == list(OVERLAP)
+    assert metrics_for({"surface_distances": True}) == [*OVERLAP, "hd95_mm", "assd_mm"]
+    old = {"recall": 0.5, "dice": 0.5, "clarity": 1.0, "full_volume": {"dice": 0.4}}
+    assert metric_names(old) == ["dice", "recall", "clarity"]
+    assert [heading(name) for name in ("dice", "hd95_mm", "clarity")] == ["Dice", "HD95 (mm)", "clarity"]
+    assert {metric.better for metric in METRICS.values()} == {"higher", "lower"}

@@ -7,9 +7,8 @@ import torch
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation import protocol
-from Stage2.evaluation.metrics import overlap_counts
+from Stage2.evaluation.metrics import METRICS, compute_metrics
 from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
-from Stage2.evaluation.surface import surface_distances
 from Stage2.models.few_shot import FewShotSegmenter
 
 SIDE = 64
@@ -85,8 +84,8 @@ def test_scores_count_the_class_range_and_the_margin(model, support, query, z_ma
             intersection += int((row & truth).sum())
             predicted += int(row.sum())
             target += int(truth.sum())
-    counts = result.counts
-    assert (counts.intersection, counts.predicted, counts.target) == (intersection, predicted, target)
+    expected = [2 * intersection / (predicted + target), intersection / predicted, intersection / target]
+    assert [result.scores[name] for name in ("dice", "precision", "recall")] == pytest.approx(expected)
 
 
 def test_scan_without_the_class_has_no_mask_and_undefined_scores(model, support, query):
@@ -94,7 +93,7 @@ def test_scan_without_the_class_has_no_mask_and_undefined_scores(model, support,
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     (result,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
     assert result.mask is None and result.slice_range is None
-    assert np.isnan(result.counts.dice)
+    assert np.isnan(result.scores["dice"])
 
 
 def test_support_without_background_is_named(model):
@@ -119,24 +118,23 @@ def test_nothing_of_the_query_label_but_its_range_reaches_the_mask(model, suppor
     other_label = Scan(query.id, query.image, np.roll(query.label, 17, axis=2))
     first, second = (evaluate_scan(model, scan, [task], prototypes, z_margin=0)[0] for scan in (query, other_label))
     np.testing.assert_array_equal(first.mask, second.mask)
-    assert first.counts.dice != second.counts.dice
+    assert first.scores["dice"] != second.scores["dice"]
 
 
 def test_the_full_volume_and_distances_stand_beside_unchanged_scores(model, support, query):
-    task = task_of({"1": (4, 6)})
+    task, spacing, metrics = task_of({"1": (4, 6)}), (7.7, 1.25, 1.25), list(METRICS)
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     (plain,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
-    (full,) = evaluate_scan(model, query, [task], prototypes, z_margin=0, full_volume=True, spacing=(7.7, 1.25, 1.25))
-    assert plain.counts == full.counts
-    assert plain.whole_counts is plain.distances is plain.whole_distances is None
+    (full,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, spacing=spacing, metrics=metrics)
+    assert plain.scores == {name: full.scores[name] for name in plain.scores}
+    assert list(full.scores) == metrics and plain.whole_scores is None
     target = query.label == 2
-    assert full.whole_counts == overlap_counts(full.mask, target) != full.counts
-    assert full.distances == surface_distances(full.mask[4:7], target[4:7], (7.7, 1.25, 1.25))
-    assert full.whole_distances == surface_distances(full.mask, target, (7.7, 1.25, 1.25))
+    assert full.scores == compute_metrics(full.mask[4:7], target[4:7], spacing)
+    assert full.whole_scores == compute_metrics(full.mask, target, spacing) != full.scores
 
 
 def test_a_scan_without_the_class_has_undefined_scores_everywhere(model, support, query):
     task = task_of({})
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
-    (result,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, spacing=(1, 1, 1))
-    assert np.isnan([result.whole_counts.dice, result.distances.hd95_mm, result.whole_distances.assd_mm]).all()
+    (result,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, metrics=list(METRICS))
+    assert np.isnan([*result.scores.values(), *result.whole_scores.values()]).all()

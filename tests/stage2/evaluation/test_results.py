@@ -1,16 +1,23 @@
 """What a test run leaves behind: tables, published names, masks on the grid of the image."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Stage2.evaluation.metrics import ScanCounts
+from Stage2.evaluation.metrics import METRICS, Metric, ScanCounts, compute_metrics
 from Stage2.evaluation.protocol import ClassTask, ScanResult
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
-from Stage2.evaluation.surface import SurfaceDistances
+
+
+def scores_of(*counts, distances=None):
+    """Scores of these pixel counts: in both masks, predicted, in the ground truth."""
+    own = ScanCounts(*counts)
+    scores = {"dice": own.dice, "precision": own.precision, "recall": own.recall}
+    return scores if distances is None else scores | dict(zip(("hd95_mm", "assd_mm"), distances, strict=True))
 
 
 def task(name, label):
@@ -24,10 +31,10 @@ def results():
     mask = np.zeros((4, 256, 256), dtype=bool)
     mask[1, 10:20, 30:50] = True
     return [
-        ScanResult(right, "1", (1, 2), mask, ScanCounts(50, 100, 100)),
-        ScanResult(left, "1", (0, 3), mask, ScanCounts(80, 100, 80)),
-        ScanResult(right, "2", (1, 2), ~mask, ScanCounts(0, 0, 40)),
-        ScanResult(left, "2", None, None, ScanCounts()),
+        ScanResult(right, "1", (1, 2), mask, scores_of(50, 100, 100)),
+        ScanResult(left, "1", (0, 3), mask, scores_of(80, 100, 80)),
+        ScanResult(right, "2", (1, 2), ~mask, scores_of(0, 0, 40)),
+        ScanResult(left, "2", None, None, scores_of()),
     ]
 
 
@@ -106,11 +113,15 @@ def test_columns_stay_in_line_under_long_class_names():
 
 def with_more(results):
     """The same results with scores over all slices, and distances where both masks have a voxel."""
-    distances = [SurfaceDistances(4.0, 1.0), SurfaceDistances(6.0, 3.0), SurfaceDistances(), SurfaceDistances()]
-    whole = [ScanCounts(50, 300, 100), ScanCounts(80, 240, 80), ScanCounts(0, 0, 40), ScanCounts(0, 9, 0)]
+    nan = (math.nan, math.nan)
+    near, whole = [(4.0, 1.0), (6.0, 3.0), nan, nan], [(50, 300, 100), (80, 240, 80), (0, 0, 40), (0, 9, 0)]
     return [
-        replace(result, distances=near, whole_counts=counts, whole_distances=SurfaceDistances(2 * near.hd95_mm, 5.0))
-        for result, near, counts in zip(results, distances, whole, strict=True)
+        replace(
+            result,
+            scores=result.scores | {"hd95_mm": own[0], "assd_mm": own[1]},
+            whole_scores=scores_of(*counts, distances=(2 * own[0], 5.0)),
+        )
+        for result, own, counts in zip(results, near, whole, strict=True)
     ]
 
 
@@ -136,3 +147,22 @@ def test_text_keeps_both_regions_apart(results):
     assert [line.split()[0] for line in lines] == ["in", "class", "RK", "LK", "mean", "in", "class", "RK", "LK", "mean"]
     assert lines[2].split()[1:] == ["0.2500", "0.5000", "0.2500", "4.0000", "1.0000"]
     assert len({len(line) for line in lines if not line.startswith("in ")}) == 1
+
+
+def test_a_metric_is_one_entry(results, monkeypatch):
+    """A metric of one's own, from both masks and the spacing, with an undefined value."""
+
+    def volume_error(masks):
+        off = masks.counts.predicted - masks.counts.target
+        return abs(off) * math.prod(masks.spacing) / 1000 if masks.counts.target else math.nan
+
+    monkeypatch.setitem(METRICS, "volume_error_ml", Metric("volume error", volume_error, "ml", "lower", 1))
+    first, second = np.zeros((2, 4, 5, 6), dtype=bool)
+    first[0], second[0, :2] = True, True
+    scores = [compute_metrics(*masks, (5.0, 2.0, 2.0)) for masks in ((first, second), (first, first * False))]
+    assert scores[0]["volume_error_ml"] == pytest.approx((30 - 12) * 20 / 1000)
+    summary = summarise([replace(result, scores=own) for result, own in zip(results, scores * 2, strict=True)])
+    assert summary["mean"]["volume_error_ml"] == pytest.approx(0.36)
+    assert summary["scans"][1]["volume_error_ml"] is None
+    assert "volume error (ml)" in as_text(summary)
+    assert set(published_scalars(results)) == {name for metric in METRICS.values() for name in metric.published or ()}
