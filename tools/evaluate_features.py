@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from Stage1.files import write_text
-from Stage1.weights.checkpoints import backbone_weights, read_checkpoint
+from Stage1.weights.backbones import backbone_weights
+from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.evaluation.cells import choose_training_cells, read_cells

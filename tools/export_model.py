@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
+from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.volumes import Statistics
 from Stage2.export.comparison import drawn_slices, read_slices
 from Stage2.export.onnx_files import ENCODER_FILE, HEAD_FILE, export_segmenter
 from Stage2.models.build import build_segmenter
-from Stage2.models.checkpoints import encoder_of_snapshot, read_checkpoint
+from Stage2.models.checkpoints import encoder_of_snapshot
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import PROTOTYPE_KINDS
 from Stage2.run_folders.layout import setting_of_snapshot

@@ -7,7 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from Stage1.weights.checkpoints import backbone_weights, read_checkpoint, save_atomically
+from Stage1.weights.backbones import backbone_weights
+from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 
 AUTHOR = "DenseMP"
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         weights = backbone_weights(read_checkpoint(args.checkpoint), args.checkpoint)
         # Copies: a slice of a larger tensor would be stored with all of it.
         content = {"state_dict": {key: tensor.clone() for key, tensor in weights.items()}, "author": AUTHOR}
-        save_atomically(content, args.output)
+        write_checkpoint(content, args.output)
     except (ValueError, OSError) as error:
         print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
         return 1

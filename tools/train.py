@@ -18,7 +18,8 @@ from mmengine.runner import Runner
 
 from Stage1.runs import distributed, resume
 from Stage1.runs.config import SHORT_NAMES, check_data, default_work_dir, find_path, load_recipe
-from Stage1.weights.checkpoints import load_backbone, read_checkpoint
+from Stage1.weights.backbones import load_backbone
+from Stage1.weights.checkpoints import read_checkpoint
 
 NAME = Path(__file__).name
 

@@ -9,7 +9,8 @@ from Stage1.correspondence import correspondence_figure, find_correspondence
 from Stage1.datasets import RandomViews
 from Stage1.datasets.images import UnreadableImageError, read_image
 from Stage1.models import ResNetC5
-from Stage1.weights.checkpoints import backbone_weights, load_backbone, read_checkpoint, resnet_depth
+from Stage1.weights.backbones import backbone_weights, load_backbone, resnet_depth
+from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.preparation.steps.pseudo_labels import SCALES
 from Stage2.reporting.cases import organ_row, organs_of_methods, superpixel_rows, volume_panels
 from Stage2.reporting.curves import read_stage1_losses, stage2_losses

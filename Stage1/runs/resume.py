@@ -9,10 +9,11 @@ from mmengine import dist
 from mmengine.config import Config
 from torch import Tensor
 
-from Stage1.weights.checkpoints import name_some, read_checkpoint
+from Stage1.files import remove_partial
+from Stage1.weights.backbones import name_some
+from Stage1.weights.checkpoints import read_checkpoint
 
 CHECKPOINT = re.compile(r"epoch_(\d+)\.pth")
-UNFINISHED = ".epoch_*.pth.*.tmp"  # as AtomicLocalBackend names what it has not written to the end
 NEEDED = ("state_dict", "optimizer", "param_schedulers", "meta", "message_hub")
 # Settings that decide what a run computes. The others are where it reads and writes, how fast, and what it logs.
 COMPARED = ("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "processes")
@@ -23,12 +24,6 @@ NOT_COMPARED = re.compile(
 KEPT = ("optim_wrapper.optimizer.", "auto_scale_lr.")
 
 logger = logging.getLogger(__name__)
-
-
-def remove_unfinished(work_dir: str | Path) -> None:
-    """Deletes what writers that were killed left of their checkpoints; for one process, before training starts."""
-    for path in Path(work_dir).glob(UNFINISHED):
-        path.unlink(missing_ok=True)
 
 
 def numbered_checkpoints(work_dir: str | Path) -> list[Path]:
@@ -59,7 +54,7 @@ def choose_checkpoint(work_dir: str | Path, auto_resume: bool) -> Path | None:
     """
     found = [None]
     if dist.is_main_process():
-        remove_unfinished(work_dir)
+        remove_partial(work_dir)
         older = numbered_checkpoints(work_dir)
         if auto_resume:
             found = [newest_checkpoint(work_dir)]

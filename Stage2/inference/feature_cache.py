@@ -3,16 +3,13 @@
 import hashlib
 import logging
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from Stage2.models.checkpoints import save_atomically
+from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 
 MOST_ENTRIES = 32  # 1 MiB a slice: about 1.3 GB of scans with 40 slices; the least recently used go first
 
@@ -62,7 +59,7 @@ class FeatureCache:
             return kept
         features = encode()
         try:
-            save_atomically(features.cpu(), path)
+            write_checkpoint({"features": features.cpu()}, path)
             self._prune()
         except OSError as error:
             logger.warning("features are not kept: %s", error)
@@ -78,8 +75,8 @@ def _read(path: Path) -> Tensor | None:
     if not path.is_file():
         return None
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError):
+        kept = read_checkpoint(path).get("features")
+    except ValueError:
         kept = None
     if not isinstance(kept, Tensor) or kept.ndim != 4:
         logger.warning("%s is damaged and made anew", path)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
 from Stage2.io.scans import hash_of_file
 from Stage2.models.build import build_segmenter
-from Stage2.models.checkpoints import encoder_of_snapshot, read_checkpoint
+from Stage2.models.checkpoints import encoder_of_snapshot
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import FewShotSegmenter
 

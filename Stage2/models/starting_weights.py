@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from Stage1.weights.backbones import summarise
+from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.models.checkpoints import LISTED_KEYS, describe_mismatch
 from Stage2.models.layouts import DERIVED, Layout, fit, layouts_of
 
@@ -37,8 +39,6 @@ class LoadedBackbone:
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        from Stage1.weights.checkpoints import summarise
-
         parts = [f"all {self.tensors} tensors, under {self.layout}'s names"]
         if self.resized:
             parts.append(f"{self.resized} of them resized to this network's window or image size")
@@ -57,10 +57,6 @@ def load_backbone(backbone: nn.Module, path: Path) -> LoadedBackbone:
     Raises:
         FileNotFoundError, ValueError: the file is missing, unreadable, or does not match the backbone wholly.
     """
-    from Stage1.weights.checkpoints import (
-        read_checkpoint,  # also reads what MMEngine keeps beside weights; imports slowly
-    )
-
     content = read_checkpoint(path)
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping):

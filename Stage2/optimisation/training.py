@@ -12,9 +12,9 @@ import torch
 from torch import optim
 from tqdm import tqdm
 
+from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 from Stage2.datasets.episodes import FineTuningEpisodes, SuperpixelEpisodes, stream_episodes
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.checkpoints import read_checkpoint, save_atomically
 from Stage2.models.few_shot import FewShotSegmenter
 
 DECAY_EVERY = 1000  # optimiser steps
@@ -246,7 +246,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "threads": torch.get_num_threads(),
         }
-        save_atomically(content, path)
+        write_checkpoint(content, path)
 
     def restore(self, path: Path, identity: dict[str, Any]) -> None:
         """Go on from what `save` wrote.

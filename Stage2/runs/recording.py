@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from Stage1.files import remove_partial, whole_file
+from Stage1.weights.checkpoints import write_checkpoint
 from Stage2.datasets.catalog import dataset_identity
-from Stage2.models.checkpoints import save_atomically
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation.training import Training
 from Stage2.run_folders.layout import STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
@@ -90,9 +91,9 @@ def _run(
 
     def keep(training: Training) -> None:
         log.flush()  # a run that goes on from this state takes over the pictures before it
-        save_atomically(training.model.state_dict(), snapshot_path(folder, training.state.step))
+        write_checkpoint(training.model.state_dict(), snapshot_path(folder, training.state.step))
         if training.average is not None:
-            save_atomically(training.average, average_path(folder, training.state.step))
+            write_checkpoint(training.average, average_path(folder, training.state.step))
         training.save(folder / STATE_FILE, identity)
 
     with deferred() as received:
@@ -141,8 +142,8 @@ def _resume(run: Run, training: Training, identity: Mapping[str, Any], log: Even
         return
     source = earlier[-1]
     training.restore(source / STATE_FILE, identity)
-    for leftover in (*source.glob(".*.tmp"), *source.glob("snapshots/.*.tmp")):  # of a process killed while writing
-        leftover.unlink(missing_ok=True)
+    for place in (source, source / "snapshots"):
+        remove_partial(place)
     for step, path in list_snapshots(source):
         if step <= training.state.step:  # later ones are made again
             _link_or_copy(path, snapshot_path(folder, step))
@@ -160,9 +161,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        with whole_file(target) as temporary:
             shutil.copyfile(source, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)

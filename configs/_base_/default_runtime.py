@@ -1,6 +1,6 @@
 """Logs, checkpoints and randomness of every Stage 1 run."""
 
-custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.runs.hooks", "Stage1.weights.checkpoints"])
+custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.runs.hooks", "Stage1.runs.storage"])
 
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),

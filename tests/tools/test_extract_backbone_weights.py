@@ -65,7 +65,7 @@ def test_refuses_in_one_line_and_writes_nothing(extract, tmp_path, capsys):
     for source, complaint in {
         tmp_path / "absent.pth": "found no file",
         no_backbone: "found no backbone",
-        not_a_checkpoint: "not a readable checkpoint",
+        not_a_checkpoint: "found a web page",
     }.items():
         assert extract(source, output) == 1
         (line,) = capsys.readouterr().err.splitlines()

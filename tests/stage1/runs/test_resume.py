@@ -14,7 +14,7 @@ from stage1.comparison import assert_same_run
 
 from Stage1.models import DenseCL
 from Stage1.runs import resume
-from Stage1.weights.checkpoints import read_checkpoint, save_atomically
+from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "configs/selfsup/densecl/densecl_demo.py"
@@ -24,19 +24,20 @@ KILLED = """
     import os, signal, sys
     sys.path.insert(0, "tools")
     import train
-    from Stage1 import checkpoints
+    from Stage1.files import whole_file
+    from Stage1.runs import storage
 
-    put = checkpoints.AtomicLocalBackend.put
+    put = storage.AtomicLocalBackend.put
 
     def put_half(self, content, path):
         if path.endswith("epoch_2.pth"):
-            with checkpoints._replacing(checkpoints.Path(path)) as file:
+            with whole_file(path) as temporary, temporary.open("wb") as file:
                 file.write(content[: len(content) // 2])
                 file.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
         put(self, content, path)
 
-    checkpoints.AtomicLocalBackend.put = put_half
+    storage.AtomicLocalBackend.put = put_half
     sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -71,12 +72,12 @@ def test_auto_resume_skips_what_a_killed_writer_left(finished, interrupted, run_
     content = (finished / "epoch_2.pth").read_bytes()
     (interrupted / "epoch_2.pth").write_bytes(content[: len(content) // 2])
     (interrupted / "epoch_10.pth").write_bytes(b"")
-    (interrupted / ".epoch_2.pth.123.tmp").write_bytes(b"half")
+    (interrupted / ".epoch_2.123.partial.pth").write_bytes(b"half")
     (interrupted / "last_checkpoint").write_text(str(interrupted / "epoch_2.pth"))
     run_tiny(interrupted, "--auto-resume", "--pretrained", "absent.pth")
     assert not list(interrupted.glob(".epoch*"))
-    for name in ("epoch_2.pth", "epoch_10.pth"):
-        assert f"Skipping {name}: found a file that is not a readable checkpoint" in caplog.text
+    assert "Skipping epoch_2.pth: found a file that is not a readable checkpoint" in caplog.text
+    assert "Skipping epoch_10.pth: found an empty file" in caplog.text
     assert_as_uninterrupted(finished, interrupted)
 
 
@@ -97,8 +98,8 @@ def test_a_run_killed_while_it_writes_goes_on_from_the_last_whole_checkpoint(fin
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["epoch_1.pth"]
-    (unfinished,) = tmp_path.glob(".epoch_2.pth.*.tmp")
+    assert sorted(path.name for path in tmp_path.glob("epoch*.pth")) == ["epoch_1.pth"]
+    (unfinished,) = tmp_path.glob(".epoch_2.*.partial.pth")
     assert unfinished.stat().st_size > 1000
     run_tiny(tmp_path, "--auto-resume")
     assert not unfinished.exists()
@@ -177,5 +178,5 @@ def test_settings_are_read_without_running_them(tmp_path):
 
 
 def test_an_unreadable_folder_of_checkpoints_starts_anew(tmp_path):
-    save_atomically({"state_dict": {}}, tmp_path / "epoch_3.pth")
+    write_checkpoint({"state_dict": {}}, tmp_path / "epoch_3.pth")
     assert resume.newest_checkpoint(tmp_path) is None

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from Stage1.weights.checkpoints import write_checkpoint
 from Stage2.models import build
 from Stage2.models.build import build_segmenter
-from Stage2.models.checkpoints import save_atomically
 
 CPU = torch.device("cpu")
 
@@ -27,19 +27,19 @@ def test_the_seed_decides_the_random_weights():
 
 def test_a_backbone_leaves_the_rest_random_and_a_snapshot_overrides_it(tmp_path):
     source, random = segmenter(1), segmenter(2)
-    save_atomically({"state_dict": source.encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
+    write_checkpoint({"state_dict": source.encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
     started = segmenter(2, backbone=tmp_path / "backbone.pth")
     assert same(started.encoder.backbone, source.encoder.backbone)
     assert same(started.encoder.localconv, random.encoder.localconv)
 
-    save_atomically(random.state_dict(), tmp_path / "5.pth")
+    write_checkpoint(random.state_dict(), tmp_path / "5.pth")
     assert same(segmenter(3, snapshot=tmp_path / "5.pth", backbone=tmp_path / "backbone.pth"), random)
 
 
 def test_coco_weights_are_asked_for_only_without_other_weights(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(build, "load_coco_backbone", lambda backbone, folder: asked.append(folder))
-    save_atomically({"state_dict": segmenter().encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
+    write_checkpoint({"state_dict": segmenter().encoder.backbone.state_dict()}, tmp_path / "backbone.pth")
     segmenter(backbone=tmp_path / "backbone.pth", coco_folder=tmp_path)
     assert asked == []
     segmenter(coco_folder=tmp_path)

@@ -206,7 +206,7 @@ def test_missing_and_broken_files(tmp_path, backbone):
     with pytest.raises(FileNotFoundError, match="found no file"):
         load_backbone(backbone, tmp_path / "nothing.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(ValueError, match="not a readable checkpoint"):
+    with pytest.raises(ValueError, match="found a text file"):
         load_backbone(backbone, tmp_path / "text.pth")
     torch.save({"state_dict": 3}, tmp_path / "number.pth")
     with pytest.raises(ValueError, match="holds a int as state_dict; expected the weights by name"):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from Stage1.weights import checkpoints
+from Stage1.weights.checkpoints import write_checkpoint
 from Stage2 import training
-from Stage2.models import checkpoints
-from Stage2.models.checkpoints import save_atomically
 from Stage2.optimisation.training import Training
 from Stage2.run_folders.layout import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
 from Stage2.runs.event_log import read_events
@@ -105,7 +105,7 @@ def test_a_run_killed_while_it_writes_a_snapshot_goes_on_to_the_same_end(setting
     assert torch.load(killed / STATE_FILE, weights_only=True)["state"]["step"] == 1  # the last good one
     assert json.loads((killed / "config.json").read_text())["n_steps"] == N_STEPS
     assert_same_end(whole, run(settings, "killed", resume=True))
-    assert not list(killed.glob("**/.*.tmp"))
+    assert not list(killed.glob("**/.*.partial*"))
 
 
 def test_another_number_of_threads_is_warned_about(settings, whole, caplog):
@@ -176,17 +176,18 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, who
     assert line.startswith(f"error: {failed / STATE_FILE} could not be written (No space left on device); ")
     assert status(failed) == "FAILED"
     assert torch.load(failed / STATE_FILE, weights_only=True)["state"]["step"] == 1
-    assert not list(failed.glob("**/.*.tmp"))
+    assert not list(failed.glob("**/.*.partial*"))
     assert_same_end(whole, run(settings, "full", resume=True))
 
 
 def test_a_write_that_really_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "state.pth"
-    save_atomically({"step": 1}, path)
+    write_checkpoint({"step": 1}, path)
     program = (
-        "import resource, sys, torch; from pathlib import Path; from Stage2.models.checkpoints import save_atomically\n"
+        "import resource, sys, torch; from pathlib import Path\n"
+        "from Stage1.weights.checkpoints import write_checkpoint\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))\n"
-        "try: save_atomically({'weights': torch.zeros(2**16)}, Path(sys.argv[1]))\n"
+        "try: write_checkpoint({'weights': torch.zeros(2**16)}, Path(sys.argv[1]))\n"
         "except OSError as error: print(error)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
