@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # The whole road on one machine: Stage 1, backbone weights, Stage 2, testing, fine-tuning, testing, table and figures.
 set -euo pipefail
+here=$(dirname -- "${BASH_SOURCE[0]}")
+# shellcheck source=examples/shared.bash
+source "$here/shared.bash"
+# shellcheck source=examples/steps.bash
+source "$here/steps.bash"
 
 usage() {
     cat <<'TEXT'
@@ -14,7 +19,8 @@ packages into .venv).
 Input
   --radiographs DIR       images for Stage 1: .jpg, .jpeg, .png, in one folder (default: the demo's)
   --data DIR              processed folder with image_<id>.nii.gz and label_<id>.nii.gz (default: the demo's); it may
-                          be read-only and lack superpixels: they are made in a folder below data/quickstart
+                          be read-only; superpixels and class maps that it has are used, others are made in a folder
+                          below data/quickstart
   --dataset CHAOST2|SABS  what the processed folder is: MR of 20 scans or CT of 30 (default CHAOST2); or the .yaml
                           file of your own data set (docs/datasets.md), with --data
 Experiment
@@ -28,14 +34,15 @@ Experiment
   --device auto|cpu|cuda  of Stage 2 (default auto)
 Run
   --out DIR               where everything goes (default exps/quickstart)
-  --restart               begin anew; without it, steps that are finished with the same options are not repeated
+  --restart               begin anew; without it, steps that are finished with the same options are not repeated, and
+                          an interrupted training goes on where it stood
   --dry-run               print the commands of the steps and run nothing
   -h, --help              this text
 
 Made below --out: results.csv, results.md, losses.png, segmentation.png, stage1/, backbone.pth, runs/.
 
 Settings are the published ones of examples/mri_ct_s1_l0, except for what makes it short:
-  Stage 1  the demo recipe (small images, batch and queues) instead of 50 epochs of the ROCO recipe, no ImageNet start
+  Stage 1  the demo config (small images, batch and queues) instead of 50 epochs of the ROCO config, no ImageNet start
   Stage 2  ResNet-18 instead of ResNet-101; --steps instead of 100,100; --finetune-steps instead of 5,100; one fold;
            weights in channels-last layout (faster, the same but for rounding);
            in fine-tuning the annotated organs take turns every quarter of its steps instead of every 1,000
@@ -43,28 +50,19 @@ Learning rates (1e-3; fine-tuning 1e-4), their decay and everything else are as 
 TEXT
 }
 
-fail() {
-    echo "quickstart.sh: $*" >&2
-    exit 2
-}
-
-ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+help_if_asked "$@"
 PYTHON=$ROOT/.venv/bin/python
-STAGE1_RECIPE=$ROOT/configs/selfsup/densecl/densecl_demo.py
+STAGE1_CONFIG=$ROOT/configs/selfsup/densecl/densecl_demo.py
 STAGE1_BATCH=32
-started=$SECONDS
-unset RELOAD SNAPSHOTS SNAPSHOT_STEP SELECT RUN_NAME DRY_RUN EXPERIMENT VARIANT LOGS GPUS JOBS_PER_GPU LAUNCHER
-export RESTART=1 # of the driver: what is done already is known here, by the stamps of the steps
+N_STEPS=12
+unset RELOAD SNAPSHOTS SNAPSHOT_STEP TESTED_STEPS SELECT RUN_NAME DRY_RUN EXPERIMENT VARIANT MODALITY LOGS GPUS \
+    JOBS_PER_GPU LAUNCHER
 
 radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=3 steps=200
 finetune_steps=50 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0
 
 while [ $# -gt 0 ]; do
     case "$1" in
-        -h | --help)
-            usage
-            exit 0
-            ;;
         --restart) restart=1 && shift ;;
         --dry-run) dry_run=1 && shift ;;
         --radiographs | --data | --dataset | --fold | --label-set | --model | --pretrain-epochs | --steps | \
@@ -80,41 +78,12 @@ done
 
 # --- checks: whatever is wrong with the options is said before anything starts ---
 
-check_choice() {
-    local option=$1 value=$2
-    shift 2
-    local choice
-    for choice in "$@"; do
-        [ "$value" != "$choice" ] || return 0
-    done
-    fail "$option $value is not possible; choose one of: $*"
-}
-
-check_count() {
-    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 $2 is not possible; give a whole number, 1 or more"
-}
-
-# Number of files in a folder whose names match any of the patterns.
-count_files() {
-    local folder=$1 pattern names=()
-    shift
-    for pattern in "$@"; do
-        names+=(-o -iname "$pattern")
-    done
-    find -L "$folder" -maxdepth 1 -type f \( "${names[@]:1}" \) | wc -l
-}
-
-check_folder() {
-    [ -e "$2" ] || fail "$1 $2 does not exist; name a folder"
-    [ -d "$2" ] || fail "$1 $2 is not a folder; name a folder"
-    [ -r "$2" ] && [ -x "$2" ] || fail "$1 $2 cannot be read; check its permissions"
-}
-
 case "$dataset" in
     *.yaml | *.yml) # its folds and label sets are checked with its scans
         [ -f "$dataset" ] || fail "--dataset $dataset does not exist; name a data set file (docs/datasets.md)"
         [ -n "$data" ] || fail "--dataset $dataset needs --data, its processed folder"
-        [[ $fold$label_set =~ ^[0-9]{1,6}$ ]] || fail "--fold $fold --label-set $label_set is not possible; give numbers"
+        [[ $fold$label_set =~ ^[0-9]{1,6}$ ]] ||
+            fail "--fold $fold --label-set $label_set is not possible; give numbers"
         dataset=$(cd "$(dirname "$dataset")" && pwd)/$(basename "$dataset")
         dataset_file=$dataset dataset_setting=$dataset
         ;;
@@ -151,67 +120,6 @@ if [ -e "$out" ]; then
     [ -d "$out" ] || fail "--out $out is not a folder; name a folder, which is made if it does not exist"
     [ -w "$out" ] || fail "--out $out cannot be written to; name another folder"
 fi
-
-# --- steps: each is stamped when done, with its settings and the stamps of the steps that it builds on ---
-
-N_STEPS=12
-step_number=0
-
-elapsed() {
-    printf '%dm %02ds' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
-}
-
-heading() {
-    step_number=$((step_number + 1))
-    printf '\n=== [%d/%d] %s (elapsed %s)\n' "$step_number" "$N_STEPS" "$1" "$(elapsed)"
-}
-
-# step NAME TITLE "NAMES OF EARLIER STEPS" OUTPUT COMMAND...: the command's words are its settings; `watched` may name
-# an input folder, `watched_file` an input file.
-step() {
-    local name=$1 title=$2 earlier=$3 output=$4 wanted='' other
-    shift 4
-    heading "$title"
-    if [ "$dry_run" = 1 ]; then
-        case $(type -t "$1") in
-            function) "$@" ;; # it shows its commands itself
-            *) show_or_run "$@" ;;
-        esac
-        return
-    fi
-    wanted=$(printf '%s\n' "$@")
-    [ -z "${watched:-}" ] || wanted+=$'\n'"of $(listing "$watched")"
-    [ -z "${watched_file:-}" ] || wanted+=$'\n'"of $(cksum <"$watched_file")"
-    for other in $earlier; do
-        wanted+=$'\n'"after $other: $(cksum <"$out/.steps/$other")"
-    done
-    if [ -e "$output" ] && [ "$wanted" = "$(sed '$d' "$out/.steps/$name" 2>/dev/null)" ]; then
-        echo "already done with these settings: $output"
-        return
-    fi
-    rm -f "$out/.steps/$name"
-    local begun=$SECONDS
-    "$@"
-    [ -e "$output" ] || fail "the step ended without $output; begin anew with --restart"
-    printf '%s\ndone %s\n' "$wanted" "$(date +%s.%N)" >"$out/.steps/$name"
-    printf -- '--- done in %d s: %s\n' $((SECONDS - begun)) "$output"
-}
-
-# What an input folder holds, so that a changed one is noticed: names, sizes and times of its images and labels.
-listing() {
-    find -L "$1" -maxdepth 1 -type f \( -name 'image_*' -o -name 'label_*' -o -iname '*.jp*g' -o -iname '*.png' \) \
-        -printf '%f %s %T@\n' | sort | cksum
-}
-
-show_or_run() {
-    if [ "$dry_run" = 1 ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        "$@"
-    fi
-}
-
 
 # The command of the superpixels, then a check of the folder that they are in.
 superpixels_and_check() {
@@ -256,7 +164,8 @@ try:
     scans = split_fold(list_scans(Path(folder)), data_set, int(fold))
 except (OSError, ValueError) as error:
     sys.exit(f"quickstart.sh: --data {sys.argv[1]}: {error}")
-print(f"{data_set.name}, fold {fold}: {len(scans.train)} training scans, tested {', '.join(scans.test)}, support {scans.support[0]}")
+tested = ", ".join(scans.test)
+print(f"{data_set.name}, fold {fold}: {len(scans.train)} training scans, tested {tested}, support {scans.support[0]}")
 PYTHON
     echo "scans: $1"
 }
@@ -311,11 +220,12 @@ fi
 
 # --- Stage 1 ---
 
-watched=$radiographs step pretrain "Stage 1: dense contrastive pre-training ($pretrain_epochs epochs)" "$before" \
+watched=$radiographs emptied=$out/stage1 when_resumed=--auto-resume step pretrain \
+    "Stage 1: dense contrastive pre-training ($pretrain_epochs epochs)" "$before" \
     "$out/stage1/epoch_$pretrain_epochs.pth" \
-    bash "$ROOT/tools/single_train.sh" "$STAGE1_RECIPE" --work_dir "$out/stage1" --cfg-options \
+    bash "$ROOT/tools/single_train.sh" "$STAGE1_CONFIG" --work_dir "$out/stage1" --cfg-options \
     "data_root=$radiographs" "max_epochs=$pretrain_epochs" "depth=${model#dlfcn_res}" "batch_size=$STAGE1_BATCH" \
-    "precision=$precision"
+    "precision=$precision" default_hooks.checkpoint.interval=1 default_hooks.checkpoint.max_keep_ckpts=2
 step extract "Backbone weights for Stage 2" pretrain "$out/backbone.pth" \
     "$PYTHON" "$ROOT/tools/extract_backbone_weights.py" "$out/stage1/epoch_$pretrain_epochs.pth" "$out/backbone.pth"
 
@@ -343,18 +253,20 @@ PYTHON
 names=(untrained train test ft_train ft_test)
 folders=("${names[@]/%/ runs}")
 [ "$dry_run" = 1 ] || mapfile -t folders < <(experiment_folders "${names[@]}")
-untrained=${folders[0]} trained=${folders[1]} tested=${folders[2]} finetuned=${folders[3]} finetuned_tested=${folders[4]}
+untrained=${folders[0]} trained=${folders[1]} tested=${folders[2]}
+finetuned=${folders[3]} finetuned_tested=${folders[4]}
 
 step untrained "Testing the untrained network (random weights)" scans "$untrained" \
     env "${common[@]}" "${testing[@]}" RUN_NAME=untrained RELOAD=none bash "$driver" test channels_last=True
 step train "Stage 2: training on superpixels ($steps steps)" "scans extract" "$trained" \
     env "${common[@]}" "${optimisation[@]}" USE_COCO_INIT=False USE_DENSECL_INIT=True \
-    PRETRAINED_BACKBONE="$out/backbone.pth" NSTEP="$steps" LR=1e-3 SNAPSHOT_INTERVAL="$steps" bash "$driver" train channels_last=True
+    PRETRAINED_BACKBONE="$out/backbone.pth" NSTEP="$steps" LR=1e-3 SNAPSHOT_INTERVAL=$(((steps + 3) / 4)) \
+    bash "$driver" train channels_last=True
 step test "Testing after training" train "$tested" \
     env "${common[@]}" "${testing[@]}" bash "$driver" test channels_last=True
 step finetune "Fine-tuning with annotated training organs ($finetune_steps steps)" train "$finetuned" \
     env "${common[@]}" "${optimisation[@]}" MAX_ITER=$(((finetune_steps + 3) / 4)) NSTEP="$finetune_steps" LR=1e-4 \
-    SNAPSHOT_INTERVAL="$finetune_steps" bash "$driver" finetune channels_last=True
+    SNAPSHOT_INTERVAL=$(((finetune_steps + 3) / 4)) bash "$driver" finetune channels_last=True
 step finetune-test "Testing after fine-tuning" finetune "$finetuned_tested" \
     env "${common[@]}" "${testing[@]}" bash "$driver" finetune-test channels_last=True
 

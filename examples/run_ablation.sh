@@ -48,7 +48,8 @@ for arm in "$@"; do
     read -r -a words <<<"$arm"
     variables=("${words[@]:1}")
     if [ "${words[0]}" = method ]; then
-        [ ${#variables[@]} -eq 0 ] || fail "the arm 'method' is the experiment as it is; give the arm '$arm' another name"
+        [ ${#variables[@]} -eq 0 ] ||
+            fail "the arm 'method' is the experiment as it is; give the arm '$arm' another name"
     else
         [ ${#variables[@]} -gt 0 ] || fail "the arm '$arm' has no VARIABLE=value; it would be the method (see --help)"
     fi

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# What the scripts that people start have in common: where the repository is, help, and refusals.
+# What the scripts that people start have in common: where the repository is, help, and checks of what was asked for.
 
-ROOT=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+unset CDPATH
+ROOT=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {
     echo "${0##*/}: $*" >&2
@@ -30,4 +31,36 @@ find_python() {
     else
         echo python3
     fi
+}
+
+# --- checks of options: one sentence before anything starts ---
+
+check_choice() {
+    local option=$1 value=$2
+    shift 2
+    local choice
+    for choice in "$@"; do
+        [ "$value" != "$choice" ] || return 0
+    done
+    fail "$option $value is not possible; choose one of: $*"
+}
+
+check_count() {
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 $2 is not possible; give a whole number, 1 or more"
+}
+
+# Number of files in a folder whose names match any of the patterns.
+count_files() {
+    local folder=$1 pattern names=()
+    shift
+    for pattern in "$@"; do
+        names+=(-o -iname "$pattern")
+    done
+    find -L "$folder" -maxdepth 1 -type f \( "${names[@]:1}" \) | wc -l
+}
+
+check_folder() {
+    [ -e "$2" ] || fail "$1 $2 does not exist; name a folder"
+    [ -d "$2" ] || fail "$1 $2 is not a folder; name a folder"
+    [ -r "$2" ] && [ -x "$2" ] || fail "$1 $2 cannot be read; check its permissions"
 }

@@ -4,6 +4,7 @@ The steps' programs are stubs that note their calls and leave the files that the
 snapshot finder and the table are real.
 """
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,8 @@ ALL_CALLS = [
     "demo chaos,roco",
     "roco",
     "chaos",
-    "pretrain data_root=roco max_epochs=3 depth=18 batch_size=32 precision=fp32",
+    "pretrain data_root=roco max_epochs=3 depth=18 batch_size=32 precision=fp32 "
+    "default_hooks.checkpoint.interval=1 default_hooks.checkpoint.max_keep_ckpts=2",
     "extract epoch_3.pth",
     "test no snapshot",
     "train 200 1e-3",
@@ -117,7 +119,7 @@ def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     root = tmp_path / "a repository"
-    driver = ("run_experiment.sh", "published_settings.bash", "quickstart.sh")
+    driver = ("run_experiment.sh", "published_settings.bash", "quickstart.sh", "shared.bash", "steps.bash")
     for name in (*(f"examples/{file}" for file in driver), "tools/run_folds.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
@@ -182,6 +184,41 @@ def test_a_failing_step_stops_and_is_taken_up_again(repository: Path):
     broken.write_text(content)
     _, calls = quickstart(repository)
     assert calls == ["setup", *ALL_CALLS[9:]]
+
+
+def test_an_interrupted_training_goes_on_where_the_settings_are_the_same(repository: Path):
+    stage1, stage2 = repository / "tools" / "single_train.sh", repository / "Stage2" / "training.py"
+    contents = {path: path.read_text() for path in (stage1, stage2)}
+    note = 'import os; note("RESTART=" + os.environ["RESTART"])\n'
+    kept = repository / "exps" / "quickstart" / "stage1" / "epoch_1.pth"
+    stage1.write_text(contents[stage1] + f'mkdir -p "$3" && rm -f "$3"/* && touch {shlex.quote(str(kept))} && exit 9\n')
+    assert quickstart(repository)[0].returncode == 9 and kept.exists()
+    result, calls = quickstart(repository)
+    assert result.returncode == 9 and calls[-1].endswith(" --auto-resume") and "was interrupted" in result.stdout
+    stage1.write_text(contents[stage1])
+    stage2.write_text(STUB + note + "sys.exit(9)")
+    _, calls = quickstart(repository, "--pretrain-epochs", "2")
+    assert "--auto-resume" not in calls[1] and not kept.exists(), "nothing of other settings is left"
+    assert calls[-1] == "RESTART=1"
+    assert quickstart(repository, "--pretrain-epochs", "2")[1][-1] == "RESTART=0"
+    assert quickstart(repository, "--pretrain-epochs", "2", "--steps", "9")[1][-1] == "RESTART=1"
+    stage2.write_text(contents[stage2])
+    assert quickstart(repository, "--pretrain-epochs", "2", "--steps", "9")[1][1] == "train 9 1e-3"
+
+
+def test_paths_may_hold_anything(repository: Path, tmp_path: Path):
+    odd = "it's [1], \"a=b\" (c) $HOME #2"
+    data = make_cohort(tmp_path / odd / "scans")
+    (tmp_path / odd / "x").mkdir()
+    for number in range(32):
+        (tmp_path / odd / "x" / f"{number}.png").touch()
+    out = tmp_path / odd / "out"
+    words = ["--data", str(data), "--radiographs", str(tmp_path / odd / "x"), "--out", str(out)]
+    result, calls = quickstart(repository, *words)
+    assert result.returncode == 0, result.stderr
+    assert "test 50.pth" in calls and (out / "results.md").is_file()
+    assert len(list((out / "runs").glob("mySSL_*"))) == 5
+    assert not [path for path in tmp_path.iterdir() if path.name not in (odd, repository.name)], "nothing elsewhere"
 
 
 def test_real_folders_are_not_written_to(repository: Path, tmp_path: Path):
