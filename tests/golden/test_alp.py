@@ -7,21 +7,24 @@ import pytest
 import torch
 from torch.nn import functional
 
-from golden.weights import GOLDEN, needs_golden
+from golden.weights import load_golden, sampled
 from Stage2.models.alp import global_prototypes, local_prototypes, similarity_score
 
-pytestmark = needs_golden
 WINDOWS = {"train": 4, "val": 2}
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return np.load(GOLDEN / "s2a_alp.npz")
+    return load_golden("s2a_alp.npz")
 
 
 def features_of(golden, kind):
-    query = torch.from_numpy(golden["qry"]).float()
-    support = torch.from_numpy(golden["sup"]).float()
+    """The recorded features (1, 256, 32, 32) and (3, 256, 32, 32), drawn again as they were drawn then."""
+    random = torch.Generator().manual_seed(1)
+    query, support = (torch.randn(count, 256, 32, 32, generator=random).half() for count in (1, 3))
+    for name, features in (("qry", query), ("sup", support)):
+        assert name not in golden or np.array_equal(features.numpy(), golden[name])
+    query, support = query.float(), support.float()
     if kind == "struct":
         mean = torch.from_numpy(golden["mu"]).float()[None, :, None, None]
         query_mask = torch.from_numpy(golden["qmask256"]).float()[None, None]
@@ -59,8 +62,10 @@ def test_scores_assignments_and_prototype_counts(golden, kind, shots, mode, regi
     scores, assignment = similarity_score(query, prototypes)
 
     case = f"{kind}__{shots}shot__{mode}__{region}__{phase}"
-    np.testing.assert_allclose(scores.numpy(), golden[f"{case}__pred"], atol=1e-4, rtol=0)
+    expected = golden[f"{case}__pred"]
+    np.testing.assert_allclose(sampled(scores.numpy(), expected), expected, atol=1e-4, rtol=0)
     if mode != "mask":
         assert len(prototypes) == golden[f"{case}__nproto"]
         # Where two prototypes are equally near, float32 may choose either: the shares of such cells are tiny.
-        assert (assignment.numpy() == golden[f"{case}__assign"]).mean() > 0.999
+        expected = golden[f"{case}__assign"]
+        assert (sampled(assignment.numpy(), expected) == expected).mean() > 0.999

@@ -7,12 +7,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from golden.weights import GOLDEN, fill_weights, needs_golden
+from golden.weights import GOLDEN, fill_weights, load_golden
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import experiment_folder, list_runs, prediction_path, read_results
 from Stage2.validation import experiment
 
-pytestmark = needs_golden
 LABELS = {0: (2, 3), 1: (1, 4)}
 
 
@@ -73,7 +72,7 @@ def test_published_test_run(label_set, snapshot, tmp_path):
 
 def published_predictions(label_set):
     """(label, scan) -> (Z, 256, 256) bool, in the order of the published calls: class, scan, slice."""
-    bits = np.load(GOLDEN / f"s2g_val_set{label_set}_pred.npz")["pred"]
+    bits = load_golden(f"s2g_val_set{label_set}_pred.npz")["pred"]
     masks = np.unpackbits(bits, axis=2).astype(bool)
     depth = len(masks) // 8
     places = [(label, scan) for label in LABELS[label_set] for scan in range(4)]

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from golden.weights import GOLDEN, needs_golden
+from golden.weights import load_golden
 from Stage2.evaluation.metrics import mean_of_defined, overlap_counts
 
-pytestmark = needs_golden
 PUBLISHED = {"dice": "Dice", "precision": "Prec", "recall": "Rec"}
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return np.load(GOLDEN / "s2c_metric.npz")
+    return load_golden("s2c_metric.npz")
 
 
 def raw_table(golden, case: str, score: str) -> np.ndarray:

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from golden.weights import GOLDEN, needs_golden
+from golden.weights import GOLDEN
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.folds import part_of_slice, split_fold, support_slices
-
-pytestmark = needs_golden
 
 
 @pytest.fixture(scope="module")

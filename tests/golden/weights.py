@@ -1,18 +1,51 @@
-"""Weights and files of the golden numbers: the deterministic filling both sides of a comparison use."""
+"""Files and weights of the golden numbers: where they lie, how they are read, and the filling both sides use.
+
+A part of the published implementation's numbers comes with the repository, below data/. Where the full set is there
+(../shared/golden beside the repository), it is used, and more cases run.
+"""
 
 import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
+import numpy as np
 import torch
 from torch import Tensor
 
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-needs_golden = pytest.mark.skipif(
-    not (GOLDEN / "README.md").is_file(), reason=f"golden numbers not found: expected the folder {GOLDEN}"
-)
+SUBSET = Path(__file__).resolve().parent / "data"
+FULL = Path(__file__).resolve().parents[3] / "shared" / "golden"
+GOLDEN = FULL if (FULL / "README.md").is_file() else SUBSET
+
+
+def stored(names: list[str], file: str) -> list[str]:
+    """Those of some cases whose file, ``file.format(case)``, is there."""
+    return [name for name in names if (GOLDEN / file.format(name)).is_file()]
+
+
+def load_golden(name: str, folder: Path = GOLDEN) -> dict[str, np.ndarray]:
+    """Arrays of a golden file.
+
+    A file of the subset can have another one as its ``base``: arrays it lacks are those of the base, and an array
+    ``xor/<key>`` holds the bits in which a float16 one differs from the base's.
+    """
+    with np.load(folder / name) as file:
+        arrays = {key: file[key] for key in file.files}
+    if "base" in arrays:
+        base = load_golden(str(arrays.pop("base")), folder)
+        for key in [key for key in arrays if key.startswith("xor/")]:
+            bits, own = arrays.pop(key), key.removeprefix("xor/")
+            arrays[own] = (base[own].view(np.uint16) ^ bits).view(np.float16)
+        arrays = base | arrays
+    return arrays
+
+
+def sampled(ours: np.ndarray, golden: np.ndarray) -> np.ndarray:
+    """Every n-th row and column of our array (..., H, W), where the golden one was stored in such steps."""
+    step = -(-ours.shape[-1] // golden.shape[-1])
+    ours = ours[..., ::step, ::step]
+    assert ours.shape == golden.shape
+    return ours
 
 
 def fill_weights(state_dict: Mapping[str, Tensor], bn3_weight: float) -> dict[str, Tensor]:
