@@ -1,25 +1,26 @@
 """Test a segmenter on the organs it was not trained on: python validation.py with key=value ..."""
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
-from Stage2.datasets.volumes import Scan, read_volume
-from Stage2.evaluation.clean_protocol import SliceMatcher, body_extent, evaluate_scan_cleanly
+from Stage2.datasets.volumes import SLICE_SIZE, read_image
+from Stage2.evaluation.clean_protocol import CleanProtocol
 from Stage2.evaluation.metrics import metrics_for
-from Stage2.evaluation.protocol import ScanResult, encode_slices, evaluate_scan, support_prototypes
+from Stage2.evaluation.protocol import ScanResult, evaluate_scan, support_prototypes
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.evaluation.tasks import list_tasks
 from Stage2.io.names import image_path
 from Stage2.io.nifti import read_spacing
-from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import RESULTS
 from Stage2.run_folders.selection import TEST, choice_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
+from Stage2.segmentation.matching import Extent, body_extent
+from Stage2.segmentation.scans import Method
 from Stage2.training import chosen_snapshot, configured_segmenter
 
 experiment = Stage2Experiment("validation")
@@ -55,28 +56,32 @@ def main(_run: Run, _config: dict) -> float | None:
     tasks = list_tasks(cohort, labels, support_ids, queries, _config["n_sup_part"], _config["min_fg_data"])
 
     supports = [cohort.annotated_scan(scan_id) for scan_id in support_ids]
-    prototypes = {task.name: support_prototypes(model, supports, task, _config["val_wsize"]) for task in tasks}
-    protocol = _config["protocol"]
-    matcher = (
-        slice_matcher(_config["slice_matching"], model, cohort, supports, queries) if protocol == "clean" else None
-    )
+    protocol, clean = _config["protocol"], None
+    if protocol == "clean":
+        method = Method(
+            _config["slice_matching"], _config["n_sup_part"], _config["val_wsize"], margin=None,
+            least_pixels=_config["min_fg_data"],
+        )  # fmt: skip
+        clean = CleanProtocol(model, supports, tasks, method, partial(extent_of_body, cohort))
+    else:
+        prototypes = {task.name: support_prototypes(model, supports, task, _config["val_wsize"]) for task in tasks}
     results: list[ScanResult] = []
     metrics = metrics_for(_config)
     for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
         query = cohort.annotated_scan(scan_id)
         spacing = read_spacing(image_path(folder, scan_id))
-        common = (model, query, tasks, prototypes)
-        if matcher is not None:
-            of_scan = evaluate_scan_cleanly(*common, matcher, _config["z_margin"], spacing, metrics)
+        scored = {"z_margin": _config["z_margin"], "spacing": spacing, "metrics": metrics}
+        if clean is not None:
+            of_scan = clean.evaluate(query, **scored)
         else:
-            of_scan = evaluate_scan(*common, _config["z_margin"], _config["full_volume"], spacing, metrics)
+            of_scan = evaluate_scan(model, query, tasks, prototypes, full_volume=_config["full_volume"], **scored)
         write_masks(run_folder(_run), folder, of_scan)
         results += of_scan
 
     summary = summarise(results)
     described = {
         "protocol": protocol,
-        "slice_matching": None if matcher is None else matcher.matching,
+        "slice_matching": None if clean is None else clean.method.matching,
         "dataset": data_set.name,
         "fold": _config["eval_fold"],
         "label_set": _config["label_sets"],
@@ -94,16 +99,10 @@ def main(_run: Run, _config: dict) -> float | None:
     return summary["mean"]["dice"]
 
 
-def slice_matcher(
-    matching: str, model: FewShotSegmenter, cohort: Cohort, supports: Sequence[Scan], queries: Sequence[str]
-) -> SliceMatcher:
-    """What the clean protocol places query slices with: features of the supports, or the extent of the body."""
-    if matching == "similarity":
-        return SliceMatcher(matching, support_features={scan.id: encode_slices(model, scan.image) for scan in supports})
-    threshold = cohort.data_set.foreground_threshold  # in units of the processed volume, not of the normalised scan
-    scan_ids = [*queries, *(scan.id for scan in supports)]
-    volumes = ((scan_id, read_volume(image_path(cohort.folder, scan_id))) for scan_id in scan_ids)
-    return SliceMatcher(matching, extents={scan_id: body_extent(volume, threshold) for scan_id, volume in volumes})
+def extent_of_body(cohort: Cohort, scan_id: str) -> Extent:
+    """First and last slice of the body in a scan, by the foreground threshold of the data set."""
+    volume = read_image(cohort.folder, scan_id)[:, :SLICE_SIZE, :SLICE_SIZE]  # the threshold is in its units
+    return body_extent(volume, cohort.data_set.foreground_threshold)
 
 
 def step_of_snapshot(snapshot: Path | None) -> int | None:

@@ -1,7 +1,7 @@
-"""The paper protocol: every query slice is segmented with the support slice of its part of the organ, then scored.
+"""Testing a class in a query scan: what is tested, the paper protocol, and the scores of a finished mask.
 
-The query's own label tells its class range, and with it the part of every slice: as published. Nothing else is
-taken from it before scoring.
+In the paper protocol the query's own label tells its class range, and with it the part of every slice: as published.
+Nothing else is taken from it before scoring.
 """
 
 import logging
@@ -11,17 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from Stage2.datasets.episodes import three_channels
-from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import compute_metrics
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
+from Stage2.models.few_shot import FewShotSegmenter, Prototypes
+from Stage2.segmentation.matching import parts_of_range
+from Stage2.segmentation.scans import encode_slices, prototypes_of_slices, segment_slices
 
-SLICES_AT_ONCE = 8
 OVERLAP = ("dice", "precision", "recall")
 
 logger = logging.getLogger(__name__)
@@ -69,15 +67,6 @@ class ScanResult:
     whole_scores: Mapping[str, float] | None = None
 
 
-@torch.no_grad()
-def encode_slices(model: FewShotSegmenter, slices: np.ndarray) -> Tensor:
-    """Features of slices, (Z, H, W) float32 -> (Z, C, h, w), a few slices at a time."""
-    device = next(model.parameters()).device
-    batches = [slices[first : first + SLICES_AT_ONCE] for first in range(0, len(slices), SLICES_AT_ONCE)]
-    return torch.cat([model.encode(three_channels(batch).to(device)) for batch in batches])
-
-
-@torch.no_grad()
 def support_prototypes(
     model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int
 ) -> list[Prototypes]:
@@ -91,43 +80,15 @@ def support_prototypes(
     by_part = []
     for part in range(task.n_parts):
         places = [(scan, task.support_slices[scan.id][part]) for scan in supports]
-        features = encode_slices(model, np.stack([scan.image[z] for scan, z in places]))
-        masks = torch.from_numpy(np.stack([scan.label[z] == task.label for scan, z in places]))
-        masks = masks.to(features.device, torch.float32)
+        slices = np.stack([scan.image[z] for scan, z in places])
+        features = encode_slices(model, slices, layout=torch.contiguous_format)
         try:
-            by_part.append(model.prototypes(features, masks, 1 - masks, window))
+            masks = [scan.label[z] == task.label for scan, z in places]
+            by_part.append(prototypes_of_slices(model, features, masks, window))
         except DegenerateEpisodeError as error:
             where = ", ".join(f"scan {scan.id} slice {z}" for scan, z in places)
             raise ValueError(f"{task.name} fills the whole support ({where}): {error}") from error
     return by_part
-
-
-@torch.no_grad()
-def segment_slices(
-    model: FewShotSegmenter,
-    features: Tensor,
-    prototypes: Sequence[Prototypes],
-    parts: Sequence[int],
-    size: Sequence[int],
-) -> np.ndarray:
-    """Mask of a class in every slice of a scan.
-
-    Args:
-        model: the segmenter.
-        features: of the slices, (Z, C, h, w).
-        prototypes: of every part.
-        parts: the part of every slice.
-        size: (H, W) of the slices.
-
-    Returns:
-        (Z, H, W) bool; a pixel with equal scores is background.
-    """
-    mask = np.zeros((len(features), *size), dtype=bool)
-    for part in sorted(set(parts)):
-        places = [z for z, own in enumerate(parts) if own == part]
-        logits = upsample(model.scores(features[places], prototypes[part]), size)
-        mask[places] = logits.argmax(dim=1).cpu().numpy().astype(bool)
-    return mask
 
 
 def evaluate_scan(
@@ -140,28 +101,24 @@ def evaluate_scan(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     metrics: Sequence[str] = OVERLAP,
 ) -> list[ScanResult]:
-    """Segment and score every class in one query scan; its slices are encoded once for all classes.
+    """Segment and score every class in one query scan by the paper protocol.
 
     Args:
         model: the segmenter, in evaluation mode.
         query: scan with label.
         tasks: the classes.
         prototypes: class name -> prototypes of every part.
-        z_margin: slices scored beyond the class's range, on either side.
-        full_volume: also score all slices.
-        spacing: of the voxels along Z, H, W in mm.
-        metrics: to compute.
+        z_margin, full_volume, spacing, metrics: as in `score_scan`.
     """
-    features = encode_slices(model, query.image)
+    features = encode_slices(model, query.image, layout=torch.contiguous_format)
     results = []
     for task in tasks:
-        if query.id not in task.ranges:
+        mask = None
+        if query.id in task.ranges:
+            parts = parts_of_range(len(query.image), *task.ranges[query.id], task.n_parts)
+            mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:]) > 0.5
+        else:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
-            results.append(score_scan(task, query, None, z_margin, full_volume, spacing, metrics))
-            continue
-        first, last = task.ranges[query.id]
-        parts = [part_of_slice(z, first, last, task.n_parts) for z in range(len(query.image))]
-        mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:])
         results.append(score_scan(task, query, mask, z_margin, full_volume, spacing, metrics))
     return results
 

@@ -14,12 +14,12 @@ from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.network import load_network
 from Stage2.inference.outputs import TABLE, Outputs, write_record, write_table
 from Stage2.inference.pictures import pictures_of
+from Stage2.inference.predictor import Predictor, Segmentation, Support
 from Stage2.inference.report import number, write_report
-from Stage2.inference.request import Request, data_set_of, label_name, recipe_for
+from Stage2.inference.request import Request, data_set_of, label_name, transform_for
 from Stage2.inference.truth import find_truth, read_truth
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans, hash_of_file
-from Stage2.predict import Predictor, Segmentation, Support
 from Stage2.run_folders.selection import resolve_choice
 
 MM3_PER_ML = 1000.0
@@ -40,7 +40,7 @@ class Job:
         if not self.snapshot.is_file():
             raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
         self.data_set = data_set_of(request, self.snapshot)
-        self.recipe = recipe_for(request, self.data_set)
+        self.transform = transform_for(request, self.data_set)
         self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
         self.queries = self._queries()
         self._check_truth()
@@ -73,7 +73,7 @@ class Job:
             network,
             annotated,
             request.labels,
-            self.recipe,
+            self.transform,
             request.method,
             clean_up=request.clean_up,
             cache=FeatureCache(request.cache),
@@ -142,8 +142,8 @@ class Job:
             outputs.write_volume(outputs.probability(label), volume, scan)
             files.append(outputs.probability(label))
         if request.report:
-            pictures = pictures_of(scan, found.image, truth, self.recipe.axes)
-            write_report(outputs, pictures, labels, self._facts(scan, query), warnings, self.recipe.axes)
+            pictures = pictures_of(scan, found.image, truth, self.transform.axes)
+            write_report(outputs, pictures, labels, self._facts(scan, query), warnings, self.transform.axes)
             files += [outputs.page, outputs.montage]
         for entry in labels.values():
             scores = "".join(f", {heading(name)} {number(entry[name])}" for name in METRICS if name in entry)
@@ -200,7 +200,7 @@ class Job:
             "supports_sha256": [[file.content_hash() for file in pair] for pair in self.supports],
             "labels": list(request.labels),
             "names": [label_name(self.data_set, label) for label in request.labels],
-            "recipe": asdict(self.recipe),
+            "transform": asdict(self.transform),
             "method": method,
             "clean_up": request.clean_up,
             "precision": request.precision,

@@ -41,7 +41,7 @@ def pictures_of(
         scan: the query.
         labels: its mask, on the same grid.
         truth: ground truth, on the same grid.
-        axes: of the recipe; with "stored", slices stay as they lie in the file.
+        axes: of the transform; with "stored", slices stay as they lie in the file.
         longest_side: of a slice in pixels; larger ones are shrunk.
     """
     turned = [

@@ -32,7 +32,7 @@ def write_report(
         labels: label -> its record: name, volume, confidence, and scores where there is a ground truth.
         facts: what was done with what.
         warnings: lines to be seen first.
-        axes: of the recipe.
+        axes: of the transform.
     """
     names = {label: entry["name"] for label, entry in labels.items()}
     headings = HEADINGS | ({} if pictures.truth is None else {name: heading(name) for name in METRICS})

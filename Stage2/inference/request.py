@@ -9,7 +9,7 @@ import torch
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.volumes import Statistics
 from Stage2.inference.network import run_config
-from Stage2.inference.transform import Recipe, recipe_of
+from Stage2.inference.transform import ScanTransform, scan_transform
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile
 from Stage2.segmentation.scans import Method
@@ -27,7 +27,7 @@ class Request:
         checkpoint: snapshot, or run folder.
         labels: to segment, as in the masks.
         out: folder to write to.
-        modality, dataset, like, axes, prepared, ct_statistics: how scans are prepared, see `recipe_for`.
+        modality, dataset, like, axes, prepared, ct_statistics: how scans are prepared, see `transform_for`.
         method: how queries are segmented.
         clean_up: keep the largest piece of each organ and fill its holes.
         encoder_name: that the checkpoint must have; None: any.
@@ -84,7 +84,7 @@ def data_set_of(request: Request, snapshot: Path) -> DataSet | None:
         return None
 
 
-def recipe_for(request: Request, data_set: DataSet | None) -> Recipe:
+def transform_for(request: Request, data_set: DataSet | None) -> ScanTransform:
     """How scans are prepared: modality and threshold of a data set or of a modality, voxel size and axes of an image.
 
     Raises:
@@ -110,7 +110,7 @@ def recipe_for(request: Request, data_set: DataSet | None) -> Recipe:
                 "--ct-statistics MEAN STD is for CT, with a deviation above 0; MR is normalised by itself."
             )
         settings["statistics"] = Statistics(*request.ct_statistics)
-    return recipe_of(modality, **settings)
+    return scan_transform(modality, **settings)
 
 
 def label_name(data_set: DataSet | None, value: int) -> str:

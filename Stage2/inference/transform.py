@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.volumes import Statistics, own_statistics
-from Stage2.io.axes import DEFAULT_AXES, check_axes, upright
+from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
 from Stage2.preparation.steps.normalise import (
     CT_COARSENING,
     MR_SPACING,
@@ -32,7 +32,7 @@ CT_THINNEST, CT_THICKNESS = 2.5, 3.0  # mm: SABS has slices of 2.5 to 5 mm, so t
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ScanTransform:
     """How the training scans of a network were prepared.
 
     Attributes:
@@ -59,28 +59,30 @@ class Recipe:
             raise ValueError(f"spacing {self.spacing}: expected three positive numbers of mm, along columns, rows, z.")
 
 
-def recipe_of(modality: str, **settings) -> Recipe:
-    """The recipe of a modality, with the foreground threshold of the built-in data set of it unless one is given."""
+def scan_transform(modality: str, **settings) -> ScanTransform:
+    """The transform of a modality, with the foreground threshold of the built-in data set of it unless one is given."""
     if modality in MODALITIES:
         built_in = get_dataset("CHAOST2" if modality == "MR" else "SABS")
         settings.setdefault("foreground_threshold", built_in.foreground_threshold)
-    return Recipe(modality, **settings)
+    return ScanTransform(modality, **settings)
 
 
-def prepare_image(scan: sitk.Image, recipe: Recipe) -> sitk.Image:
+def prepare_image(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:
     """A scan as the network's training scans were before they were normalised, (256, 256, Z) float32.
 
     Raises:
         ValueError: it has no contrast, or, with `prepared`, slices of another size.
     """
     image = sitk.Cast(scan, sitk.sitkFloat32)
-    if recipe.prepared:
-        return to_network_grid(image, recipe)
-    image = clip_bright_end(image) if recipe.modality == "MR" else _windowed(image)
-    return drop_blank_trailing_slice(to_network_grid(image, recipe))[0]
+    if transform.prepared:
+        return to_network_grid(image, transform)
+    image = clip_bright_end(image) if transform.modality == "MR" else _windowed(image)
+    return drop_blank_trailing_slice(to_network_grid(image, transform))[0]
 
 
-def prepare_masks(mask: sitk.Image, labels: Sequence[int], image: sitk.Image, recipe: Recipe) -> dict[int, np.ndarray]:
+def prepare_masks(
+    mask: sitk.Image, labels: Sequence[int], image: sitk.Image, transform: ScanTransform
+) -> dict[int, np.ndarray]:
     """Label -> its mask on the grid of the prepared image of the same scan, (Z, 256, 256) bool.
 
     Each label moves as its own linear map and holds where more than one half of it does, as in preparation.
@@ -89,25 +91,31 @@ def prepare_masks(mask: sitk.Image, labels: Sequence[int], image: sitk.Image, re
     masks = {}
     for label in labels:
         share = sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32)
-        masks[label] = np.rint(sitk.GetArrayFromImage(to_network_grid(share, recipe))[:depth]).astype(bool)
+        masks[label] = np.rint(sitk.GetArrayFromImage(to_network_grid(share, transform))[:depth]).astype(bool)
     return masks
 
 
-def normalise(image: sitk.Image, statistics: Statistics | None) -> np.ndarray:
-    """Slices for the network, (Z, 256, 256) float32, by given statistics or the volume's own.
+def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> np.ndarray:
+    """Slices for the network, (Z, 256, 256) float32, by the transform's statistics or the volume's own.
+
+    Args:
+        image: the prepared image.
+        transform: how it was prepared.
+        scan: as it was given: the statistics of a processed scan are those of the whole file, as in training.
 
     Raises:
         ValueError: all voxels have the same value.
     """
     volume = sitk.GetArrayFromImage(image)
-    own = statistics or own_statistics(volume)
+    whole = sitk.GetArrayFromImage(scan).astype(np.float32) if transform.prepared else volume
+    own = transform.statistics or own_statistics(whole)
     return (volume - np.float32(own.mean)) / np.float32(own.std)
 
 
-def to_network_grid(image: sitk.Image, recipe: Recipe) -> sitk.Image:
+def to_network_grid(image: sitk.Image, transform: ScanTransform) -> sitk.Image:
     """The geometry alone: axes, voxel size, 256 x 256; linear, 0 outside the scan, padded with the volume's minimum."""
-    image = upright(image, recipe.axes)
-    if recipe.prepared:
+    image = upright(image, transform.axes)
+    if transform.prepared:
         if not all(side in (SLICE_SIZE[0], SLICE_SIZE[0] + 1) for side in image.GetSize()[:2]):
             columns, rows, _ = image.GetSize()
             raise ValueError(
@@ -115,20 +123,20 @@ def to_network_grid(image: sitk.Image, recipe: Recipe) -> sitk.Image:
                 "preparation to this program."
             )
         return image[: SLICE_SIZE[0], : SLICE_SIZE[1], :]
-    spacing = network_spacing(image, recipe)
-    if recipe.modality == "CT" and recipe.spacing is None and image.GetSize()[:2] == CT_MATRIX:
+    spacing = network_spacing(image, transform)
+    if transform.modality == "CT" and transform.spacing is None and image.GetSize()[:2] == CT_MATRIX:
         image = crop_border(image)
     if not np.allclose(spacing, image.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0):
         image = resample(image, spacing)
     return centre_crop_or_pad(image, SLICE_SIZE)
 
 
-def network_spacing(image: sitk.Image, recipe: Recipe) -> tuple[float, float, float]:
+def network_spacing(image: sitk.Image, transform: ScanTransform) -> tuple[float, float, float]:
     """Voxel size along W, H, Z in mm that a scan in the right axes is resampled to; a single slice keeps its own z."""
     own = image.GetSpacing()
-    if recipe.spacing is not None:
-        spacing = recipe.spacing
-    elif recipe.modality == "MR":
+    if transform.spacing is not None:
+        spacing = transform.spacing
+    elif transform.modality == "MR":
         spacing = MR_SPACING
     else:
         whole = image.GetSize()[:2] == CT_MATRIX
@@ -146,10 +154,17 @@ def back_to_scan(volume: np.ndarray, prepared: sitk.Image, scan: sitk.Image) -> 
         scan: as it was given.
 
     Returns:
-        (Z', H', W') float32, in the scan's own order of axes; 0 where the network did not look.
+        (Z', H', W') float32, in the scan's own order of axes; 0 where the network did not look. On the scan's own
+        voxels nothing is interpolated.
     """
     image = sitk.GetImageFromArray(volume)
     image.CopyInformation(prepared)
+    turned = sitk.DICOMOrient(image, axes_of(scan))
+    if turned.GetSize() == scan.GetSize() and all(
+        np.allclose(getattr(turned, place)(), getattr(scan, place)(), rtol=0, atol=1e-5)
+        for place in ("GetSpacing", "GetOrigin", "GetDirection")
+    ):
+        return sitk.GetArrayFromImage(turned)
     back = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return sitk.GetArrayFromImage(back)
 

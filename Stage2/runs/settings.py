@@ -5,10 +5,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.evaluation.clean_protocol import MATCHINGS
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.models.few_shot import PROTOTYPE_KINDS
 from Stage2.run_folders.selection import RULES
+from Stage2.segmentation.matching import MATCHINGS
 
 DEFAULTS: Mapping[str, Any] = {
     # network

@@ -1,4 +1,9 @@
-"""Segmenting prepared slices with prepared supports, and asking the result back: no label of the query anywhere."""
+"""Segmenting a scan from supports: the one way of tests by every protocol and of users.
+
+Slices are encoded, support slices give the prototypes of an organ's parts, and every query slice is segmented by the
+prototypes of its part. Which part that is, the caller says (`segment_slices`: the paper protocol knows it from the
+query's label), or it is found without any label of the query (`organ_probability`: the clean protocol and users).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
-from Stage2.evaluation.clean_protocol import Extent, nearest_parts
-from Stage2.evaluation.metrics import overlap_counts
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
-from Stage2.segmentation.matching import place_slices, within_organ
+from Stage2.segmentation.matching import MATCHINGS, Extent, nearest_parts, place_slices, within_organ
+
+SLICES_AT_ONCE = 8
+ABOVE_HALF = 0.5 + 2**-24  # the smallest float32 above 0.5
+NOWHERE = -1  # part of a slice that is not looked at
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class PreparedScan:
     extent: Extent
     masks: Mapping[int, np.ndarray] = field(default_factory=dict)
 
-    def slices_with(self, label: int) -> list[int]:
-        """Slices that show a label, ascending."""
-        return np.flatnonzero(self.masks[label].any(axis=(1, 2))).tolist()
+    def slices_with(self, label: int, least_pixels: int = 1) -> list[int]:
+        """Slices that show a label in at least so many pixels, ascending."""
+        return np.flatnonzero(self.masks[label].sum(axis=(1, 2)) >= least_pixels).tolist()
 
 
 @dataclass(frozen=True)
@@ -47,32 +55,104 @@ class Method:
         margin: slices beyond the organ's range in the support in which it is looked for; None: it is looked for in
             all slices.
         slices_at_once: bound on the slices that the encoder, and the scores, hold in memory.
+        least_pixels: of an organ in a slice that may be its support slice.
+
+    Raises:
+        ValueError: the matching is unknown.
     """
 
     matching: str = "similarity"
     parts: int = 3
     window: int = 2
     margin: int | None = 0
-    slices_at_once: int = 8
+    slices_at_once: int = SLICES_AT_ONCE
+    least_pixels: int = 1
+
+    def __post_init__(self):
+        if self.matching not in MATCHINGS:
+            raise ValueError(f"matching {self.matching!r} is unknown; choose one of {', '.join(MATCHINGS)}.")
 
 
-def organ_prototypes(
-    model: FewShotSegmenter, supports: Sequence[PreparedScan], label: int, method: Method
-) -> list[Prototypes]:
-    """Prototypes of every part of an organ, from the support scans' slices of that part.
+@torch.inference_mode()
+def encode_slices(
+    model: FewShotSegmenter,
+    slices: np.ndarray,
+    at_once: int = SLICES_AT_ONCE,
+    layout: torch.memory_format = torch.channels_last,
+) -> Tensor:
+    """Features of slices, (Z, H, W) float32 -> (Z, C, h, w), a few slices at a time.
+
+    Args:
+        model: the segmenter.
+        slices: normalised.
+        at_once: slices in a batch.
+        layout: of the images in memory: channels-last is faster, and differs by rounding.
+    """
+    device = next(model.parameters()).device
+    batches = [slices[first : first + at_once] for first in range(0, len(slices), at_once)]
+    return torch.cat([model.encode(three_channels(batch).to(device, memory_format=layout)) for batch in batches])
+
+
+@torch.inference_mode()
+def prototypes_of_slices(
+    model: FewShotSegmenter, features: Tensor, masks: Sequence[np.ndarray], window: int
+) -> Prototypes:
+    """Prototypes of an organ from some support slices.
+
+    Args:
+        model: the segmenter.
+        features: of the slices, (S, C, h, w).
+        masks: of the organ, S of (H, W) bool.
+        window: pooling window of local prototypes, in feature pixels.
 
     Raises:
-        DegenerateEpisodeError: a support slice is nothing but organ.
+        DegenerateEpisodeError: they show nothing but organ.
     """
-    slices = [support_slices(scan.slices_with(label), method.parts) for scan in supports]
-    prototypes = []
-    for part in range(method.parts):
-        places = [(scan, own[part]) for scan, own in zip(supports, slices, strict=True)]
-        features = torch.stack([scan.features[z] for scan, z in places])
-        masks = torch.from_numpy(np.stack([scan.masks[label][z] for scan, z in places]))
-        masks = masks.to(features.device, torch.float32)
-        prototypes.append(model.prototypes(features, masks, 1 - masks, method.window))
-    return prototypes
+    foreground = torch.from_numpy(np.stack(masks)).to(features.device, torch.float32)
+    return model.prototypes(features, foreground, 1 - foreground, window)
+
+
+@torch.inference_mode()
+def segment_slices(
+    model: FewShotSegmenter,
+    features: Tensor,
+    prototypes: Sequence[Prototypes],
+    parts: np.ndarray,
+    size: Sequence[int],
+    at_once: int = SLICES_AT_ONCE,
+) -> np.ndarray:
+    """Probability of an organ in every voxel of a scan: above 0.5 exactly where organ scores higher than background.
+
+    Args:
+        model: the segmenter.
+        features: of the slices, (Z, C, h, w).
+        prototypes: of every part.
+        parts: the part of every slice, (Z,); NOWHERE: it is left empty.
+        size: (H, W) of the slices.
+        at_once: slices whose scores are held in memory.
+
+    Returns:
+        (Z, H, W) float32.
+    """
+    probability = np.zeros((len(features), *size), dtype=np.float32)
+    for part, own in enumerate(prototypes):
+        places = np.flatnonzero(parts == part)
+        for first in range(0, len(places), at_once):
+            chosen = places[first : first + at_once]
+            logits = upsample(model.scores(features[torch.from_numpy(chosen)], own), size)
+            log_odds = logits[:, 1] - logits[:, 0]
+            found = torch.sigmoid(log_odds)
+            found = torch.where(log_odds > 0, found.clamp(min=ABOVE_HALF), found)  # the sigmoid of 1e-8 is 0.5
+            probability[chosen] = found.cpu().numpy()
+    return probability
+
+
+def support_slices_of(scan: PreparedScan, label: int, method: Method) -> list[int]:
+    """The support slice of every part of an organ in a support scan, which shows it.
+
+    They are taken from the slices with at least `method.least_pixels` of it, or from all that show it where none has.
+    """
+    return support_slices(scan.slices_with(label, method.least_pixels) or scan.slices_with(label), method.parts)
 
 
 def organ_probability(
@@ -81,7 +161,7 @@ def organ_probability(
     supports: Sequence[PreparedScan],
     label: int,
     method: Method,
-    size: tuple[int, int],
+    size: Sequence[int],
 ) -> np.ndarray:
     """Probability of one organ in every voxel of a query, (Z, *size) float32: above 0.5 is organ.
 
@@ -91,22 +171,20 @@ def organ_probability(
     Raises:
         DegenerateEpisodeError: a support slice is nothing but organ.
     """
-    prototypes = organ_prototypes(model, supports, label, method)
-    parts, near = [], np.zeros(len(query.features), dtype=bool)
-    for support in supports:
-        positions = place_slices(method.matching, query.features, support.features, query.extent, support.extent)
-        own = support.slices_with(label)
-        parts.append(nearest_parts(positions, support_slices(own, method.parts)))
-        near |= True if method.margin is None else within_organ(positions, own, method.margin)
-    part_of = np.floor(np.mean(parts, axis=0) + 0.5).astype(int)
-    probability = np.zeros((len(query.features), *size), dtype=np.float32)
+    chosen = [support_slices_of(support, label, method) for support in supports]
+    prototypes = []
     for part in range(method.parts):
-        places = np.flatnonzero(near & (part_of == part))
-        for first in range(0, len(places), method.slices_at_once):
-            chosen = places[first : first + method.slices_at_once]
-            logits = upsample(model.scores(query.features[torch.from_numpy(chosen)], prototypes[part]), size)
-            probability[chosen] = torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
-    return probability
+        places = [(support, own[part]) for support, own in zip(supports, chosen, strict=True)]
+        features = torch.stack([support.features[z] for support, z in places])
+        masks = [support.masks[label][z] for support, z in places]
+        prototypes.append(prototypes_of_slices(model, features, masks, method.window))
+    parts, near = [], np.zeros(len(query.features), dtype=bool)
+    for support, own in zip(supports, chosen, strict=True):
+        positions = place_slices(method.matching, query.features, support.features, query.extent, support.extent)
+        parts.append(nearest_parts(positions, own))
+        near |= method.margin is None or within_organ(positions, support.slices_with(label), method.margin)
+    part_of = np.where(near, np.floor(np.mean(parts, axis=0) + 0.5).astype(int), NOWHERE)
+    return segment_slices(model, query.features, prototypes, part_of, size, method.slices_at_once)
 
 
 def label_map(probabilities: Mapping[int, np.ndarray]) -> np.ndarray:
@@ -127,7 +205,7 @@ def reverse_dice(
     supports: Sequence[PreparedScan],
     label: int,
     method: Method,
-    size: tuple[int, int],
+    size: Sequence[int],
 ) -> float:
     """Confidence in the mask of a query: Dice of the support's mask with what the query's mask says of the support.
 
@@ -140,7 +218,5 @@ def reverse_dice(
         answers = [organ_probability(model, support, [query], label, method, size) > 0.5 for support in supports]
     except DegenerateEpisodeError:
         return 0.0
-    scores = [
-        overlap_counts(answer, support.masks[label]).dice for answer, support in zip(answers, supports, strict=True)
-    ]
-    return float(np.mean(scores))
+    pairs = [(answer, support.masks[label]) for answer, support in zip(answers, supports, strict=True)]
+    return float(np.mean([2 * np.count_nonzero(one & other) / (one.sum() + other.sum()) for one, other in pairs]))

@@ -1,4 +1,4 @@
-"""A small processed folder that Stage 2 can train and test on."""
+"""A small processed folder that Stage 2 can train and test on, and a small network with random weights."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from stage2.drawn import drawn_scan
 
 from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.episodes import three_channels
+from Stage2.inference.feature_cache import FeatureCache
+from Stage2.inference.network import Network, load_network
+from Stage2.inference.transform import normalise, prepare_image, scan_transform
+from Stage2.models.few_shot import FewShotSegmenter
 
 
 def write_volume(path: Path, volume: np.ndarray) -> None:
@@ -44,3 +51,33 @@ def make_cohort(folder: Path, n_scans: int = 20, n_slices: int = 5, size: int = 
 def cohort_folder(tmp_path_factory) -> Path:
     """Processed folder of 20 scans; not to be changed by a test."""
     return make_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory) -> Path:
+    """A snapshot of an untrained ResNet-18 whose batch norm has met a drawn scan: it finds drawn organs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = FewShotSegmenter("dlfcn_res18")
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 0.5
+    scan, transform = drawn_scan()[0], scan_transform("MR")
+    slices = normalise(prepare_image(scan, transform), transform, scan)
+    with torch.no_grad():
+        model.train().encode(three_channels(slices))
+    path = tmp_path_factory.mktemp("run") / "snapshots" / "7.pth"
+    path.parent.mkdir()
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def network(snapshot: Path) -> Network:
+    return load_network(snapshot)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> FeatureCache:
+    """Features of the drawn support, which many tests share."""
+    return FeatureCache(tmp_path_factory.mktemp("features"))

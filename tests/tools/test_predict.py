@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from stage2.inference.conftest import drawn_scan
+from stage2.drawn import drawn_scan
 
 from Stage2.models.few_shot import FewShotSegmenter
 
@@ -85,7 +85,7 @@ def test_a_folder_with_a_bad_file_is_done_but_for_that_and_goes_on_where_it_stop
     found = np.asanyarray(mask.dataobj) == 2
     assert record["labels"]["2"]["dice"] == pytest.approx(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
     assert record["labels"]["2"]["volume_ml"] == pytest.approx(found.sum() * 0.0625, abs=1e-3)
-    assert record["settings"]["recipe"]["modality"] == "MR"  # as the run folder tells
+    assert record["settings"]["transform"]["modality"] == "MR"  # as the run folder tells
     with (out / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["RK", "LK", ""]

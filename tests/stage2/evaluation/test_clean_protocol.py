@@ -1,6 +1,5 @@
-"""The clean protocol: where slices are placed, and that no label of the query reaches a mask."""
+"""The clean protocol: masks are those that a user gets, and no label of the query reaches them."""
 
-import itertools
 import json
 import shutil
 
@@ -11,86 +10,18 @@ import torch
 
 from Stage2 import validation
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.clean_protocol import (
-    SliceMatcher,
-    body_extent,
-    evaluate_scan_cleanly,
-    monotone_matching,
-    nearest_parts,
-    parts_of_slices,
-    positions_by_extent,
-    slice_similarity,
-)
+from Stage2.evaluation.clean_protocol import CleanProtocol
 from Stage2.evaluation.metrics import METRICS, compute_metrics
-from Stage2.evaluation.protocol import ClassTask, encode_slices, evaluate_scan, support_prototypes
+from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
+from Stage2.inference.network import load_network
+from Stage2.inference.transform import scan_transform
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.predict import Predictor, Support
 from Stage2.run_folders.layout import list_runs, read_results, read_scalars
+from Stage2.segmentation.matching import place_slices
+from Stage2.segmentation.scans import Method, encode_slices
 
 SIDE = 64
-
-
-@pytest.mark.parametrize(("n_query", "n_support"), [(1, 1), (1, 4), (4, 1), (3, 4), (5, 3)])
-def test_the_matching_is_the_best_of_all_that_do_not_decrease(n_query, n_support):
-    for seed in range(5):
-        similarity = np.random.default_rng(seed).normal(size=(n_query, n_support))
-        ways = itertools.combinations_with_replacement(range(n_support), n_query)
-        best = max(ways, key=lambda way: sum(similarity[z, s] for z, s in enumerate(way)))
-        assert monotone_matching(similarity).tolist() == list(best)
-
-
-def test_slices_alike_everywhere_fall_to_the_first():
-    assert monotone_matching(np.zeros((3, 4))).tolist() == [0, 0, 0]
-
-
-def test_a_stretched_scan_in_other_units_finds_its_slices():
-    features = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 8, 5, 5))).float()
-    places = [0, 0, 1, 2, 2, 3, 4, 5, 5]
-    query = 3 * features[places] + 10
-    assert monotone_matching(slice_similarity(query, features)).tolist() == places
-
-
-@pytest.mark.parametrize("depth", [1, 4])
-def test_similarity_is_a_cosine_of_pooled_slices_less_their_mean(depth):
-    rng = np.random.default_rng(1)
-    query, support = rng.normal(size=(depth, 2, 8, 8)), rng.normal(size=(3, 2, 8, 8))
-
-    def plain(scan):
-        pooled = scan.reshape(len(scan), 2, 4, 2, 4, 2).mean(axis=(3, 5)).reshape(len(scan), -1)
-        pooled = pooled - pooled.mean(axis=0)
-        return [row / max(np.linalg.norm(row), 1e-4) for row in pooled]
-
-    expected = [[a @ b for b in plain(support)] for a in plain(query)]
-    np.testing.assert_allclose(
-        slice_similarity(torch.from_numpy(query), torch.from_numpy(support)), expected, atol=1e-12
-    )
-
-
-def test_the_body_begins_and_ends_with_slices_that_show_a_tenth_of_it():
-    volume = np.zeros((6, 20, 20))
-    volume[1, 0, 0] = 9  # a bright speck is no body
-    volume[2:4, 5:15, 5:15] = 9
-    volume[4, 5:10, 5:10] = 9
-    assert body_extent(volume, 5) == (2, 4)
-    assert body_extent(volume, 10) == (0, 5)
-
-
-def test_relative_positions_follow_the_body():
-    assert positions_by_extent(5, (0, 4), (10, 18)).tolist() == [10, 12, 14, 16, 18]
-    assert positions_by_extent(5, (1, 3), (0, 4)).tolist() == [-2, 0, 2, 4, 6]
-    assert positions_by_extent(1, (0, 0), (3, 9)).tolist() == [3]
-
-
-def test_the_nearest_support_slice_is_taken_and_several_supports_agree_on_the_mean():
-    assert nearest_parts(np.array([-4, 3, 4, 4.1, 5, 99]), [3, 5, 7]).tolist() == [0, 0, 0, 1, 1, 2]
-    task = ClassTask("RK", 2, support_slices={"8": [3, 5, 7], "9": [0, 1, 2]}, ranges={})
-    positions = {"8": np.array([3, 7, 3]), "9": np.array([0, 2, 2])}
-    assert parts_of_slices(positions, task) == [0, 2, 1]
-    assert parts_of_slices({name: values[::-1] for name, values in positions.items()}, task) == [1, 2, 0]
-
-
-def test_an_unknown_matching_is_named():
-    with pytest.raises(ValueError, match="slice_matching=labels is unknown; choose one of similarity, position"):
-        SliceMatcher("labels")
 
 
 def scan_of(name: str, depth: int, seed: int) -> Scan:
@@ -108,12 +39,14 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
     support, query = scan_of("9", 5, seed=1), scan_of("1", 9, seed=2)
     task = ClassTask("RK", 2, support_slices={"9": [1, 2, 3]}, ranges={"1": (1, 7)})
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
-    features = {"9": encode_slices(model, support.image)}
-    matcher = SliceMatcher(matching, features, extents={"9": (0, 4), "1": (0, 8)})
-    arguments = ([task], prototypes, matcher, 0, (5.0, 1.0, 1.0), list(METRICS))
-    (result,) = evaluate_scan_cleanly(model, query, *arguments)
+    extents = {"9": (0, 4), "1": (0, 8)}
+    protocol = CleanProtocol(model, [support], [task], Method(matching, margin=None), extents.get)
+    scoring = (0, (5.0, 1.0, 1.0), list(METRICS))
+    (result,) = protocol.evaluate(query, *scoring)
+    assert protocol.tasks == [task]
 
-    positions = matcher.positions("1", encode_slices(model, query.image), ["9"])["9"]
+    features = [encode_slices(model, scan.image) for scan in (query, support)]
+    positions = place_slices(matching, *features, extents["1"], extents["9"])
     for z, place in enumerate(positions):
         part = int(np.argmin([abs(place - s) for s in (1, 2, 3)]))
         one_slice = Scan("1", query.image[z : z + 1], query.label[z : z + 1])
@@ -125,7 +58,7 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
 
     erased = Scan("1", query.image, np.zeros_like(query.label))
     no_range = ClassTask("RK", 2, task.support_slices, ranges={})
-    (without,) = evaluate_scan_cleanly(model, erased, [no_range], *arguments[1:])
+    (without,) = CleanProtocol(model, [support], [no_range], protocol.method, extents.get).evaluate(erased, *scoring)
     np.testing.assert_array_equal(without.mask, result.mask)
     assert np.isnan(without.scores["dice"]) and without.slice_range is None
     assert without.whole_scores["dice"] == 0  # what is found where there is nothing counts
@@ -158,7 +91,7 @@ def test_labels_of_queries_change_scores_but_no_mask(matching, cohort_folder, re
     torch.manual_seed(0)
     model = FewShotSegmenter("dlfcn_res18").eval()
     model.encoder = torch.nn.Conv2d(3, 16, 8, stride=8)  # how features are made is all the same here, so be quick
-    monkeypatch.setattr(validation, "configured_segmenter", lambda config: model)
+    monkeypatch.setattr(validation, "configured_segmenter", lambda *_: model)
     runs = []
     for name, folder in (("own", cohort_folder), ("other", relabelled_folder)):
         settings = {
@@ -189,3 +122,36 @@ def test_labels_of_queries_change_scores_but_no_mask(matching, cohort_folder, re
     mask = masks[0][f"scan_0_label_{row['label']}.nii.gz"] > 0
     assert row["full_volume"]["dice"] == pytest.approx(2 * (mask & label).sum() / (mask.sum() + label.sum()))
     assert ("hd95_mm" in own["mean"]["full_volume"]) == (matching == "position")
+
+
+@pytest.mark.parametrize(("matching", "support_idx"), [("similarity", [-1]), ("position", [-1, 0])])
+def test_masks_are_bit_for_bit_those_that_a_user_gets(matching, support_idx, cohort_folder, snapshot, tmp_path):
+    """The same processed scans, snapshot and settings of the method, by the test and by prediction."""
+    settings = {
+        "protocol": "clean", "slice_matching": matching, "modelname": "dlfcn_res18", "support_idx": support_idx,
+        "reload_model_path": str(snapshot), "device": "cpu",
+        "path": {"data_dir": str(cohort_folder), "log_dir": str(tmp_path)},
+    }  # fmt: skip
+    validation.experiment.run(config_updates=settings)
+    (run,) = list_runs(next(tmp_path.iterdir()))
+    results = read_results(run)
+    read = {
+        (kind, scan): sitk.ReadImage(str(cohort_folder / f"{kind}_{scan}.nii.gz"))
+        for kind in ("image", "label") for scan in range(20)
+    }  # fmt: skip
+    (supports,) = {tuple(one["scan"] for one in own) for own in results["support"].values()}
+    predictor = Predictor(
+        load_network(snapshot),
+        [Support(read["image", int(scan)], read["label", int(scan)]) for scan in supports],
+        [2, 3],
+        scan_transform("MR", prepared=True, axes="stored"),
+        Method(matching, margin=None),
+    )
+    found = 0
+    for scan in {int(row["scan"]) for row in results["scans"]}:
+        probabilities = predictor.segment(read["image", scan]).probabilities
+        for label in (2, 3):
+            mask = sitk.ReadImage(str(run / "interm_preds" / f"scan_{scan}_label_{label}.nii.gz"))
+            np.testing.assert_array_equal(sitk.GetArrayFromImage(mask) > 0, probabilities[label] > 0.5)
+            found += (probabilities[label] > 0.5).sum()
+    assert found > 0

@@ -1,5 +1,7 @@
 """The paper protocol against the plain loop: support recomputed for every slice, one slice at a time."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,8 @@ def plain_loop(model, support, query, task, window):
 @pytest.mark.parametrize("n_parts", [1, 3])
 @pytest.mark.parametrize("slices_at_once", [1, 4, 100])
 def test_masks_equal_the_plain_loop(monkeypatch, model, support, query, n_parts, slices_at_once):
-    monkeypatch.setattr(protocol, "SLICES_AT_ONCE", slices_at_once)
+    for name in ("encode_slices", "segment_slices"):
+        monkeypatch.setattr(protocol, name, partial(getattr(protocol, name), at_once=slices_at_once))
     task = task_of({"1": (1, 9)}, n_parts)
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     (result,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)

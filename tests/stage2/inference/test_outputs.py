@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from stage2.inference.conftest import drawn_scan
+from stage2.drawn import drawn_scan
 
 from Stage2.inference.montage import slices_to_show
 from Stage2.inference.outputs import Outputs, read_record, write_record, write_table

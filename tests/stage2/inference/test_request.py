@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from stage2.inference.conftest import drawn_scan
+from stage2.drawn import drawn_scan
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
 from Stage2.inference.network import Network, load_network, run_config, training_statistics
-from Stage2.inference.request import Request, data_set_of, label_name, recipe_for
+from Stage2.inference.request import Request, data_set_of, label_name, transform_for
 
 HEART = Path(__file__).resolve().parents[3] / "examples" / "datasets" / "heart.yaml"
 
@@ -36,20 +36,21 @@ def test_the_run_tells_what_it_was_trained_on_unless_it_is_said(request_, tmp_pa
     assert run_config(snapshot) == {}
 
 
-def test_recipes(request_, tmp_path):
+def test_transforms(request_, tmp_path):
     heart = get_dataset(str(HEART))
-    recipe = recipe_for(request_, heart)
-    assert (recipe.modality, recipe.axes, recipe.spacing, recipe.foreground_threshold) == ("MR", "LAS", None, 50)
+    transform = transform_for(request_, heart)
+    found = (transform.modality, transform.axes, transform.spacing, transform.foreground_threshold)
+    assert found == ("MR", "LAS", None, 50)
     scan, _ = drawn_scan((8, 6, 4), (2.0, 3.0, 4.0), axes="RSP")
     sitk.WriteImage(scan, str(tmp_path / "image_1.nii.gz"))
-    recipe = recipe_for(replace(request_, like=tmp_path / "image_1.nii.gz", prepared=True), heart)
-    assert (recipe.axes, recipe.prepared) == ("RSP", True)
-    assert recipe.spacing == pytest.approx(scan.GetSpacing())
-    recipe = recipe_for(replace(request_, modality="CT", axes="stored", ct_statistics=(90.0, 60.0)), heart)
-    assert (recipe.modality, recipe.axes, recipe.statistics) == ("CT", "stored", Statistics(90.0, 60.0))
-    assert recipe.foreground_threshold == get_dataset("SABS").foreground_threshold
+    transform = transform_for(replace(request_, like=tmp_path / "image_1.nii.gz", prepared=True), heart)
+    assert (transform.axes, transform.prepared) == ("RSP", True)
+    assert transform.spacing == pytest.approx(scan.GetSpacing())
+    transform = transform_for(replace(request_, modality="CT", axes="stored", ct_statistics=(90.0, 60.0)), heart)
+    assert (transform.modality, transform.axes, transform.statistics) == ("CT", "stored", Statistics(90.0, 60.0))
+    assert transform.foreground_threshold == get_dataset("SABS").foreground_threshold
     with pytest.raises(ValueError, match="deviation above 0"):
-        recipe_for(replace(request_, modality="CT", ct_statistics=(90.0, 0.0)), None)
+        transform_for(replace(request_, modality="CT", ct_statistics=(90.0, 0.0)), None)
 
 
 def test_names_of_labels():

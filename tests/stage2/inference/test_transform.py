@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from stage2.inference.conftest import dice, drawn_scan
+from stage2.drawn import dice, drawn_scan
 
 from Stage2.datasets.volumes import Statistics, own_statistics
-from Stage2.inference.transform import back_to_scan, normalise, prepare_image, prepare_masks, recipe_of, to_network_grid
+from Stage2.inference.transform import (
+    back_to_scan,
+    normalise,
+    prepare_image,
+    prepare_masks,
+    scan_transform,
+    to_network_grid,
+)
 from Stage2.preparation.steps.normalise import (
     centre_crop_or_pad,
     clip_bright_end,
@@ -27,27 +34,27 @@ def hounsfield(size: tuple[int, int, int], spacing: tuple[float, float, float]) 
 
 def test_mr_is_prepared_as_training_prepares_it():
     scan, mask = drawn_scan((210, 170, 11), (1.0, 1.0, 5.0))
-    recipe = recipe_of("MR")
+    transform = scan_transform("MR")
     expected = centre_crop_or_pad(resample(clip_bright_end(scan), (1.25, 1.25, 7.7)))
-    prepared = prepare_image(scan, recipe)
+    prepared = prepare_image(scan, transform)
     np.testing.assert_array_equal(
         sitk.GetArrayFromImage(prepared), sitk.GetArrayFromImage(expected)[: prepared.GetDepth()]
     )
     labels = sitk.GetArrayFromImage(centre_crop_or_pad(resample_labels(mask, (1.25, 1.25, 7.7))))
-    masks = prepare_masks(mask, [2, 3], prepared, recipe)
+    masks = prepare_masks(mask, [2, 3], prepared, transform)
     for label in (2, 3):
         np.testing.assert_array_equal(masks[label], labels[: prepared.GetDepth()] == label)
-    assert recipe.foreground_threshold == pytest.approx(50.0001)
+    assert transform.foreground_threshold == pytest.approx(50.0001)
 
 
 def test_ct_of_512_pixels_is_prepared_as_training_prepares_it():
     scan = hounsfield((512, 512, 2), (0.75, 0.75, 5.0))
     expected = resample(crop_border(window_intensities(scan)), (0.75 * 1.75, 0.75 * 1.75, 5.0))
-    prepared = sitk.GetArrayFromImage(prepare_image(scan, recipe_of("CT")))
+    prepared = sitk.GetArrayFromImage(prepare_image(scan, scan_transform("CT")))
     whole = sitk.GetArrayFromImage(expected)[: len(prepared), :256, :256]  # training uses the first 256 of 257
     np.testing.assert_allclose(prepared, whole, atol=1e-4)  # float32 here, float64 there
-    statistics = Statistics(100.0, 50.0)
-    normalised = normalise(prepare_image(scan, recipe_of("CT")), statistics)
+    transform = scan_transform("CT", statistics=Statistics(100.0, 50.0))
+    normalised = normalise(prepare_image(scan, transform), transform, scan)
     np.testing.assert_allclose(normalised, (prepared - 100) / 50, rtol=1e-6)
 
 
@@ -60,7 +67,7 @@ def test_ct_of_512_pixels_is_prepared_as_training_prepares_it():
     ],
 )
 def test_ct_of_another_matrix_gets_the_voxels_of_training(size, spacing, expected):
-    assert prepare_image(hounsfield(size, spacing), recipe_of("CT")).GetSpacing() == pytest.approx(expected)
+    assert prepare_image(hounsfield(size, spacing), scan_transform("CT")).GetSpacing() == pytest.approx(expected)
 
 
 def test_a_prepared_scan_is_only_normalised():
@@ -69,14 +76,14 @@ def test_a_prepared_scan_is_only_normalised():
     volume[-1] = 0
     scan = sitk.GetImageFromArray(volume)
     scan.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
-    prepared = prepare_image(scan, recipe_of("MR", prepared=True))
+    transform = scan_transform("MR", prepared=True)
+    prepared = prepare_image(scan, transform)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(prepared), volume[:, :256, :256])
-    own = own_statistics(volume[:, :256, :256])
-    np.testing.assert_allclose(
-        normalise(prepared, None), (volume[:, :256, :256] - own.mean) / own.std, rtol=1e-5, atol=1e-6
-    )
+    own = own_statistics(volume)  # of the whole file, as in training
+    expected = (volume[:, :256, :256] - np.float32(own.mean)) / np.float32(own.std)
+    np.testing.assert_array_equal(normalise(prepared, transform, scan), expected)
     with pytest.raises(ValueError, match="slices of 100 x 100 pixels; expected 256 x 256"):
-        prepare_image(hounsfield((100, 100, 2), (1, 1, 1)), recipe_of("MR", prepared=True))
+        prepare_image(hounsfield((100, 100, 2), (1, 1, 1)), scan_transform("MR", prepared=True))
 
 
 @pytest.mark.parametrize(
@@ -91,9 +98,9 @@ def test_a_prepared_scan_is_only_normalised():
 )
 def test_what_goes_to_the_network_comes_back_to_its_voxels(size, spacing, axes):
     scan, mask = drawn_scan(size, spacing, axes=axes, shift=-15.0 if size[2] == 1 else 0.0)
-    recipe = recipe_of("MR")
-    prepared = prepare_image(scan, recipe)
-    there = prepare_masks(mask, [2], prepared, recipe)[2]
+    transform = scan_transform("MR")
+    prepared = prepare_image(scan, transform)
+    there = prepare_masks(mask, [2], prepared, transform)[2]
     back = back_to_scan(there.astype(np.float32), prepared, scan) > 0.5
     own = sitk.GetArrayFromImage(mask) == 2
     assert back.shape == own.shape
@@ -103,8 +110,8 @@ def test_what_goes_to_the_network_comes_back_to_its_voxels(size, spacing, axes):
 
 def test_outside_the_pixels_that_are_looked_at_nothing_is_found():
     scan = hounsfield((400, 300, 3), (1.25, 1.25, 7.7))
-    recipe = recipe_of("MR")
-    prepared = prepare_image(scan, recipe)
+    transform = scan_transform("MR")
+    prepared = prepare_image(scan, transform)
     everywhere = np.ones(prepared.GetSize()[::-1], dtype=np.float32)
     back = back_to_scan(everywhere, prepared, scan)
     assert back[:, 22:278, 72:328].min() == 1
@@ -113,7 +120,7 @@ def test_outside_the_pixels_that_are_looked_at_nothing_is_found():
 
 def test_own_voxel_size_and_axes():
     scan, _ = drawn_scan()
-    image = to_network_grid(scan, recipe_of("MR", spacing=(2.0, 2.0, 4.0), axes="RPI"))
+    image = to_network_grid(scan, scan_transform("MR", spacing=(2.0, 2.0, 4.0), axes="RPI"))
     assert image.GetSpacing() == (2.0, 2.0, 4.0)
     assert image.GetDirection() == (-1, 0, 0, 0, 1, 0, 0, 0, -1)
     for wrong in (
@@ -122,6 +129,6 @@ def test_own_voxel_size_and_axes():
         {"axes": "XYZ"},
     ):
         with pytest.raises(ValueError, match="expected three"):
-            recipe_of("MR", **wrong)
+            scan_transform("MR", **wrong)
     with pytest.raises(ValueError, match="modality 'US' is unknown; choose one of MR, CT"):
-        recipe_of("US")
+        scan_transform("US")

@@ -1,15 +1,23 @@
-"""The core against the clean protocol of the tests, and the reverse segmentation against what it must say."""
+"""Segmenting a scan against plain loops, and the reverse segmentation against what it must say."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from Stage2.datasets.folds import support_slices
-from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.clean_protocol import SliceMatcher, predict_scan
-from Stage2.evaluation.protocol import ClassTask, encode_slices, support_prototypes
-from Stage2.segmentation.scans import Method, PreparedScan, label_map, organ_probability, reverse_dice
+from Stage2.segmentation.matching import place_slices
+from Stage2.segmentation.scans import (
+    Method,
+    PreparedScan,
+    encode_slices,
+    label_map,
+    organ_probability,
+    reverse_dice,
+    segment_slices,
+    support_slices_of,
+)  # fmt: skip
 
 SIZE = (64, 64)  # the network is fully convolutional: 8 x 8 features
 
@@ -33,28 +41,45 @@ def scans(network) -> list[PreparedScan]:
     return prepared
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("matching", ["similarity", "position"])
 @pytest.mark.parametrize("n_supports", [1, 2])
-def test_masks_are_those_of_the_clean_protocol(network, scans, matching, n_supports):
-    supports = scans[:n_supports]
-    query_image, _ = drawn(2, depth=11)
-    task = ClassTask("organ", 5, {scan.name: support_slices(scan.slices_with(5), 3) for scan in supports}, {})
-    annotated = [
-        Scan(str(seed), *(array.astype(kind) for array, kind in zip(drawn(seed, 9 + seed), ("f4", "u1"), strict=True)))
-        for seed in range(n_supports)
-    ]
-    for scan in annotated:
-        scan.label[scan.label > 0] = 5
-    prototypes = {"organ": support_prototypes(network.model, annotated, task, 2)}
-    matcher = SliceMatcher(
-        matching, {scan.name: scan.features for scan in supports}, {scan.name: scan.extent for scan in scans}
-    )
-    (expected,) = predict_scan(network.model, "2", query_image, [task], prototypes, matcher)
-    probability = organ_probability(
-        network.model, scans[2], supports, 5, Method(matching, margin=None, slices_at_once=2), SIZE
-    )
-    assert expected.any() and not expected.all()
-    assert np.mean((probability > 0.5) != expected) < 1e-4  # features of other batches differ by rounding
+def test_every_slice_is_segmented_by_the_part_that_it_lies_nearest_to(network, scans, matching, n_supports):
+    """Against a plain loop, slice by slice."""
+    model, query, supports = network.model, scans[2], scans[:n_supports]
+    found = organ_probability(model, query, supports, 5, Method(matching, margin=None, slices_at_once=2), SIZE)
+    chosen = [support_slices(scan.slices_with(5), 3) for scan in supports]
+    places = [place_slices(matching, query.features, one.features, query.extent, one.extent) for one in supports]
+    for z in range(len(query.features)):
+        nearest = [np.abs(at[z] - np.array(own)).argmin() for at, own in zip(places, chosen, strict=True)]
+        part = int(np.mean(nearest) + 0.5)
+        shown = [(scan, own[part]) for scan, own in zip(supports, chosen, strict=True)]
+        features = torch.stack([scan.features[s] for scan, s in shown])
+        masks = torch.stack([torch.from_numpy(scan.masks[5][s]) for scan, s in shown])
+        prototypes = model.prototypes(features, masks.float(), 1 - masks.float(), 2)
+        scores = model.scores(query.features[z : z + 1], prototypes)
+        logits = torch.nn.functional.interpolate(scores, SIZE, mode="bilinear")[0]
+        np.testing.assert_allclose(found[z], logits.softmax(dim=0)[1].numpy(), atol=1e-5)
+    assert 0 < (found > 0.5).mean() < 1
+
+
+def test_a_voxel_is_organ_exactly_where_organ_scores_higher():
+    """Also where the sigmoid of the difference rounds to 0.5."""
+
+    class Scores(torch.nn.Module):
+        def scores(self, features, prototypes):
+            return torch.stack([torch.zeros(1, 2, 2), torch.tensor([[[1e-9, -1e-9], [0.0, 3.0]]])], dim=1)
+
+    found = segment_slices(Scores(), torch.zeros(1, 1), [None], np.array([0]), (2, 2))
+    assert (found > 0.5).tolist() == [[[True, False], [False, True]]]
+
+
+def test_support_slices_have_enough_pixels_if_any_have(scans):
+    scan = scans[0]
+    areas = scan.masks[5].sum(axis=(1, 2))
+    largest = np.flatnonzero(areas == areas.max()).tolist()
+    assert set(support_slices_of(scan, 5, Method(least_pixels=int(areas.max())))) <= set(largest)
+    assert support_slices_of(scan, 5, Method(least_pixels=10**6)) == support_slices_of(scan, 5, Method())
 
 
 def test_the_margin_leaves_far_slices_empty_and_changes_no_other(network, scans):

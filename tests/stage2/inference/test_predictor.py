@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from stage2.inference.conftest import MR_SPACING, dice, drawn_scan
+from stage2.drawn import MR_SPACING, dice, drawn_scan
 
 from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network
-from Stage2.inference.transform import recipe_of
+from Stage2.inference.transform import scan_transform
 from Stage2.predict import Predictor, Segmentation, Support, segment
 from Stage2.segmentation.scans import Method
 
@@ -20,7 +20,7 @@ SHIFT = 8.0  # mm along the body, of the query's organs
 
 @pytest.fixture(scope="module")
 def predictor(network: Network, cache: FeatureCache) -> Predictor:
-    return Predictor(network, [Support(*drawn_scan())], [2, 3], recipe_of("MR"), cache=cache)
+    return Predictor(network, [Support(*drawn_scan())], [2, 3], scan_transform("MR"), cache=cache)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_both_organs_are_found(base):
 @pytest.mark.parametrize(("axes", "support_axes"), [("RPI", "LAS"), ("SLA", "ILP")])
 def test_a_flipped_or_rotated_scan_has_the_same_mask_in_space(network, predictor, base, axes, support_axes):
     if support_axes != "LAS":
-        predictor = Predictor(network, [Support(*drawn_scan(axes=support_axes))], [2, 3], recipe_of("MR"))
+        predictor = Predictor(network, [Support(*drawn_scan(axes=support_axes))], [2, 3], scan_transform("MR"))
     scan, _ = drawn_scan(shift=SHIFT, axes=axes)
     found = predictor.segment(scan)
     assert found.image.GetDirection() == scan.GetDirection()
@@ -89,7 +89,8 @@ def test_other_voxels(predictor, size, spacing, least):
 def test_a_single_slice_as_query_and_as_support(network, predictor):
     scan, mask = drawn_scan()
     one = slice(2, 3)
-    for tried in (predictor, Predictor(network, [Support(scan[:, :, one], mask[:, :, one])], [2, 3], recipe_of("MR"))):
+    of_one = Predictor(network, [Support(scan[:, :, one], mask[:, :, one])], [2, 3], scan_transform("MR"))
+    for tried in (predictor, of_one):
         found = tried.segment(scan[:, :, one])
         assert found.labels.shape == (1, 128, 160)
         for label in (2, 3):
@@ -111,7 +112,7 @@ def test_arrays_with_spacing_are_scans_too(network, cache, base):
 def test_several_supports_each_with_what_it_shows(network, cache, base):
     (scan, mask), (other, other_mask) = drawn_scan(), drawn_scan(shift=4.0)
     supports = [Support(scan, only(mask, 2)), Support(other, only(other_mask, 3))]
-    found = Predictor(network, supports, [3, 2], recipe_of("MR"), cache=cache).segment(drawn_scan(shift=SHIFT)[0])
+    found = Predictor(network, supports, [3, 2], scan_transform("MR"), cache=cache).segment(drawn_scan(shift=SHIFT)[0])
     np.testing.assert_array_equal(found.probabilities[2], base.probabilities[2])
     assert not np.array_equal(found.probabilities[3], base.probabilities[3])
     assert list(found.confidence) == [3, 2]

@@ -1,18 +1,9 @@
-"""Drawn scans with their masks, and a small network with random weights."""
-
-from pathlib import Path
+"""Drawn scans with their masks."""
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
-import torch
 
-from Stage2.datasets.episodes import three_channels
-from Stage2.inference.feature_cache import FeatureCache
-from Stage2.inference.network import Network, load_network
-from Stage2.inference.transform import normalise, prepare_image, recipe_of
 from Stage2.io.axes import direction_of
-from Stage2.models.few_shot import FewShotSegmenter
 
 MR_SPACING = (1.25, 1.25, 7.7)
 
@@ -56,32 +47,3 @@ def drawn_scan(
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1)
-
-
-@pytest.fixture(scope="session")
-def snapshot(tmp_path_factory) -> Path:
-    """A snapshot of an untrained ResNet-18 whose batch norm has met a drawn scan: it finds drawn organs."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        model = FewShotSegmenter("dlfcn_res18")
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 0.5
-    slices = normalise(prepare_image(drawn_scan()[0], recipe_of("MR")), None)
-    with torch.no_grad():
-        model.train().encode(three_channels(slices))
-    path = tmp_path_factory.mktemp("run") / "snapshots" / "7.pth"
-    path.parent.mkdir()
-    torch.save(model.state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def network(snapshot: Path) -> Network:
-    return load_network(snapshot)
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> FeatureCache:
-    """Features of the drawn support, which many tests share."""
-    return FeatureCache(tmp_path_factory.mktemp("features"))

@@ -1,0 +1,293 @@
+"""Segment a scan from annotated examples, on its own grid, with a confidence: Stage 2 as a function."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from Stage2.datasets.volumes import pooled_statistics
+from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.network import Network, load_network, training_statistics
+from Stage2.inference.transform import (
+    ScanTransform,
+    back_to_scan,
+    normalise,
+    prepare_image,
+    prepare_masks,
+    scan_transform,
+)  # fmt: skip
+from Stage2.io.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
+from Stage2.io.scans import check_same_grid
+from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.segmentation.clean_up import clean_label_map
+from Stage2.segmentation.matching import body_extent
+from Stage2.segmentation.scans import Method, PreparedScan, encode_slices, label_map, organ_probability, reverse_dice
+
+Array = np.ndarray
+Scan = sitk.Image | tuple[Array, Sequence[float]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Support:
+    """An annotated scan.
+
+    Attributes:
+        scan: 3D, one value per voxel.
+        mask: whole numbers on the grid of the scan, 0 is background.
+        name: for messages.
+        mask_name: for messages.
+    """
+
+    scan: sitk.Image
+    mask: sitk.Image
+    name: str = "the support scan"
+    mask_name: str = "its mask"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was found in a query.
+
+    Attributes:
+        labels: (Z, H, W) on the query's own grid, values as in the support masks.
+        probabilities: label -> (Z, H, W) float32 on the same grid, before any clean-up.
+        confidence: label -> Dice of the reverse segmentation, in [0, 1].
+        image: `labels` as an image with the query's geometry.
+    """
+
+    labels: Array
+    probabilities: Mapping[int, Array]
+    confidence: Mapping[int, float]
+    image: sitk.Image = field(repr=False)
+
+
+class Predictor:
+    """A network with its supports, ready for queries; each support is encoded once.
+
+    Args:
+        network: from `load_network`.
+        supports: annotated scans.
+        labels: to segment, as numbered in the masks.
+        transform: how the network's training scans were prepared.
+        method: how queries are segmented.
+        clean_up: keep the largest piece of each organ and fill its holes.
+        cache: of support features.
+
+    Raises:
+        ValueError: no support shows a label, grids differ, or a scan has no contrast or a support no background.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        supports: Sequence[Support],
+        labels: Sequence[int],
+        transform: ScanTransform,
+        method: Method | None = None,
+        *,
+        clean_up: bool = False,
+        cache: FeatureCache | None = None,
+    ):
+        self.network, self.method, self.clean_up = network, method or Method(), clean_up
+        self.labels = check_labels(labels, supports)
+        self._cache = cache or FeatureCache(None)
+        images = [_named(support.name, prepare_image, support.scan, transform) for support in supports]
+        if transform.modality == "CT" and transform.statistics is None:
+            transform = replace(transform, statistics=self._ct_statistics(images))
+        self.transform = transform
+        self.supports = []
+        for support, image in zip(supports, images, strict=True):
+            masks = prepare_masks(support.mask, self.labels, image, transform)
+            self.supports.append(self._prepared(support.name, support.scan, image, masks, self._cache))
+        for label in self.labels:
+            if not self._showing(label):
+                raise ValueError(
+                    f"label {label} is gone after preparation of {supports[0].mask_name}: it is smaller than a voxel "
+                    "of the network, or outside the 256 x 256 pixels looked at; annotate more, or crop the scan."
+                )
+
+    def segment(self, query: sitk.Image, name: str = "the query") -> Segmentation:
+        """Segment one query; no label of it exists.
+
+        Raises:
+            ValueError: it has no contrast, or a support shows nothing but organ.
+        """
+        prepared = _named(name, prepare_image, query, self.transform)
+        scan = self._prepared(name, query, prepared, {}, FeatureCache(None))
+        size = prepared.GetSize()[1::-1]
+        try:
+            found = {
+                label: organ_probability(self.network.model, scan, self._showing(label), label, self.method, size)
+                for label in self.labels
+            }
+        except DegenerateEpisodeError as error:
+            raise ValueError(f"a support slice shows nothing but organ: {error}; annotate another scan.") from error
+        confidence = self._confidence(scan, label_map(found), size)
+        probabilities = {label: back_to_scan(volume, prepared, query) for label, volume in found.items()}
+        labels = label_map(probabilities)
+        if self.clean_up:
+            axis = 0 if self.transform.axes == STORED else slice_axis(query)
+            labels = clean_label_map(labels, axis)
+        image = sitk.GetImageFromArray(labels)
+        image.CopyInformation(query)
+        return Segmentation(labels, probabilities, confidence, image)
+
+    def _showing(self, label: int) -> list[PreparedScan]:
+        return [support for support in self.supports if support.masks[label].any()]
+
+    def _confidence(self, scan: PreparedScan, labels: Array, size: tuple[int, int]) -> dict[int, float]:
+        predicted = replace(scan, masks={label: labels == label for label in self.labels})
+        return {
+            label: reverse_dice(self.network.model, predicted, self._showing(label), label, self.method, size)
+            for label in self.labels
+        }
+
+    def _prepared(
+        self, name: str, scan: sitk.Image, image: sitk.Image, masks: Mapping[int, Array], cache: FeatureCache
+    ) -> PreparedScan:
+        slices = _named(name, normalise, image, self.transform, scan)
+        model = self.network.model
+        key = hash_of(self.network.identity, slices)
+        features = cache.features(key, lambda: encode_slices(model, slices, self.method.slices_at_once))
+        extent = (0, len(slices) - 1)
+        if self.method.matching == "position":
+            extent = body_extent(sitk.GetArrayFromImage(image), self.transform.foreground_threshold)
+        return PreparedScan(name, features.to(next(model.parameters()).device), extent, masks)
+
+    def _ct_statistics(self, images: Sequence[sitk.Image]):
+        known = training_statistics(self.network)
+        if known is not None:
+            return known
+        logger.warning("mean and deviation of the CT of training are not known; those of the supports are taken")
+        return pooled_statistics(sitk.GetArrayViewFromImage(image) for image in images)
+
+
+def segment(
+    query: Scan,
+    supports: Sequence[tuple[Scan, sitk.Image | Array]],
+    labels: Sequence[int],
+    checkpoint: str | Path | Network,
+    *,
+    modality: str = "MR",
+    transform: ScanTransform | None = None,
+    method: Method | None = None,
+    clean_up: bool = False,
+    cache: str | Path | None = None,
+) -> Segmentation:
+    """Segment a scan from annotated examples.
+
+    Args:
+        query: a SimpleITK image, or an array (Z, H, W) with its spacing along Z, H, W in mm. An array must have the
+            axes of training: rows run to the front, columns to the left, slices to the head.
+        supports: scans, in either form, with their masks of whole numbers: images, or arrays.
+        labels: to segment, as numbered in the masks.
+        checkpoint: snapshot of Stage 2, or a network that `load_network` gave.
+        modality: "MR" or "CT".
+        transform: how the training scans were prepared; None: as the published data sets of the modality.
+        method: how the query is segmented; None: the measured default.
+        clean_up: keep the largest piece of each organ and fill its holes.
+        cache: folder in which features of supports are kept between calls; None: they are not.
+
+    Returns:
+        labels and probabilities on the query's own grid, and a confidence for every label.
+
+    Raises:
+        FileNotFoundError, ValueError: what does not fit, in one sentence.
+    """
+    network = checkpoint if isinstance(checkpoint, Network) else load_network(Path(checkpoint))
+    transform = transform or scan_transform(modality)
+    annotated = []
+    for scan, mask in supports:
+        image = as_image(scan, transform.axes)
+        annotated.append(Support(image, _mask_image(mask, image)))
+    predictor = Predictor(
+        network,
+        annotated,
+        labels,
+        transform,
+        method,
+        clean_up=clean_up,
+        cache=FeatureCache(None if cache is None else Path(cache)),
+    )
+    return predictor.segment(as_image(query, transform.axes))
+
+
+def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:
+    """A scan with its geometry; an array gets the axes of training and lies at the origin.
+
+    Raises:
+        ValueError: not 3D, colours, values that are not finite, or no three positive spacings.
+    """
+    if isinstance(scan, sitk.Image):
+        if scan.GetDimension() != 3 or scan.GetNumberOfComponentsPerPixel() != 1:
+            raise ValueError(
+                f"an image of {scan.GetDimension()} dimensions with {scan.GetNumberOfComponentsPerPixel()} value(s) "
+                "per voxel; expected a 3D volume with one value per voxel."
+            )
+        image = scan
+    else:
+        voxels, spacing = scan
+        if voxels.ndim != 3 or len(spacing) != 3 or not all(np.isfinite(step) and step > 0 for step in spacing):
+            raise ValueError(
+                f"an array of shape {voxels.shape} with spacing {tuple(spacing)}; expected (Z, H, W) and three "
+                "positive numbers of mm."
+            )
+        image = sitk.GetImageFromArray(voxels)
+        image.SetSpacing([float(step) for step in spacing[::-1]])
+        image.SetDirection(direction_of(DEFAULT_AXES if axes == STORED else axes).flatten().tolist())
+    wrong = np.count_nonzero(~np.isfinite(sitk.GetArrayViewFromImage(image)))
+    if wrong:
+        raise ValueError(f"the scan has {wrong} voxel(s) that are not finite; replace them by numbers.")
+    return image
+
+
+def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[int, ...]:
+    """The labels, each once, which some mask must show, on the grid of its scan.
+
+    Raises:
+        ValueError: no support, no label, other grids, masks that are empty or no whole numbers, or without a label.
+    """
+    if not supports:
+        raise ValueError("no support was given; expected at least one annotated scan.")
+    if not labels or not all(type(label) is int and 0 < label < 2**16 for label in labels):
+        raise ValueError(f"labels {list(labels)}: expected whole numbers from 1 up, as in the support mask.")
+    shown: set[int] = set()
+    for support in supports:
+        check_same_grid(support.mask, support.scan, support.mask_name, support.name)
+        values = np.unique(sitk.GetArrayViewFromImage(support.mask))
+        if not np.array_equal(values, np.rint(values)) or values[0] < 0:
+            raise ValueError(
+                f"{support.mask_name} has values such as {values[values != np.rint(values)][:1] or values[:1]}; "
+                "expected whole numbers: 0 for background, one for each organ."
+            )
+        if not values.any():
+            raise ValueError(f"{support.mask_name} is empty: it marks no voxel; annotate the organ in it.")
+        shown |= {int(value) for value in values if value}
+    missing = [label for label in labels if label not in shown]
+    if missing:
+        raise ValueError(
+            f"label {missing[0]} is not in {supports[0].mask_name}; it holds {sorted(shown)[:20]}: choose among those."
+        )
+    return tuple(dict.fromkeys(labels))
+
+
+def _mask_image(mask: sitk.Image | Array, scan: sitk.Image) -> sitk.Image:
+    if isinstance(mask, sitk.Image):
+        return mask
+    image = sitk.GetImageFromArray(mask.astype(np.uint8) if mask.dtype == bool else mask)
+    if image.GetSize() == scan.GetSize():
+        image.CopyInformation(scan)
+    return image
+
+
+def _named(name: str, step, *arguments):
+    """Do a step of a scan; an error names it."""
+    try:
+        return step(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
