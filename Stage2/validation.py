@@ -20,7 +20,7 @@ from Stage2.run_folders.layout import RESULTS
 from Stage2.run_folders.selection import TEST, choice_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
 from Stage2.segmentation.matching import Extent, body_extent
-from Stage2.segmentation.scans import Method
+from Stage2.segmentation.method import Method
 from Stage2.training import chosen_snapshot, configured_segmenter
 
 experiment = Stage2Experiment("validation")

@@ -17,14 +17,13 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from Stage2.evaluation.clean_protocol import MATCHINGS
 from Stage2.inference.feature_cache import default_cache
 from Stage2.inference.job import Job
 from Stage2.inference.request import WARN_BELOW, Request
 from Stage2.io.axes import DEFAULT_AXES
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.runs.experiment import choose_device
-from Stage2.segmentation.scans import Method
+from Stage2.segmentation.method import MATCHINGS, Method
 
 logger = logging.getLogger("predict")
 

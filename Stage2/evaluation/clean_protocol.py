@@ -13,7 +13,8 @@ from Stage2.evaluation.protocol import OVERLAP, ClassTask, ScanResult, score_sca
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.segmentation.matching import Extent
-from Stage2.segmentation.scans import Method, PreparedScan, encode_slices, organ_probability, support_slices_of
+from Stage2.segmentation.method import Method
+from Stage2.segmentation.scans import PreparedScan, encode_slices, organ_probability, support_slices_of
 
 
 class CleanProtocol:

@@ -24,7 +24,8 @@ from Stage2.io.scans import check_same_grid
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.segmentation.clean_up import clean_label_map
 from Stage2.segmentation.matching import body_extent
-from Stage2.segmentation.scans import Method, PreparedScan, encode_slices, label_map, organ_probability, reverse_dice
+from Stage2.segmentation.method import Method
+from Stage2.segmentation.scans import PreparedScan, encode_slices, label_map, organ_probability, reverse_dice
 
 Array = np.ndarray
 Scan = sitk.Image | tuple[Array, Sequence[float]]

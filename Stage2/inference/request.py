@@ -12,7 +12,7 @@ from Stage2.inference.network import run_config
 from Stage2.inference.transform import ScanTransform, scan_transform
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile
-from Stage2.segmentation.scans import Method
+from Stage2.segmentation.method import Method
 
 WARN_BELOW = 0.5
 

@@ -8,7 +8,7 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.models.few_shot import PROTOTYPE_KINDS
 from Stage2.run_folders.selection import RULES
-from Stage2.segmentation.matching import MATCHINGS
+from Stage2.segmentation.method import MATCHINGS
 
 DEFAULTS: Mapping[str, Any] = {
     # network

@@ -13,7 +13,6 @@ from torch.nn import functional
 from Stage2.datasets.folds import part_of_slice
 from Stage2.models.alp import unit_length
 
-MATCHINGS = ("similarity", "position")
 DESCRIPTOR_GRID = 4  # cells along a side: coarse enough for another patient, fine enough to tell where organs lie
 BODY_SHARE = 0.1  # a slice belongs to the body when it shows at least this share of the largest slice's body
 FEWEST_SLICES = 5  # of a scan whose mean tells the patient from the slice

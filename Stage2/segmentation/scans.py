@@ -16,9 +16,9 @@ from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
-from Stage2.segmentation.matching import MATCHINGS, Extent, nearest_parts, place_slices, within_organ
+from Stage2.segmentation.matching import Extent, nearest_parts, place_slices, within_organ
+from Stage2.segmentation.method import SLICES_AT_ONCE, Method
 
-SLICES_AT_ONCE = 8
 ABOVE_HALF = 0.5 + 2**-24  # the smallest float32 above 0.5
 NOWHERE = -1  # part of a slice that is not looked at
 
@@ -42,35 +42,6 @@ class PreparedScan:
     def slices_with(self, label: int, least_pixels: int = 1) -> list[int]:
         """Slices that show a label in at least so many pixels, ascending."""
         return np.flatnonzero(self.masks[label].sum(axis=(1, 2)) >= least_pixels).tolist()
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a query is segmented.
-
-    Attributes:
-        matching: how slices find their support, "similarity" or "position".
-        parts: support slices of an organ in a support scan.
-        window: pooling window of local prototypes, in feature pixels.
-        margin: slices beyond the organ's range in the support in which it is looked for; None: it is looked for in
-            all slices.
-        slices_at_once: bound on the slices that the encoder, and the scores, hold in memory.
-        least_pixels: of an organ in a slice that may be its support slice.
-
-    Raises:
-        ValueError: the matching is unknown.
-    """
-
-    matching: str = "similarity"
-    parts: int = 3
-    window: int = 2
-    margin: int | None = 0
-    slices_at_once: int = SLICES_AT_ONCE
-    least_pixels: int = 1
-
-    def __post_init__(self):
-        if self.matching not in MATCHINGS:
-            raise ValueError(f"matching {self.matching!r} is unknown; choose one of {', '.join(MATCHINGS)}.")
 
 
 @torch.inference_mode()

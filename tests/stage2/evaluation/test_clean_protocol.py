@@ -19,7 +19,8 @@ from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.predict import Predictor, Support
 from Stage2.run_folders.layout import list_runs, read_results, read_scalars
 from Stage2.segmentation.matching import place_slices
-from Stage2.segmentation.scans import Method, encode_slices
+from Stage2.segmentation.method import Method
+from Stage2.segmentation.scans import encode_slices
 
 SIDE = 64
 

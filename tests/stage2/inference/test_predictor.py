@@ -13,7 +13,7 @@ from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network
 from Stage2.inference.transform import scan_transform
 from Stage2.predict import Predictor, Segmentation, Support, segment
-from Stage2.segmentation.scans import Method
+from Stage2.segmentation.method import Method
 
 SHIFT = 8.0  # mm along the body, of the query's organs
 

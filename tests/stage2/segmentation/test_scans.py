@@ -8,8 +8,8 @@ import torch
 
 from Stage2.datasets.folds import support_slices
 from Stage2.segmentation.matching import place_slices
+from Stage2.segmentation.method import Method
 from Stage2.segmentation.scans import (
-    Method,
     PreparedScan,
     encode_slices,
     label_map,
