@@ -15,7 +15,7 @@ from Stage2.evaluation.protocol import ScanResult, evaluate_scan, support_protot
 from Stage2.evaluation.results import as_text, published_scalars, summarise, write_masks, write_results
 from Stage2.evaluation.tasks import list_tasks
 from Stage2.io.names import image_path
-from Stage2.io.nifti import read_spacing
+from Stage2.io.nifti import read_header
 from Stage2.run_folders.layout import RESULTS
 from Stage2.run_folders.selection import TEST, choice_record
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, data_folder, run_folder
@@ -69,7 +69,7 @@ def main(_run: Run, _config: dict) -> float | None:
     metrics = metrics_for(_config)
     for scan_id in tqdm(queries, unit="scan", dynamic_ncols=True):
         query = cohort.annotated_scan(scan_id)
-        spacing = read_spacing(image_path(folder, scan_id))
+        spacing = read_header(image_path(folder, scan_id)).spacing
         scored = {"z_margin": _config["z_margin"], "spacing": spacing, "metrics": metrics}
         if clean is not None:
             of_scan = clean.evaluate(query, **scored)

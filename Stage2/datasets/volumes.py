@@ -10,10 +10,9 @@ import numpy as np
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
-from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.grid import check_same_size, check_slice_size
 from Stage2.io.names import (
     IMAGE,
-    SUPERPIXELS,
     class_map_path,
     class_maps_of,
     image_path,
@@ -22,7 +21,7 @@ from Stage2.io.names import (
     volume_name,
     volumes_of,
 )
-from Stage2.io.nifti import read_voxels
+from Stage2.io.nifti import check_label_file, read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 
@@ -77,19 +76,6 @@ def list_scans(folder: Path) -> list[str]:
         if other != scan_id:
             raise ValueError(f"{folder} has scans {other} and {scan_id}, which are one number; rename one of them.")
     return sorted(ids, key=int)
-
-
-def read_volume(path: Path) -> np.ndarray:
-    """Voxels of one file of a processed folder, (Z, H, W), as stored.
-
-    Raises:
-        FileNotFoundError, ValueError: the file is missing, damaged, not 3D, or holds values that are not finite.
-    """
-    if not path.is_file() and path.name.startswith(SUPERPIXELS):
-        raise FileNotFoundError(
-            f"{path} is missing; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
-        )
-    return read_voxels(path)
 
 
 def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
@@ -165,7 +151,7 @@ def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) 
     """Statistics shared by all scans of a fold: those of its training volumes for CT; None for MR (each its own)."""
     if modality == "MR":
         return None
-    return pooled_statistics(read_volume(image_path(folder, scan_id)) for scan_id in training_scans)
+    return pooled_statistics(read_voxels(image_path(folder, scan_id)) for scan_id in training_scans)
 
 
 def load_scan(
@@ -205,7 +191,7 @@ def load_scan(
 def read_image(folder: Path, scan_id: str) -> np.ndarray:
     """Image of a scan as stored, (Z, H, W) float32 with H and W of 256 or 257."""
     path = image_path(folder, scan_id)
-    volume = read_volume(path).astype(np.float32)
+    volume = read_voxels(path).astype(np.float32)
     check_slice_size(path, volume.shape)
     return volume
 
@@ -232,7 +218,7 @@ def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, .
 
 def _read_like(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
     """Voxels of a file that must lie on the grid of an image, cut to 256 x 256."""
-    volume = read_volume(path)
+    volume = read_voxels(path)
     check_same_size(path, volume.shape, image, shape)
     return volume[:, :SLICE_SIZE, :SLICE_SIZE]
 
@@ -241,7 +227,7 @@ def read_label(folder: Path, scan_id: str, shape: tuple[int, ...], data_set: Dat
     """Labels on the grid of an image of this shape, cut to 256 x 256, uint8."""
     path, image = label_path(folder, scan_id), image_path(folder, scan_id)
     voxels = _read_like(path, shape, image)
-    check_same_place(path, image, shape)
+    check_label_file(path, image)
     if data_set is None:
         return voxels.astype(np.uint8)
     try:

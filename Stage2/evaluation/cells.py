@@ -12,8 +12,9 @@ import numpy as np
 from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.folds import support_slices
-from Stage2.datasets.volumes import SLICE_SIZE, read_volume
+from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.io.names import image_path
+from Stage2.io.nifti import read_voxels
 from Stage2.models.encoders import OUTPUT_STRIDE
 
 MIN_CELLS = 20  # of every class: fewer say more about the few cells than about the features
@@ -71,7 +72,7 @@ def read_cells(cohort: Cohort, scan_id: str, max_slices: int | None = None) -> S
     slices = list(range(shown[0], shown[-1] + 1)) if len(shown) else []
     if max_slices is not None and len(slices) > max_slices:
         slices = support_slices(slices, max_slices)  # the middle slice of every part, as Stage 2 takes supports
-    volume = read_volume(image_path(cohort.folder, scan_id))  # the body's threshold is in its units
+    volume = read_voxels(image_path(cohort.folder, scan_id))  # the body's threshold is in its units
     body = np.zeros((len(slices), SLICE_SIZE, SLICE_SIZE), dtype=bool)
     for row, z in enumerate(slices):
         body[row] = foreground_mask(volume[z, :SLICE_SIZE, :SLICE_SIZE], cohort.data_set.foreground_threshold)

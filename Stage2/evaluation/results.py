@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from Stage1.files import write_text
 from Stage2.evaluation.metrics import METRICS, heading, mean_of_defined, metric_names
 from Stage2.evaluation.protocol import ScanResult
 from Stage2.io.names import image_path
-from Stage2.io.nifti import write_volume
+from Stage2.io.volumes import read_volume, write_volume
 from Stage2.run_folders.layout import FULL_VOLUME, prediction_path
 
 
@@ -107,7 +106,7 @@ def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResul
     predicted = [result for result in results if result.mask is not None]
     if not predicted:
         return
-    image = sitk.ReadImage(str(image_path(data_folder, predicted[0].scan_id)))
+    image = read_volume(image_path(data_folder, predicted[0].scan_id))
     width, height, depth = image.GetSize()
     for result in predicted:
         on_grid = np.zeros((depth, height, width), dtype=np.uint8)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
-from Stage2.datasets.volumes import SLICE_SIZE, Statistics, own_statistics_of, read_volume
-from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.datasets.volumes import SLICE_SIZE, Statistics, own_statistics_of
+from Stage2.io.grid import check_slice_size
+from Stage2.io.nifti import check_label_file, read_voxels
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter, upsample
 from Stage2.phantom.folder import make_scan
@@ -90,10 +91,9 @@ def read_slices(
     Raises:
         FileNotFoundError, ValueError: a file is missing, damaged, of another size or place, or does not show a label.
     """
-    image, label = read_volume(image_path).astype(np.float32), read_volume(label_path)
+    image, label = read_voxels(image_path).astype(np.float32), read_voxels(label_path)
     check_slice_size(image_path, image.shape)
-    check_same_size(label_path, label.shape, image_path, image.shape)
-    check_same_place(label_path, image_path, image.shape)
+    check_label_file(label_path, image_path)
     statistics = statistics or own_statistics_of(image, image_path)
     normalised = (image - np.float32(statistics.mean)) / np.float32(statistics.std)
     present = [int(value) for value in np.unique(label) if value != 0]

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import SimpleITK as sitk
 
+from Stage1.files import hash_file
 from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
 from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.network import load_network
@@ -19,7 +20,7 @@ from Stage2.inference.report import number, write_report
 from Stage2.inference.request import Request, data_set_of, label_name, transform_for
 from Stage2.inference.truth import find_truth, read_truth
 from Stage2.io.axes import axes_of
-from Stage2.io.scans import ScanFile, find_scans, hash_of_file
+from Stage2.io.scans import ScanFile, find_scans
 from Stage2.run_folders.selection import resolve_choice
 
 MM3_PER_ML = 1000.0
@@ -195,7 +196,7 @@ class Job:
         del method["slices_at_once"]
         return {
             "snapshot": str(self.snapshot),
-            "snapshot_sha256": hash_of_file(self.snapshot),
+            "snapshot_sha256": hash_file(self.snapshot),
             "supports": [[str(file.path) for file in pair] for pair in self.supports],
             "supports_sha256": [[file.content_hash() for file in pair] for pair in self.supports],
             "labels": list(request.labels),
@@ -211,7 +212,7 @@ class Job:
 
     def _truth_hash(self, query: ScanFile) -> str | None:
         truth = self.request.truth
-        return None if truth is None else hash_of_file(find_truth(truth, query))
+        return None if truth is None else hash_file(find_truth(truth, query))
 
 
 def _range(margin: int | None) -> str:

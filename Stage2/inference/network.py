@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from Stage1.files import hash_file
 from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
-from Stage2.io.scans import hash_of_file
 from Stage2.models.build import build_segmenter
 from Stage2.models.checkpoints import encoder_of_snapshot
 from Stage2.models.encoders import ENCODER_NAMES
@@ -77,7 +77,7 @@ def load_network(
     model = build_segmenter(
         encoder_name, kind, precision, torch.device(device), 0, snapshot=snapshot, channels_last=True
     ).eval()
-    weights = hash_of_file(snapshot)
+    weights = hash_file(snapshot)
     return Network(model, f"{weights} {encoder_name} {precision} {torch.device(device).type}", config)
 
 

@@ -7,14 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import write_text
 from Stage2.evaluation.metrics import METRICS
-from Stage2.io.nifti import read_voxels, write_volume
 from Stage2.io.scans import ScanFile
+from Stage2.io.volumes import write_volume
 
 TABLE = "results.csv"
 
@@ -51,10 +50,7 @@ class Outputs:
         Raises:
             OSError: the file could not be written whole.
         """
-        if self.query.is_nifti:
-            write_with_header(path, voxels, self.query.path)
-        else:
-            write_volume(path, voxels, scan)
+        write_volume(path, voxels, self.query.path if self.query.is_nifti else scan)
 
     def done(self, identity: str) -> dict | None:
         """The record of an earlier call that did the same with the same; None where there is none, or no mask."""
@@ -62,29 +58,6 @@ class Outputs:
         if record is None or record.get("identity") != identity or "error" in record:
             return None
         return record if all((self.folder / name).is_file() for name in record["files"]) else None
-
-
-def write_with_header(path: Path, voxels: np.ndarray, source: Path) -> None:
-    """Write voxels (Z, H, W) of the size of a NIfTI file with that file's header, whole or not at all.
-
-    Raises:
-        OSError: the file could not be written whole.
-    """
-    original = nibabel.load(source)
-    header = original.header.copy()
-    header.set_data_dtype(voxels.dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0  # the window to show the scan in, not the mask
-    image = type(original)(voxels.T, original.affine, header)
-    partial = path.with_name(f".{path.name.removesuffix('.nii.gz')}.{os.getpid()}.partial.nii.gz")
-    try:
-        nibabel.save(image, partial)
-        read_voxels(partial)
-        partial.replace(path)
-    except ValueError as error:
-        raise OSError(f"{path} could not be written whole; is the disk full or the folder read-only?") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_record(path: Path, record: Mapping) -> None:

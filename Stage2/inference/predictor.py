@@ -20,7 +20,7 @@ from Stage2.inference.transform import (
     scan_transform,
 )  # fmt: skip
 from Stage2.io.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
-from Stage2.io.scans import check_same_grid
+from Stage2.io.grid import on_grid_of
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.segmentation.clean_up import clean_label_map
 from Stage2.segmentation.matching import body_extent
@@ -39,7 +39,7 @@ class Support:
 
     Attributes:
         scan: 3D, one value per voxel.
-        mask: whole numbers on the grid of the scan, 0 is background.
+        mask: whole numbers on the voxels of the scan, in any order and direction of axes; 0 is background.
         name: for messages.
         mask_name: for messages.
     """
@@ -95,6 +95,7 @@ class Predictor:
         cache: FeatureCache | None = None,
     ):
         self.network, self.method, self.clean_up = network, method or Method(), clean_up
+        supports = [replace(one, mask=on_grid_of(one.mask, one.scan, one.mask_name, one.name)) for one in supports]
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [_named(support.name, prepare_image, support.scan, transform) for support in supports]
@@ -248,10 +249,10 @@ def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:
 
 
 def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[int, ...]:
-    """The labels, each once, which some mask must show, on the grid of its scan.
+    """The labels, each once, which some mask must show.
 
     Raises:
-        ValueError: no support, no label, other grids, masks that are empty or no whole numbers, or without a label.
+        ValueError: no support, no label, masks that are empty or no whole numbers, or without a label.
     """
     if not supports:
         raise ValueError("no support was given; expected at least one annotated scan.")
@@ -259,7 +260,6 @@ def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[in
         raise ValueError(f"labels {list(labels)}: expected whole numbers from 1 up, as in the support mask.")
     shown: set[int] = set()
     for support in supports:
-        check_same_grid(support.mask, support.scan, support.mask_name, support.name)
         values = np.unique(sitk.GetArrayViewFromImage(support.mask))
         if not np.array_equal(values, np.rint(values)) or values[0] < 0:
             raise ValueError(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from Stage2.io.grid import on_grid_of
 from Stage2.io.names import label_name_of
-from Stage2.io.scans import ScanFile, check_same_grid
+from Stage2.io.scans import ScanFile
 
 
 def find_truth(path: Path, query: ScanFile) -> Path:
@@ -32,6 +33,4 @@ def read_truth(path: Path, scan: sitk.Image, query: ScanFile) -> sitk.Image:
     Raises:
         FileNotFoundError, ValueError: it is missing, damaged, or on another grid.
     """
-    truth = ScanFile(path).read()
-    check_same_grid(truth, scan, str(path), str(query.path))
-    return truth
+    return on_grid_of(ScanFile(path).read(), scan, path, query.path)

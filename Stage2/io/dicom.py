@@ -2,9 +2,10 @@
 
 import locale
 import logging
+import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,41 +14,50 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.io.dicom_kinds import is_dicom, what_it_is, why_unreadable
+from Stage2.io.grid import at_right_angles
+from Stage2.io.guards import expect_fits, plain_name
+
 # Distances between neighbouring slices may differ by this share of their median: headers are rounded, and a slice
 # that is missing differs by a whole one.
 MAX_IRREGULARITY = 0.05
 # Slices nearer than this share of the median distance are at one place.
 SAME_PLACE = 0.1
 MAX_SHEAR = 1.0  # pixels, by which the last slice may be shifted sideways against the first
+MAX_SKEW = 1e-3  # of ImageOrientationPatient, against unit vectors at right angles: what rounding leaves
 
-_SERIES, _NUMBER, _POSITION, _ORIENTATION = "0020|000e", "0020|0013", "0020|0032", "0020|0037"
-_PHOTOMETRIC, _FRAMES = "0028|0004", "0028|0008"
-_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes
+_SERIES, _NUMBER, _FRAMES, _PHOTOMETRIC = "0020|000e", "0020|0013", "0028|0008", "0028|0004"
+# What must be the same in all slices beside sizes and directions; absent in all will do.
+_SHARED = {
+    "0020|0052": "FrameOfReferenceUID", "0028|1054": "RescaleType", "0054|1001": "Units", "0008|0060": "Modality",
+}  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One file of a series.
+    """What the header of one file says.
 
     Attributes:
         path: of the file.
         series: UID of the series.
         number: InstanceNumber, or None.
-        voxels: (H, W), in units of the scanner: rescale slope and intercept are applied.
-        spacing: between columns, between rows, and thickness, mm.
+        shape: rows and columns.
+        spacing: between columns and between rows, mm.
         position: of the first voxel in the patient, mm (LPS).
         axes: directions of a row, of a column, and their normal, as the columns of a (3, 3) matrix.
+        tags: all tags, key -> text.
     """
 
     path: Path
     series: str
     number: int | None
-    voxels: np.ndarray
-    spacing: tuple[float, float, float]
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
     position: np.ndarray
     axes: np.ndarray
+    tags: Mapping[str, str]
 
     @property
     def height(self) -> float:
@@ -63,28 +73,44 @@ class Series:
     slices: tuple[DicomSlice, ...]
 
 
-def read_series(paths: Sequence[Path]) -> Series:
-    """The volume of the files of one series, in any order.
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder itself, without its subfolders, holds a DICOM file."""
+    return any(is_dicom(path) for path in _files(folder))
 
-    Two files with the same slice count once, with a warning.
+
+def read_series_of(folder: Path) -> Series:
+    """The one DICOM series of a folder, subfolders left out; raises as `read_series`."""
+    files = _files(folder)
+    if not any(map(is_dicom, files)):
+        raise FileNotFoundError(f"{folder} holds no DICOM series; expected the files of one.")
+    return read_series(files)
+
+
+def read_series(paths: Sequence[Path]) -> Series:
+    """The volume of the files of one series, in any order; values in units of the scanner.
+
+    Two files with the same slice count once. Files beside the series that are no slices, such as radiotherapy
+    structures, are left out. Both are told of by a warning.
 
     Raises:
-        ValueError: a file that is no DICOM image or is cut short, several series, slices of several sizes, spacings or
-            orientations, different slices at one place, missing slices, or slices shifted sideways (gantry tilt).
+        ValueError: a file that should be a slice but is no DICOM image or cut short, a tag that places or scales voxels
+            absent or without meaning, several series, slices of several sizes, spacings or orientations, different
+            slices at one place, missing slices, or slices shifted sideways (gantry tilt).
     """
-    slices = [_read_slice(path) for path in paths]
-    if not slices:
-        raise ValueError("no DICOM files were given; expected the slices of one series.")
+    slices = [_read_header(path) for path in _only_slices(paths)]
+    folder = slices[0].path.parent
     _expect_one_series(slices)
     _expect_one_grid(slices)
-    slices = _without_copies(sorted(slices, key=lambda one: one.height))
+    expect_fits(folder, (*slices[0].shape[::-1], len(slices)), 4)
+    slices.sort(key=lambda one: one.height)
+    slices, voxels = _without_copies(slices, [_read_voxels(one) for one in slices])
     step = _expect_even_steps(slices)
     _expect_no_shear(slices)
-    image = sitk.GetImageFromArray(_stack(slices))
-    image.SetSpacing((*slices[0].spacing[:2], step))
+    image = sitk.GetImageFromArray(_stack(voxels))
+    image.SetSpacing((*slices[0].spacing, step))
     image.SetOrigin(slices[0].position.tolist())
     image.SetDirection(slices[0].axes.ravel().tolist())
-    return Series(image, tuple(slices))
+    return Series(at_right_angles(folder, image), tuple(slices))
 
 
 @contextmanager
@@ -97,55 +123,94 @@ def kept_locale() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
-def _read_slice(path: Path) -> DicomSlice:
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _only_slices(paths: Sequence[Path]) -> list[Path]:
+    """Files that are to be slices; what lies beside them is told of."""
+    found = {path: what_it_is(path) for path in paths}
+    slices = [path for path, what in found.items() if what is None]
+    others = ", ".join(f"{path.name} ({what})" for path, what in list(found.items()) if what is not None)
+    if not slices:
+        folder = paths[0].parent if paths else "the folder"
+        raise ValueError(f"{folder} holds no DICOM scan but {others or 'nothing'}; expected the slices of one series.")
+    if others:
+        logger.warning("%s: no slices of the scan, left out: %s.", slices[0].parent, others)
+    return slices
+
+
+def _reader(name: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     reader.SetImageIO("GDCMImageIO")
     reader.LoadPrivateTagsOff()
-    try:
-        image = reader.Execute()
-    except RuntimeError:
-        raise ValueError(_why_unreadable(path)) from None
-    tags = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    reader.SetFileName(name)
+    return reader
+
+
+def _read_header(path: Path) -> DicomSlice:
+    with plain_name(path) as name:
+        reader = _reader(name)
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            raise ValueError(why_unreadable(path)) from None
+    tags = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
     photometric = tags.get(_PHOTOMETRIC, "MONOCHROME2")
-    if image.GetNumberOfComponentsPerPixel() != 1 or photometric != "MONOCHROME2":
-        raise ValueError(f"{path} is a picture in {photometric}; expected grey values (MONOCHROME2): leave it out.")
-    if image.GetDepth() != 1 or tags.get(_FRAMES, "1") != "1":
+    columns, rows, *frames = reader.GetSize()
+    if max(frames, default=1) != 1 or tags.get(_FRAMES, "1") not in ("", "1"):
         raise ValueError(
-            f"{path} holds {image.GetDepth()} frames; expected one slice a file: convert it to NIfTI, and describe the "
-            "data set by a YAML file."
+            f"{path} holds {max(frames, default=1)} frames; expected one slice a file: convert it to NIfTI (dcm2niix), "
+            "and give that."
         )
-    for key, what in ((_POSITION, "ImagePositionPatient"), (_ORIENTATION, "ImageOrientationPatient")):
-        if key not in tags:
-            raise ValueError(f"{path} has no {what}, so its place in the patient is unknown; leave it out.")
+    if reader.GetNumberOfComponents() != 1 or photometric != "MONOCHROME2":
+        raise ValueError(f"{path} is a picture in {photometric}; expected grey values (MONOCHROME2): leave it out.")
+    position = _numbers(path, tags, "0020|0032", "ImagePositionPatient", 3)
+    directions = _numbers(path, tags, "0020|0037", "ImageOrientationPatient", 6).reshape(2, 3)
+    if np.abs(directions @ directions.T - np.eye(2)).max() > MAX_SKEW:
+        raise ValueError(
+            f"{path} has ImageOrientationPatient {_short(directions.ravel())}; expected two directions at right angles."
+        )
+    between_rows, between_columns = _numbers(path, tags, "0028|0030", "PixelSpacing", 2)
+    if min(between_rows, between_columns) <= 0:
+        raise ValueError(f"{path} has PixelSpacing {between_rows} x {between_columns}; expected more than 0 mm.")
+    for key, what in (("0028|1053", "RescaleSlope"), ("0028|1052", "RescaleIntercept")):
+        if key in tags and _numbers(path, tags, key, what, 1)[0] == 0 and what == "RescaleSlope":
+            raise ValueError(f"{path} has RescaleSlope 0, which leaves no contrast; export it again.")
     number = tags.get(_NUMBER, "")
     return DicomSlice(
         path=path,
         series=tags.get(_SERIES, ""),
         number=int(number) if re.fullmatch(r"[+-]?\d+", number) else None,
-        voxels=sitk.GetArrayFromImage(image)[0],
-        spacing=image.GetSpacing(),
-        position=np.array(image.GetOrigin()),
-        axes=np.array(image.GetDirection()).reshape(3, 3),
+        shape=(rows, columns),
+        spacing=(float(between_columns), float(between_rows)),
+        position=position,
+        axes=np.stack([*directions, np.cross(*directions)], axis=1),
+        tags=tags,
     )
 
 
-def _why_unreadable(path: Path) -> str:
-    """GDCM says only that it cannot read a file; the syntax that its header names tells damage from compression."""
+def _numbers(path: Path, tags: Mapping[str, str], key: str, what: str, count: int) -> np.ndarray:
+    """Values of a tag that places or scales voxels."""
+    text = tags.get(key, "")
+    if not text:
+        raise ValueError(f"{path} has no {what}, so the place or size of its voxels is unknown; leave it out.")
     try:
-        start = path.read_bytes()[:2048]
-    except OSError as error:
-        return f"{path} cannot be read ({error.strerror}); copy it again."
-    if start[128:132] != b"DICM":
-        return f"{path} is no DICOM file; download it again, or take it out of the folder."
-    found = re.search(rb"\x02\x00\x10\x00UI..([\d.]+)", start, re.DOTALL)
-    syntax = found[1].decode() if found else "unknown"
-    if syntax in _UNCOMPRESSED:
-        return f"{path} is cut short or damaged; download it again."
-    return (
-        f"{path} cannot be decoded (transfer syntax {syntax}): it is damaged, or compressed in a way that GDCM cannot "
-        "read; download it again, or decompress it, for example with gdcmconv --raw or dcmdjpeg."
-    )
+        values = np.array([float(part) for part in text.split("\\")])
+    except ValueError:
+        values = np.empty(0)
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"{path} has {what} {text!r}; expected {count} number(s): export it again.")
+    return values
+
+
+def _read_voxels(one: DicomSlice) -> np.ndarray:
+    """(H, W), in units of the scanner: rescale slope and intercept are applied."""
+    with plain_name(one.path) as name:
+        try:
+            return sitk.GetArrayFromImage(_reader(name).Execute()).reshape(one.shape)
+        except RuntimeError:
+            raise ValueError(why_unreadable(one.path)) from None
 
 
 def _expect_one_series(slices: Sequence[DicomSlice]) -> None:
@@ -165,8 +230,8 @@ def _expect_one_grid(slices: Sequence[DicomSlice]) -> None:
     first = slices[0]
     for other in slices[1:]:
         for what, ours, theirs in (
-            ("rows x columns", first.voxels.shape, other.voxels.shape),
-            ("pixel spacing", first.spacing[:2], other.spacing[:2]),
+            ("rows x columns", first.shape, other.shape),
+            ("pixel spacing", first.spacing, other.spacing),
             ("orientation", first.axes.ravel(), other.axes.ravel()),
         ):
             if not np.allclose(ours, theirs, rtol=0, atol=1e-3):
@@ -174,31 +239,44 @@ def _expect_one_grid(slices: Sequence[DicomSlice]) -> None:
                     f"{other.path} has {what} {_short(theirs)}, but {first.path.name} has {_short(ours)}; expected one "
                     "stack of parallel slices: take scouts and reformatted images away."
                 )
+        for key, what in _SHARED.items():
+            ours, theirs = first.tags.get(key, ""), other.tags.get(key, "")
+            if ours != theirs:
+                raise ValueError(
+                    f"{other.path} has {what} {theirs or 'absent'}, but {first.path.name} has {ours or 'absent'}; "
+                    "expected one in all slices: take the files of another scan away."
+                )
 
 
-def _without_copies(slices: Sequence[DicomSlice]) -> list[DicomSlice]:
-    """Slices in order of height, those that two files hold once."""
+def _without_copies(
+    slices: Sequence[DicomSlice], voxels: Sequence[np.ndarray]
+) -> tuple[list[DicomSlice], list[np.ndarray]]:
+    """Slices in order of height with their voxels, those that two files hold once."""
     steps = [above.height - below.height for below, above in pairwise(slices)]
     # The distance of slices that are apart: with copies in the list the median of all could be zero.
     apart = [step for step in steps if step > SAME_PLACE * max(steps)]
-    kept = [slices[0]]
-    for one in slices[1:]:
+    kept, contents = [slices[0]], [voxels[0]]
+    for one, content in zip(slices[1:], voxels[1:], strict=True):
         if apart and one.height - kept[-1].height > SAME_PLACE * float(np.median(apart)):
             kept.append(one)
-        elif np.array_equal(one.voxels, kept[-1].voxels):
+            contents.append(content)
+        elif np.array_equal(content, contents[-1]):
             logger.warning("%s repeats the slice of %s and is left out.", one.path, kept[-1].path.name)
         else:
             raise ValueError(
                 f"{one.path} and {kept[-1].path.name} hold different slices at one place ({one.height:.2f} mm along "
                 "the normal); expected one: take the files of other echoes, phases or time points away."
             )
-    return kept
+    return kept, contents
 
 
 def _expect_even_steps(slices: Sequence[DicomSlice]) -> float:
-    """Distance of neighbouring slices, mm."""
+    """Distance of neighbouring slices, mm; of a single one, its thickness."""
     if len(slices) == 1:
-        return slices[0].spacing[2]
+        (thickness,) = _numbers(slices[0].path, slices[0].tags, "0018|0050", "SliceThickness", 1)
+        if thickness <= 0:
+            raise ValueError(f"{slices[0].path} has SliceThickness {thickness:g}; expected more than 0 mm.")
+        return float(thickness)
     steps = np.diff([one.height for one in slices])
     usual = float(np.median(steps))
     for (below, above), step in zip(pairwise(slices), steps, strict=True):
@@ -209,23 +287,35 @@ def _expect_even_steps(slices: Sequence[DicomSlice]) -> float:
                 f"{above.path.parent}: {what} between {below.path.name} and {above.path.name}, {step:.2f} mm apart; "
                 f"expected {usual:.2f} mm as between the others: download the series again."
             )
-    return float(steps.mean())
+    _tell_of_other_distance(slices[0], float(np.mean(steps)))
+    return float(np.mean(steps))
+
+
+def _tell_of_other_distance(one: DicomSlice, step: float) -> None:
+    """Warn where the header says another distance of slices than their positions."""
+    text = one.tags.get("0018|0088", "")
+    if not re.fullmatch(r"[+-]?\d+(\.\d*)?", text) or math.isclose(abs(float(text)), step, rel_tol=MAX_IRREGULARITY):
+        return
+    logger.warning(
+        "%s: SpacingBetweenSlices says %s mm, but the positions are %.4g mm apart, which is taken; are slices missing?",
+        one.path.parent, text, step,
+    )  # fmt: skip
 
 
 def _expect_no_shear(slices: Sequence[DicomSlice]) -> None:
     first, last = slices[0], slices[-1]
     way = last.position - first.position
     sideways = np.linalg.norm(way - (way @ first.axes[:, 2]) * first.axes[:, 2])
-    if sideways > MAX_SHEAR * min(first.spacing[:2]):
+    if sideways > MAX_SHEAR * min(first.spacing):
         raise ValueError(
             f"{first.path.parent}: slices are shifted by {sideways:.1f} mm sideways from the first to the last (gantry "
             "tilt?); expected a straight stack: resample it to one, and store it as NIfTI."
         )
 
 
-def _stack(slices: Sequence[DicomSlice]) -> np.ndarray:
+def _stack(slices: Sequence[np.ndarray]) -> np.ndarray:
     """(Z, H, W) of the smallest type that holds all: int16 as scanners store it, int32, or float64 after a slope."""
-    voxels = np.stack([one.voxels for one in slices])
+    voxels = np.stack(slices)
     if np.issubdtype(voxels.dtype, np.floating):
         return voxels.astype(np.float64)
     range16 = np.iinfo(np.int16)

@@ -1,16 +1,78 @@
-"""Where the voxels of a processed scan lie: slices of 256 x 256, and labels on the grid of their image."""
+"""Where voxels lie: the check that a label lies on the grid of its image, and masks turned to their scan's axes."""
 
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-
-from Stage2.io.nifti import read_affine
+import SimpleITK as sitk
 
 # 257 is what the CT preparation's size formula gives; training and testing use the first 256 rows and columns.
 SLICE_SIZES = (256, 257)
 MAX_SHIFT = 0.5  # of the smallest side of a voxel: more, and a label names other voxels than those drawn
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK counts to the left and to the back
+
+
+class Grid(NamedTuple):
+    """Voxels in space.
+
+    Attributes:
+        size: (Z, H, W).
+        affine: index (x, y, z) -> place in mm to the right, front and head, (4, 4).
+    """
+
+    size: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along Z, H, W, mm."""
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0)[::-1].tolist())
+
+    @property
+    def corners(self) -> np.ndarray:
+        """Places of the outermost voxels, (8, 3), mm."""
+        indices = np.array([(*corner, 1) for corner in product(*((0, side - 1) for side in self.size[::-1]))])
+        return (indices @ self.affine.T)[:, :3]
+
+
+def grid_of(image: sitk.Image) -> Grid:
+    """The grid of an image."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return Grid(image.GetSize()[::-1], _TO_RAS @ affine)
+
+
+def at_right_angles(path: Path, image: sitk.Image) -> sitk.Image:
+    """The image with exact right angles between its axes, and sides of voxels that are numbers.
+
+    Raises:
+        ValueError: sides are not positive, or angles are off by more than rounding.
+    """
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    spacing = np.array(image.GetSpacing())
+    if not (np.isfinite(direction).all() and np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise ValueError(f"{path} has voxels of {tuple(spacing)} mm; expected positive numbers, correct its header.")
+    if np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=1e-6):
+        return image
+    left, _, right = np.linalg.svd(direction)
+    shift = np.linalg.norm((direction - left @ right) * spacing * image.GetSize(), axis=0).max()
+    if shift > MAX_SHIFT * spacing.min():
+        raise ValueError(
+            f"{path} has axes that are not at right angles (shear, {shift:.1f} mm from end to end); expected a rigid "
+            "geometry: resample it to a straight grid."
+        )
+    image.SetDirection((left @ right).ravel().tolist())
+    return image
+
+
+def image_on_grid(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
+    """Voxels (Z, H, W) as an image with the geometry of another one."""
+    image = sitk.GetImageFromArray(voxels)
+    image.CopyInformation(like)
+    return image
 
 
 def check_slice_size(path: Path, size: Sequence[int]) -> None:
@@ -28,16 +90,15 @@ def check_slice_size(path: Path, size: Sequence[int]) -> None:
         return
     wrong = [axis for axis, side in enumerate(size) if side not in SLICE_SIZES]
     if len(wrong) == 1:
-        columns, rows, slices = size[::-1]
         axis = {1: "second", 2: "first"}[wrong[0]]
         raise ValueError(
-            f"{path} is an array of {columns} x {rows} x {slices} voxels, with its slices along the {axis} axis; "
+            f"{path} is an array of {_times(size[::-1])} voxels, with its slices along the {axis} axis; "
             "expected columns x rows x slices, 256 x 256 x slices: reorder its axes, and those of its label."
         )
     raise ValueError(f"{path} has slices of {size[1]} x {size[2]} pixels; expected 256 x 256: resample or crop it.")
 
 
-def check_same_size(path: Path, size: Sequence[int], image_path: Path, image_size: Sequence[int]) -> None:
+def check_same_size(path: Path | str, size: Sequence[int], image_path: Path | str, image_size: Sequence[int]) -> None:
     """Refuse a file whose size (Z, H, W) is not that of its image.
 
     Raises:
@@ -45,28 +106,67 @@ def check_same_size(path: Path, size: Sequence[int], image_path: Path, image_siz
     """
     if tuple(size) != tuple(image_size):
         raise ValueError(
-            f"{path} has size {tuple(size)} (slices, rows, columns) but {image_path} has {tuple(image_size)}; "
-            "both must lie on one grid."
+            f"{path} has {_times(size[::-1])} voxels (columns, rows, slices) but {image_path} has "
+            f"{_times(image_size[::-1])}; both must lie on one grid: they may be of different scans, or resample it."
         )
 
 
-def check_same_place(path: Path, image_path: Path, size: Sequence[int]) -> None:
-    """Refuse a label that its header places elsewhere than the image: other spacing, direction or origin.
-
-    Args:
-        path, image_path: files of one size.
-        size: theirs, (Z, H, W).
+def check_same_grid(path: Path | str, grid: Grid, image_path: Path | str, image_grid: Grid) -> None:
+    """Refuse a label of another size, or one that is placed elsewhere than its image.
 
     Raises:
-        ValueError: some voxel lies further from its counterpart than MAX_SHIFT of the smallest voxel side.
+        ValueError: sizes differ, or a corner lies further from its counterpart than MAX_SHIFT of the smallest side.
     """
-    own, image = read_affine(path), read_affine(image_path)
-    corners = np.array([(*corner, 1) for corner in product(*((0, side - 1) for side in size[::-1]))])
-    distance = np.linalg.norm(corners @ (own - image).T, axis=1).max()
-    spacings = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (own, image)]
-    if distance > MAX_SHIFT * spacings[1].min():
-        theirs, ours = (" x ".join(f"{side:.4g}" for side in spacing) for spacing in spacings)
+    check_same_size(path, grid.size, image_path, image_grid.size)
+    if not _is_same(grid, image_grid):
+        distance = np.linalg.norm(grid.corners - image_grid.corners, axis=1).max()
         raise ValueError(
-            f"{path} lies elsewhere than {image_path}: voxels of {theirs} mm against {ours} mm, corners up to "
+            f"{path} lies elsewhere than {image_path}: {_shown(grid)} against {_shown(image_grid)}, corners up to "
             f"{distance:.4g} mm apart; resample the label to the image's grid, or correct its header."
         )
+
+
+def turned_to(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
+    """A mask with its axes in the order and direction of those of an image, as far as exchanges and flips go."""
+    ours, theirs = (np.reshape(one.GetDirection(), (3, 3)) for one in (image, mask))
+    axes = np.rint(ours.T @ theirs)  # signed: which axis of the mask runs along which of the image
+    if not (np.abs(axes).sum(axis=0) == 1).all() or not (np.abs(axes).sum(axis=1) == 1).all():
+        return mask
+    order = np.abs(axes).argmax(axis=1).tolist()
+    flips = [bool(axes[row, column] < 0) for row, column in enumerate(order)]
+    return sitk.Flip(sitk.PermuteAxes(mask, order), flips)
+
+
+def on_grid_of(mask: sitk.Image, image: sitk.Image, path: Path | str, image_path: Path | str) -> sitk.Image:
+    """A mask on the grid of its image: turned where its voxels are the same ones in another order or direction of axes.
+
+    Args:
+        mask, image: 3D.
+        path, image_path: their names, for the error.
+
+    Raises:
+        ValueError: as `check_same_grid`.
+    """
+    turned = mask if mask.GetDirection() == image.GetDirection() else turned_to(mask, image)
+    if not _is_same(grid_of(turned), grid_of(image)):
+        check_same_grid(path, grid_of(mask), image_path, grid_of(image))
+    return turned
+
+
+def _is_same(grid: Grid, other: Grid) -> bool:
+    """Whether sizes agree and no corner is further from its counterpart than MAX_SHIFT of the smallest side."""
+    if tuple(grid.size) != tuple(other.size):
+        return False
+    distance = np.linalg.norm(grid.corners - other.corners, axis=1).max()
+    return bool(distance <= MAX_SHIFT * min(other.spacing))
+
+
+def _shown(grid: Grid) -> str:
+    axes = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
+        (_TO_RAS[:3, :3] @ grid.affine[:3, :3] / grid.spacing[::-1]).ravel().tolist()
+    )
+    return f"{axes}, voxels of {_times(grid.spacing[::-1])} mm"
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

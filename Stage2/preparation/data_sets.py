@@ -9,11 +9,10 @@ from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.datasets.volumes import list_scans
 from Stage2.io.names import IMAGE, LABEL, volume_name
-from Stage2.io.volume_file import read_pair
 from Stage2.preparation.raw.chaos import list_chaos_scans
 from Stage2.preparation.raw.custom import list_custom_scans
 from Stage2.preparation.raw.sabs import list_sabs_scans
-from Stage2.preparation.raw.scan import RawScan
+from Stage2.preparation.raw.scan import RawScan, read_pair
 from Stage2.preparation.raw.source import Source
 from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE, Recipe
 from Stage2.preparation.transform_file import read_preparation

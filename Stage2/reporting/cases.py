@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 
 from Stage2.datasets.folds import part_of_slice
-from Stage2.datasets.volumes import SLICE_SIZE, read_volume
+from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.io.names import image_path, label_path, superpixel_path
+from Stage2.io.nifti import read_header, read_voxels
 from Stage2.reporting.figures import Panel
 from Stage2.reporting.runs import TestedRun
 from Stage2.run_folders.layout import prediction_path
@@ -32,13 +33,13 @@ class Case:
 
 def upright(path: Path) -> tuple[slice, slice]:
     """How to index rows and columns of slices to see them as radiologists do: front up, the right side on the left."""
-    to_side, to_front = nibabel.aff2axcodes(nibabel.load(path).affine)[:2]
+    to_side, to_front = nibabel.aff2axcodes(read_header(path).grid.affine)[:2]
     return slice(None, None, -1 if to_front == "A" else 1), slice(None, None, -1 if to_side == "R" else 1)
 
 
 def read_upright(path: Path) -> np.ndarray:
     """All slices of a volume, (Z, 256, 256) or smaller, as radiologists see them."""
-    volume = read_volume(path)[:, :SLICE_SIZE, :SLICE_SIZE]
+    volume = read_voxels(path)[:, :SLICE_SIZE, :SLICE_SIZE]
     rows, columns = upright(path)
     return volume[:, rows, columns]
 

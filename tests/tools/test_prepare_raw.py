@@ -73,7 +73,7 @@ def test_one_command_equals_the_steps_from_folder_and_archive(run, chaos, tmp_pa
         *(f"{kind}_5.nii.gz" for kind in ("fgmask", "image", "label", "superpix-MIDDLE")),
     ]
     assert digest(whole) == digest(steps)
-    assert read_header(converted / "image_5.nii.gz")[0] == (6, 64, 64)
+    assert read_header(converted / "image_5.nii.gz").size == (6, 64, 64)
     assert list_scans(whole) == ["5"] and read_class_map(whole, 1)["SPLEEN"]["5"]
 
     caplog.clear()

@@ -9,9 +9,9 @@ import numpy as np
 
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import SLICE_SIZE
-from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.grid import check_same_size, check_slice_size
 from Stage2.io.names import IMAGE, LABEL, superpixel_kind, volume_name
-from Stage2.io.nifti import read_affine, read_header, read_spacing, read_voxels
+from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.preparation.check.contact_sheet import draw_contact_sheet, write_png
 from Stage2.preparation.steps.class_map import MIN_PIXELS, count_class_pixels
 from Stage2.preparation.steps.pseudo_labels import foreground_mask
@@ -124,9 +124,10 @@ def _check_image(job: ScanJob, facts: ScanFacts) -> np.ndarray:
     path = job.path(IMAGE)
     image = read_voxels(path)
     check_slice_size(path, image.shape)
-    affine = read_affine(path)
+    header = read_header(path)
+    affine = header.grid.affine
     facts.size = image.shape
-    facts.spacing = tuple(round(step, 4) for step in read_spacing(path))
+    facts.spacing = tuple(round(step, 4) for step in header.spacing)
     facts.orientation = "".join(nibabel.aff2axcodes(affine))
     facts.axes = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T.round(4).tolist()
     values = image.astype(np.float64)
@@ -156,8 +157,7 @@ def _check_body(job: ScanJob, facts: ScanFacts, image: np.ndarray, body: np.ndar
 def _check_label(job: ScanJob, facts: ScanFacts) -> np.ndarray:
     path, image_path = job.path(LABEL), job.path(IMAGE)
     voxels = read_voxels(path)
-    check_same_size(path, voxels.shape, image_path, facts.size)
-    check_same_place(path, image_path, facts.size)
+    check_label_file(path, image_path)
     try:
         label = class_labels(voxels, job.classes, job.label_values)
     except ValueError as error:
@@ -189,7 +189,7 @@ def _check_superpixels(job: ScanJob, facts: ScanFacts, body: np.ndarray) -> np.n
     if (superpixels < 0).any() or (superpixels != np.rint(superpixels)).any():
         raise ValueError(f"{path} has values that are negative or not whole; expected segments 0, 1, 2, ...: {remedy}")
     superpixels = superpixels.astype(np.int32)
-    note, expected = read_header(path)[1], superpixel_note(job.threshold, job.scale)
+    note, expected = read_header(path).note, superpixel_note(job.threshold, job.scale)
     if note.startswith(OURS) and note != expected:
         facts.problems.append(f"{path} was made with other settings ({note}); expected {expected}: {remedy}")
     outside = np.count_nonzero((superpixels > 0) & ~body) / max(np.count_nonzero(superpixels), 1)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from PIL import Image, UnidentifiedImageError
 
 from Stage2.io.dicom import DicomSlice, read_series
-from Stage2.io.volume_file import labels_like
+from Stage2.io.grid import image_on_grid
 from Stage2.preparation.raw.scan import RawScan, RawVolumes
 from Stage2.preparation.raw.source import Source
 from Stage2.preparation.steps.normalise import labels_from_grey_values
@@ -81,9 +81,9 @@ def read_chaos_scan(paths: Mapping[str, Path], slices: Sequence[str], ground: Se
     if abs(series.image.GetDirection()[8]) < MIN_AXIAL:
         raise ValueError(f"{series.slices[0].path.parent}: the slices are not axial; expected the T2-SPIR series.")
     pictures = match_ground([paths[name] for name in ground], series.slices)
-    rows_columns = series.slices[0].voxels.shape
+    rows_columns = series.slices[0].shape
     labels = np.stack([_read_ground(path, rows_columns) for path in pictures])
-    label = labels_like(labels, series.image)
+    label = image_on_grid(labels, series.image)
     _tell_of_sides(label, pictures[0].parent)
     return sitk.DICOMOrient(series.image, ORIENTATION), sitk.DICOMOrient(label, ORIENTATION)
 

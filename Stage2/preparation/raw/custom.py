@@ -11,12 +11,10 @@ import SimpleITK as sitk
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.io.dicom import read_series
-from Stage2.io.volume_file import SUFFIXES, read_label_file, read_volume_file
-from Stage2.preparation.raw.scan import RawScan, RawVolumes
+from Stage2.io.volumes import DETACHED, SUFFIXES, read_volume
+from Stage2.preparation.raw.scan import RawScan, RawVolumes, read_label
 from Stage2.preparation.raw.source import Source
 from Stage2.preparation.transform_file import SCAN, Layout
-
-_HEADERS = (".mhd", ".nhdr")  # the voxels lie in another file with the same stem
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +74,7 @@ def read_custom_scan(
         image: names of the files of a DICOM series, or of a volume and of the file with its voxels.
         label: the same of the label; empty: there is none.
         is_series: the image is a DICOM series.
-        classes, label_values: see `read_label_file`.
+        classes, label_values: see `read_label`.
         orientation: where the axes are turned to run to; None: as stored.
     """
     if is_series:
@@ -84,10 +82,10 @@ def read_custom_scan(
         volume = read_series([paths[name] for name in image]).image
     else:
         image_path = paths[image[0]]
-        volume = read_volume_file(image_path)
+        volume = read_volume(image_path)
     labels = None
     if label:
-        labels = read_label_file(paths[label[0]], volume, image_path, classes, label_values)
+        labels = read_label(paths[label[0]], volume, image_path, classes, label_values)
     if orientation is None:
         return volume, labels
     return sitk.DICOMOrient(volume, orientation), None if labels is None else sitk.DICOMOrient(labels, orientation)
@@ -114,7 +112,7 @@ def _find(source: Source, names: Sequence[str], pattern: str) -> dict[str, list[
                 f"path than {pattern} does, or take one away."
             )
         found[match["scan"]].append(name)
-        if name.endswith(_HEADERS):
+        if name.endswith(DETACHED):
             found[match["scan"]] += _voxel_files(names, name)
     return dict(found)
 

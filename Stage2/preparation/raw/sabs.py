@@ -5,8 +5,7 @@ from collections import defaultdict
 from functools import partial
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.io.volume_file import read_pair
-from Stage2.preparation.raw.scan import RawScan
+from Stage2.preparation.raw.scan import RawScan, read_pair
 from Stage2.preparation.raw.source import Source
 
 _FILE = re.compile(r"(?P<folder>(?:.*/)?)(?P<part>img|label)/(?P=part)(?P<number>\d+)\.nii(?:\.gz)?")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from Stage2.datasets.labels import class_labels
+from Stage2.io.grid import image_on_grid, on_grid_of
+from Stage2.io.volumes import read_volume
 from Stage2.preparation.raw.source import Source
 
 RawVolumes = tuple[sitk.Image, sitk.Image | None]
@@ -33,3 +36,38 @@ class RawScan:
         """Image and label, both in memory."""
         with self.source.open(self.files) as paths:
             return self.reader(paths)
+
+
+def read_label(
+    path: Path, image: sitk.Image, image_path: Path, classes: Mapping[str, int], label_values: Mapping[int, int] | None
+) -> sitk.Image:
+    """Numbers of classes, uint8, on the grid of an image; axes in another order or direction are turned to its axes.
+
+    Args:
+        path: of the label.
+        image, image_path: its image, and the name for errors.
+        classes: class name -> number.
+        label_values: value in the file -> number of a class; None: it holds these numbers.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_volume`; also another size or place, or a value of no class.
+    """
+    label = on_grid_of(read_volume(path), image, path, image_path.name)
+    try:
+        return image_on_grid(class_labels(sitk.GetArrayViewFromImage(label), classes, label_values), image)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_pair(
+    paths: Mapping[str, Path],
+    image: str,
+    label: str | None,
+    classes: Mapping[str, int],
+    label_values: Mapping[int, int] | None = None,
+) -> RawVolumes:
+    """Image and label from two of the files: a `RawScan.reader` once the names are filled in."""
+    volume = read_volume(paths[image])
+    if label is None:
+        return volume, None
+    return volume, read_label(paths[label], volume, paths[image], classes, label_values)

@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from Stage1.processes import run_jobs
+from Stage2.io.grid import image_on_grid
 from Stage2.io.names import IMAGE, LABEL, MANIFEST, volume_name, volumes_of
-from Stage2.io.nifti import write_volume
+from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.raw.scan import RawScan, RawVolumes
 from Stage2.preparation.steps.manifest import (
     Manifest,
@@ -169,13 +170,10 @@ def through_nifti(image: sitk.Image, label: sitk.Image | None) -> RawVolumes:
     so does the result of `convert` and `normalise` one by one.
     """
     with tempfile.TemporaryDirectory(prefix="densemp-") as folder:
-        path = str(Path(folder) / "volume.nii")
-        sitk.WriteImage(image, path)
-        rounded = sitk.ReadImage(path)
-    if label is not None:
-        label = sitk.Image(label)
-        label.CopyInformation(rounded)
-    return rounded, label
+        path = Path(folder) / volume_name(IMAGE, "0")
+        write_volume(path, sitk.GetArrayViewFromImage(image), image)
+        rounded = read_volume(path)
+    return rounded, None if label is None else image_on_grid(sitk.GetArrayViewFromImage(label), rounded)
 
 
 def _remove_leftovers(out: Path) -> None:

@@ -17,7 +17,7 @@ from Stage1.processes import run_jobs
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
-from Stage2.io.grid import check_same_place, check_same_size, check_slice_size
+from Stage2.io.grid import check_slice_size
 from Stage2.io.names import (
     BODY,
     IMAGE,
@@ -31,7 +31,8 @@ from Stage2.io.names import (
     volume_name,
     volumes_of,
 )
-from Stage2.io.nifti import read_header, read_volume, write_volume
+from Stage2.io.nifti import check_label_file, read_header, read_voxels
+from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
 from Stage2.preparation.steps.pseudo_labels import SCALES, pseudo_label_volume
 
@@ -175,12 +176,9 @@ def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
         )
     for scan_id, label in labels.items():
         image = image_path(folder, scan_id)
-        size, _ = read_header(image)
-        check_slice_size(image, size)
-        if missing:
-            continue
-        check_same_size(label, read_header(label)[0], image, size)
-        check_same_place(label, image, size)
+        check_slice_size(image, read_header(image).size)
+        if not missing:
+            check_label_file(label, image)
     return not missing
 
 
@@ -223,7 +221,7 @@ def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
         write_volume(job.path(superpixel_kind(job.scale)), numbers, image, superpixel_note(job.threshold, job.scale))
     if not job.count:
         return job.scan_id, None
-    label = sitk.GetArrayFromImage(read_volume(job.path(LABEL)))
+    label = read_voxels(job.path(LABEL))
     try:
         return job.scan_id, count_class_pixels(class_labels(label, job.classes, job.label_values), job.classes)
     except ValueError as error:
@@ -242,16 +240,16 @@ def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) 
     if not path.is_file():
         return False
     try:
-        size, description = read_header(path)
+        header = read_header(path)
     except ValueError:
         return False
-    if not description.startswith(OURS):
+    if not header.note.startswith(OURS):
         logger.warning("%s was not made by this command and is kept; --force makes it anew.", path)
         return True
     image = image_path(folder, scan_id)
     return (
-        description == superpixel_note(threshold, scale)
-        and size == read_header(image)[0]
+        header.note == superpixel_note(threshold, scale)
+        and header.size == read_header(image).size
         and mask_path.is_file()
         and min(path.stat().st_mtime_ns, mask_path.stat().st_mtime_ns) >= image.stat().st_mtime_ns
     )

@@ -15,9 +15,9 @@ from Stage2.datasets.volumes import (
     load_scan,
     pooled_statistics,
     read_class_map,
-    read_volume,
     slices_with_class,
 )
+from Stage2.io.nifti import read_voxels
 
 
 def write(path, volume):
@@ -39,7 +39,7 @@ def test_scans_are_listed_by_number(folder):
 
 
 def test_mr_scans_are_normalised_by_themselves_over_the_whole_volume(folder):
-    volume = read_volume(folder / "image_10.nii.gz").astype(np.float64)
+    volume = read_voxels(folder / "image_10.nii.gz").astype(np.float64)
     scan = load_scan(folder, "10", fold_statistics(folder, "MR", ["1"]), with_label=True, superpixel_scale="MIDDLE")
     expected = (volume - volume.mean()) / volume.std()
     np.testing.assert_allclose(scan.image, expected[:, :256, :256], atol=1e-4)
@@ -48,10 +48,10 @@ def test_mr_scans_are_normalised_by_themselves_over_the_whole_volume(folder):
 
 
 def test_ct_scans_are_normalised_by_the_training_volumes(folder):
-    training = np.stack([read_volume(folder / f"image_{scan}.nii.gz") for scan in ("1", "2")]).astype(np.float64)
+    training = np.stack([read_voxels(folder / f"image_{scan}.nii.gz") for scan in ("1", "2")]).astype(np.float64)
     statistics = fold_statistics(folder, "CT", ["1", "2"])
     assert (statistics.mean, statistics.std) == (pytest.approx(training.mean()), pytest.approx(training.std()))
-    test_volume = read_volume(folder / "image_10.nii.gz").astype(np.float64)
+    test_volume = read_voxels(folder / "image_10.nii.gz").astype(np.float64)
     expected = (test_volume - training.mean()) / training.std()
     np.testing.assert_allclose(load_scan(folder, "10", statistics).image, expected[:, :256, :256], atol=1e-4)
 
@@ -72,7 +72,7 @@ def test_missing_superpixels_name_the_command_that_makes_them(folder):
 
 def test_label_on_another_grid_is_refused(folder):
     write(folder / "label_2.nii.gz", np.zeros((4, 257, 257), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"label_2.*\(4, 257, 257\).*\(3, 257, 257\)"):
+    with pytest.raises(ValueError, match=r"label_2.* has 257 x 257 x 4 .*image_2.* 257 x 257 x 3;"):
         load_scan(folder, "2", None, with_label=True)
 
 
@@ -85,7 +85,7 @@ def test_numbers_that_no_superpixel_has_are_refused(folder, value):
 
 def test_superpixels_on_another_grid_are_refused(folder):
     write(folder / "superpix-MIDDLE_2.nii.gz", np.zeros((3, 256, 256), dtype=np.int32))
-    with pytest.raises(ValueError, match=r"superpix-MIDDLE_2.*\(3, 256, 256\).*image_2.*\(3, 257, 257\)"):
+    with pytest.raises(ValueError, match=r"superpix-MIDDLE_2.* has 256 x 256 x 3 .*image_2.* 257 x 257 x 3;"):
         load_scan(folder, "2", None, superpixel_scale="MIDDLE")
 
 
@@ -93,7 +93,7 @@ def test_label_placed_elsewhere_is_refused(folder):
     label = sitk.ReadImage(str(folder / "label_2.nii.gz"))
     label.SetSpacing((1, 1, 3))
     sitk.WriteImage(label, str(folder / "label_2.nii.gz"))
-    with pytest.raises(ValueError, match=r"label_2.*lies elsewhere than .*image_2.*1 x 1 x 3 mm against 1 x 1 x 1 mm"):
+    with pytest.raises(ValueError, match=r"label_2.*lies elsewhere .*image_2.*1 x 1 x 3 mm against LPS, voxels of 1"):
         load_scan(folder, "2", None, with_label=True)
 
 

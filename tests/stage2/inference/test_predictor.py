@@ -162,6 +162,13 @@ def uniform(network: Network) -> Network:
     return replace(network, model=model)
 
 
+def moved(mask: sitk.Image) -> sitk.Image:
+    """The mask a pixel further to the left."""
+    moved = sitk.Image(mask)
+    moved.SetOrigin(mask.TransformIndexToPhysicalPoint((1, 0, 0)))
+    return moved
+
+
 def speck() -> dict:
     """A scan of small voxels, of which one is marked: it falls between those of the network."""
     scan, mask = drawn_scan((60, 60, 2), (0.5, 0.5, 7.7))
@@ -170,14 +177,20 @@ def speck() -> dict:
     return {"scan": scan, "mask": masked(mask, lambda _: one)}
 
 
+def test_a_support_mask_in_another_direction_of_axes_is_turned(network, base):
+    scan, mask = drawn_scan()
+    turned = Predictor(network, [Support(scan, sitk.DICOMOrient(mask, "SPR"))], [2, 3], scan_transform("MR"))
+    np.testing.assert_array_equal(turned.segment(drawn_scan(shift=SHIFT)[0]).labels, base.labels)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (
             lambda scan, mask: {"mask": mask[:, :, 1:]},
-            "has 160 x 128 x 4 voxels but the support scan has 160 x 128 x 5",
+            "has 160 x 128 x 4 voxels (columns, rows, slices) but the support scan has 160 x 128 x 5",
         ),
-        (lambda scan, mask: {"mask": sitk.Flip(mask, (True, False, False))}, "lies elsewhere than the support scan"),
+        (lambda scan, mask: {"mask": moved(mask)}, "lies elsewhere than the support scan"),
         (lambda scan, mask: {"mask": mask * 0}, "its mask is empty: it marks no voxel"),
         (lambda scan, mask: {"labels": [2, 9]}, "label 9 is not in its mask; it holds [2, 3]"),
         (lambda scan, mask: {"labels": [0]}, "expected whole numbers from 1 up"),

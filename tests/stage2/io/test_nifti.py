@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Stage2.io.nifti import read_header, read_spacing, read_volume, read_voxels, write_volume
+from Stage2.io.nifti import read_header, read_voxels
+from Stage2.io.volumes import read_volume, write_volume
 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np, SimpleITK as sitk
-from Stage2.io.nifti import write_volume
+from Stage2.io.volumes import write_volume
 voxels = np.random.default_rng(0).integers(0, 1000, (4, 256, 256)).astype(np.int32)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -30,14 +31,16 @@ def test_a_file_that_cannot_be_written_whole_leaves_nothing_behind(tmp_path):
     """The file size limit stands for a full disk, of which ITK says nothing."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "x.nii.gz")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
-    assert result.returncode == 1 and "refused:" in result.stderr and "could not be written whole" in result.stderr
+    assert result.returncode == 1 and result.stderr.startswith("refused:")
+    assert "x.nii.gz could not be written (File too large)" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_written_voxels_come_back_with_their_note(tmp_path):
     voxels = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
     write_volume(tmp_path / "x.nii.gz", voxels, sitk.GetImageFromArray(voxels), "a note")
-    assert read_header(tmp_path / "x.nii.gz") == ((2, 3, 4), "a note")
+    header = read_header(tmp_path / "x.nii.gz")
+    assert (header.size, header.note) == ((2, 3, 4), "a note")
     assert np.array_equal(sitk.GetArrayFromImage(read_volume(tmp_path / "x.nii.gz")), voxels)
 
 
@@ -67,7 +70,7 @@ def test_a_truncated_or_altered_file_is_damaged(tmp_path):
     altered[len(whole) // 2] ^= 1
     for content in (whole[:-1], whole[: len(whole) // 2], bytes(altered)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.nii\.gz (is truncated or damaged|cannot be read)"):
+        with pytest.raises(ValueError, match=r"x\.nii\.gz is truncated or damaged"):
             read_volume(path)
 
 
@@ -81,12 +84,4 @@ def test_spacing_is_in_mm_along_z_rows_columns(tmp_path, unit, factor):
     image = nibabel.Nifti1Image(np.ones((4, 3, 2), np.float32), np.diag([0.5, 1.25, 7.5, 1]))
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "x.nii.gz")
-    assert read_spacing(tmp_path / "x.nii.gz") == pytest.approx((7.5 * factor, 1.25 * factor, 0.5 * factor))
-
-
-def test_spacing_that_is_no_number_is_refused(tmp_path):
-    image = nibabel.Nifti1Image(np.ones((4, 3, 2), np.float32), np.eye(4))
-    image.header["pixdim"][3] = np.nan
-    nibabel.save(image, tmp_path / "x.nii.gz")
-    with pytest.raises(ValueError, match=r"x\.nii\.gz has a voxel spacing of \(nan, 1\.0, 1\.0\) mm"):
-        read_spacing(tmp_path / "x.nii.gz")
+    assert read_header(tmp_path / "x.nii.gz").spacing == pytest.approx((7.5 * factor, 1.25 * factor, 0.5 * factor))

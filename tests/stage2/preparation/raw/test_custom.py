@@ -166,7 +166,10 @@ DAMAGES = {
         lambda d: write(d / "i2.mha", np.where(IMAGE > 500, np.inf, IMAGE).astype(np.float32)),
         r"i2\.mha has \d+ voxel\(s\) that are not finite",
     ),
-    "cut short": (lambda d: (d / "i2.mha").write_bytes((d / "i2.mha").read_bytes()[:2000]), r"i2\.mha is damaged"),
+    "cut short": (
+        lambda d: (d / "i2.mha").write_bytes((d / "i2.mha").read_bytes()[:2000]),
+        r"i2\.mha is truncated or damaged; copy",
+    ),
 }
 
 

@@ -49,7 +49,7 @@ DAMAGES = {
     ),
     "another place": (
         lambda t: write_volume(label(t), VOXELS, (0.75, 0.75, 4.0)),
-        r"label0002.*lies elsewhere than img0002.*1 mm apart \(LPS, voxels of 0.75 x 0.75 x 4 mm against LPS",
+        r"label0002.*lies elsewhere than img0002.*LPS, voxels of 0.75 x 0.75 x 4 mm against LPS",
     ),
     "an unknown label": (
         lambda t: write_volume(label(t), np.full((2, 32, 32), 14, np.uint8)),
@@ -64,7 +64,7 @@ DAMAGES = {
         r"img0002\.nii\.gz has 2048 voxel\(s\) that are not finite",
     ),
     "cut short": (lambda t: label(t).write_bytes(label(t).read_bytes()[:-9]), r"label0002.* truncated or damaged"),
-    "no NIfTI": (lambda t: label(t).write_text("<html>"), r"label0002.*cannot be read as an image"),
+    "no NIfTI": (lambda t: label(t).write_text("<html>"), r"label0002.*is no NIfTI file, or damaged"),
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.io.nifti import read_header, read_volume
+from Stage2.io.nifti import read_header
+from Stage2.io.volumes import read_volume
 from Stage2.preparation.steps import superpixels as folder_module
 from Stage2.preparation.steps.pseudo_labels import pseudo_label_volume
 from Stage2.preparation.steps.superpixels import prepare_folder
@@ -195,7 +196,7 @@ def test_slices_of_257_pixels_are_kept_as_they_are(tmp_path):
     save(tmp_path / "image_0.nii.gz", image)
     save(tmp_path / "label_0.nii.gz", label)
     prepare_folder(tmp_path, get_dataset("SABS"))
-    assert read_header(tmp_path / "superpix-MIDDLE_0.nii.gz")[0] == (2, 257, 257)
+    assert read_header(tmp_path / "superpix-MIDDLE_0.nii.gz").size == (2, 257, 257)
 
 
 def truncate(path: Path) -> None:
@@ -207,7 +208,7 @@ DAMAGES = {
     "a missing label": (lambda f: (f / "label_2.nii.gz").unlink(), r"lacks label_2\.nii\.gz"),
     "a label of another size": (
         lambda f: save(f / "label_2.nii.gz", np.zeros((3, 256, 256), np.uint8)),
-        r"label_2.*\(3, 256, 256\).*\(2, 256, 256\)",
+        r"label_2.* 256 x 256 x 3 .* 256 x 256 x 2;",
     ),
     "small slices": (lambda f: save(f / "image_2.nii.gz", np.zeros((2, 192, 256))), r"image_2.*192 x 256.*256 x 256"),
     "slices along the first axis": (
@@ -216,7 +217,7 @@ DAMAGES = {
     ),
     "a label with another spacing": (
         lambda f: sitk.WriteImage(sitk.GetImageFromArray(scan_voxels(2)[1]), str(f / "label_2.nii.gz")),
-        "label_2.*lies elsewhere than .*image_2.*voxels of 1 x 1 x 1 mm against 1.25 x 1.25 x 7.7 mm",
+        "label_2.*lies elsewhere than .*image_2.*voxels of 1 x 1 x 1 mm against .* 1.25 x 1.25 x 7.7 mm",
     ),
     "an infinite value": (lambda f: save(f / "image_2.nii.gz", np.full((2, 256, 256), np.inf)), "image_2.*not finite"),
     "a missing number": (
@@ -225,7 +226,7 @@ DAMAGES = {
     ),
     "a truncated image": (lambda f: truncate(f / "image_2.nii.gz"), r"image_2.*truncated or damaged"),
     "a truncated label": (lambda f: truncate(f / "label_2.nii.gz"), r"label_2.*truncated or damaged"),
-    "not an image": (lambda f: (f / "image_2.nii.gz").write_text("hello"), r"image_2.*cannot be read as an image"),
+    "not an image": (lambda f: (f / "image_2.nii.gz").write_text("hello"), r"image_2.*is no NIfTI file"),
     "an unknown class": (
         lambda f: save(f / "label_2.nii.gz", np.full((2, 256, 256), 9, np.uint8)),
         r"label_2.*\[9\].*SPLEEN",
