@@ -1,4 +1,4 @@
-"""Independent jobs over several processes: the one pool of preparation, of ROCO and of the phantoms."""
+"""Work over several processes: the pool of preparation, of ROCO and of the phantoms, and a stream in order."""
 
 import multiprocessing
 import os
@@ -8,7 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
 from typing import TypeVar
+
+POLL_SECONDS = 0.2
+SECONDS_TO_END = 5.0  # that a worker has for the job at hand
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -46,6 +52,82 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def stream_results(
+    function: Callable[[Job], Result], jobs: Iterator[Job], workers: int, stop_asked: Callable[[], bool]
+) -> Iterator[Result]:
+    """Results of a function for endless jobs, in their order, made ahead of time by `workers` processes.
+
+    The processes are forked, so what the function holds in memory is shared. Each has one result ready that waits to be
+    fetched through a pipe; no shared memory is used. They heed neither Ctrl-C nor SIGTERM: the caller ends them, by
+    closing the iterator, after whatever it still has to do.
+
+    Args:
+        function: what it returns can be pickled.
+        jobs: arguments.
+        workers: processes; 0: the work is done in this process.
+        stop_asked: asked while a result is waited for; the results end where it is true.
+
+    Raises:
+        Exception: the one that the function raised, when its result is due.
+        OSError: a process ended, or none could be started.
+    """
+    if workers == 0:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("fork")
+    started: list[tuple[multiprocessing.Process, Connection]] = []
+    try:
+        try:
+            for number in range(workers):
+                ours, theirs = context.Pipe(duplex=False)
+                share = islice(jobs, number, None, workers)  # of the process's own copy
+                inherited = [ours, *(connection for _, connection in started)]
+                process = context.Process(
+                    target=_send_results, args=(function, share, theirs, inherited), daemon=True
+                )
+                process.start()
+                theirs.close()
+                started.append((process, ours))
+        except OSError as error:
+            raise OSError(f"{workers} workers could not be started ({error.strerror}); use fewer, or none.") from error
+        for process, connection in cycle(started):
+            while not connection.poll(POLL_SECONDS):
+                if stop_asked():
+                    return
+            try:
+                result, error = connection.recv()
+            except EOFError:
+                raise OSError(f"a worker process ended in the middle of its work{_how_ended([process])}.") from None
+            if error is not None:
+                raise error
+            yield result
+    finally:
+        for _, connection in started:
+            connection.close()  # whoever waits for its result to be fetched ends
+        for process, _ in started:
+            process.join(SECONDS_TO_END)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _send_results(
+    function: Callable[[Job], Result], jobs: Iterator[Job], connection: Connection, inherited: Sequence[Connection]
+) -> None:
+    """A worker of `stream_results`; it closes what only its parent reads from."""
+    for of_parent in inherited:
+        of_parent.close()
+    _set_up_process()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(BrokenPipeError):  # nobody fetches results any more
+        for job in jobs:
+            try:
+                answer = (function(job), None)
+            except Exception as error:  # which ever it is, it is the caller's
+                answer = (None, error)
+            connection.send(answer)
 
 
 def _how_ended(processes: Sequence[multiprocessing.Process]) -> str:

@@ -21,8 +21,8 @@ from Stage2.inference.feature_cache import default_cache
 from Stage2.inference.job import Job
 from Stage2.inference.request import WARN_BELOW, Request
 from Stage2.io.axes import DEFAULT_AXES
+from Stage2.models.devices import choose_device
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
-from Stage2.runs.experiment import choose_device
 from Stage2.segmentation.method import MATCHINGS, Method
 
 logger = logging.getLogger("predict")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from Stage2.launching.local import make_slots, run_jobs
-from Stage2.launching.plan import MODES, Experiment, Job, plan, read_folds
-from Stage2.launching.progress import Standing
+from Stage2.launching.local import make_slots, run_on_slots
+from Stage2.launching.plan import MODES, ExperimentLaunch, FoldRun, plan, read_folds
+from Stage2.launching.progress import Status
 from Stage2.launching.slurm import job_script, sbatch_command, submit
 from Stage2.run_folders.selection import LAST, RULES
 
@@ -64,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(words)
     show_log(arguments.mode)
     try:
-        experiment = Experiment(
+        experiment = ExperimentLaunch(
             mode=arguments.mode,
             settings=arguments.settings,
             logs=arguments.logs,
@@ -91,7 +91,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
 
 
-def start(experiment: Experiment, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+def start(experiment: ExperimentLaunch, jobs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Tell what there is to do, and run, submit or print it."""
     settings = experiment.parsed
     what = f"{settings['dataset']}, label set {settings['label_sets']}"
@@ -107,18 +107,18 @@ def start(experiment: Experiment, jobs: Sequence[Job], arguments: argparse.Names
     if arguments.launcher == "slurm":
         return submit_array(experiment, left, arguments)
     slots = make_slots(arguments.gpus.split(), arguments.jobs_per_gpu)
-    places = sorted({slot.label for slot in slots if slot.label})
-    resumed = sum(job.progress.standing is Standing.INTERRUPTED for job in left)
+    devices = sorted({slot.label for slot in slots if slot.label})
+    resumed = sum(job.progress.status is Status.INTERRUPTED for job in left)
     logger.info(
         "%s: %d run(s), %d of them to resume; %d at a time%s",
-        what, len(left), resumed, len(slots), f" over {', '.join(places)}" if places else "",
+        what, len(left), resumed, len(slots), f" over {', '.join(devices)}" if devices else "",
     )  # fmt: skip
     if arguments.dry_run:
         for job in left:
             logger.info("%s, %s: %s; log %s", what, job.title, job.start, job.log)
             print(shlex.join(entry_command(experiment, job)))
         return 0
-    status = run_jobs(left, lambda job: entry_command(experiment, job), slots)
+    status = run_on_slots(left, lambda job: entry_command(experiment, job), slots)
     if status == 0:
         logger.info("%s: done", what)
     elif status > 128:
@@ -126,12 +126,12 @@ def start(experiment: Experiment, jobs: Sequence[Job], arguments: argparse.Names
     return status
 
 
-def entry_command(experiment: Experiment, job: Job) -> list[str]:
+def entry_command(experiment: ExperimentLaunch, job: FoldRun) -> list[str]:
     """Command line of one run."""
     return [sys.executable, str(ROOT / "Stage2" / experiment.kind.entry), "with", *job.words]
 
 
-def submit_array(experiment: Experiment, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+def submit_array(experiment: ExperimentLaunch, jobs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Submit the folds of the jobs as a job array, or print it."""
     driver = [sys.executable, str(Path(__file__).resolve()), "--logs", str(arguments.logs)]
     for option in ("run_name", "reload"):

@@ -4,17 +4,16 @@ Episode e of a run is a function of (seed, e) only: the same with any number of 
 on exactly where it stopped.
 """
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count, product
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from Stage1.processes import stream_results
 from Stage2.datasets.augmentation import augment
 from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.labels import check_support
@@ -126,22 +125,22 @@ class FineTuningEpisodes:
             raise ValueError(
                 "fine-tuning needs an annotated training class, but the label set has none; choose another label_sets."
             )
-        self._queries = [self._query_places(of_class) for of_class in self.classes]
+        self._queries = [self._query_slices(of_class) for of_class in self.classes]
         for of_class, support in product(self.classes, self.supports):
             check_support(support.id, support.label, of_class.support_slices[support.id], of_class.label)
 
-    def _query_places(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
+    def _query_slices(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
         excluded = self.superpixels.excluded
-        places = [
+        queries = [
             (scan, z)
             for scan in self.superpixels.scans
             if scan.id in of_class.ranges
             for z in range(len(scan.image))
             if z not in excluded.get(scan.id, frozenset())
         ]
-        if not places:
+        if not queries:
             raise ValueError(f"no training slice can be the query of label {of_class.label}: no training scan has it.")
-        return places
+        return queries
 
     def __getitem__(self, index: int) -> Episode:
         """Episode `index`; see `as_episode` for its shapes."""
@@ -149,8 +148,8 @@ class FineTuningEpisodes:
         if rng.random() >= MANUAL_SHARE:
             return self.superpixels[index]
         turn = index // self.superpixels.episodes_per_load % len(self.classes)
-        of_class, places = self.classes[turn], self._queries[turn]
-        scan, z = places[rng.integers(len(places))]
+        of_class, queries = self.classes[turn], self._queries[turn]
+        scan, z = queries[rng.integers(len(queries))]
         slices = [of_class.support_slices[support.id] for support in self.supports]
         part = part_of_slice(z, *of_class.ranges[scan.id], len(slices[0]))
         views = [
@@ -184,43 +183,31 @@ def three_channels(slices: np.ndarray) -> Tensor:
     return torch.from_numpy(slices)[:, None].expand(-1, 3, -1, -1)
 
 
-class _CountingSampler(Sampler):
-    """Episode numbers from `start` on, without end."""
-
-    def __init__(self, start: int):
-        self._start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return count(self._start)
-
-
 def stream_episodes(
-    episodes: SuperpixelEpisodes | FineTuningEpisodes, n_workers: int, start: int = 0
+    episodes: SuperpixelEpisodes | FineTuningEpisodes,
+    n_workers: int,
+    start: int = 0,
+    stop_asked: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Episode]]:
-    """(number, episode) from number `start` on, without end, made ahead of time by `n_workers` processes."""
-    loader = DataLoader(
-        _EpisodeDataset(episodes),
-        batch_size=None,
-        sampler=_CountingSampler(start),
-        num_workers=n_workers,
-        worker_init_fn=_prepare_worker,
-    )
-    return zip(count(start), loader)
+    """(number, episode) from number `start` on, without end, made ahead of time by `n_workers` processes.
+
+    Args:
+        episodes: where they come from.
+        n_workers: 0: they are made when they are asked for.
+        start: first number.
+        stop_asked: asked while an episode is waited for; where it is true, the stream ends.
+    """
+    function = _ArraysOfEpisode(episodes) if n_workers else episodes.__getitem__
+    with closing(stream_results(function, count(start), n_workers, stop_asked)) as results:
+        for number, result in zip(count(start), results):
+            yield number, {name: torch.as_tensor(value) for name, value in result.items()}
 
 
-class _EpisodeDataset(Dataset):
-    """The view of episodes that a loader needs."""
+@dataclass(frozen=True)
+class _ArraysOfEpisode:
+    """An episode as numpy arrays, which pass a pipe; tensors would pass through shared memory."""
 
-    def __init__(self, episodes: SuperpixelEpisodes | FineTuningEpisodes):
-        self._episodes = episodes
+    episodes: SuperpixelEpisodes | FineTuningEpisodes
 
-    def __getitem__(self, index: int) -> Episode:
-        return self._episodes[index]
-
-
-def _prepare_worker(worker: int) -> None:
-    """One core, and no end by a signal to the whole group: the training ends its workers after its own last step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self.episodes[index].items()}

@@ -4,16 +4,21 @@ A processed folder's compressed volumes are written once as plain arrays, from w
 needs it. What is written depends on the files alone, so that folds, runs and workers share it.
 """
 
+import errno
+import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from Stage1.files import PARTIAL, locked, whole_file
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.volumes import (
     SLICE_SIZE,
@@ -27,6 +32,7 @@ from Stage2.datasets.volumes import (
 from Stage2.io.names import SUFFIX, image_path, label_path, superpixel_path
 
 CACHE = "cache"  # folder inside a processed folder
+TEMPORARY = "densemp-slices-"
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +55,17 @@ class MappedSlices:
         return self.n_slices
 
     def __getitem__(self, z: int) -> np.ndarray:
-        stored = np.load(self.path, mmap_mode="r")[z, :SLICE_SIZE, :SLICE_SIZE]
+        try:
+            stored = np.load(self.path, mmap_mode="r")[z, :SLICE_SIZE, :SLICE_SIZE]
+        except (OSError, ValueError, IndexError, EOFError) as error:
+            raise OSError(f"{self.path} cannot be read ({error}); delete it: the next run makes it anew.") from error
         if self.statistics is None:
             return np.array(stored)
         return (stored - np.float32(self.statistics.mean)) / np.float32(self.statistics.std)
 
 
 class SliceCache:
-    """A folder of plain arrays made from the volumes of a processed folder.
+    """A folder of plain arrays made from the volumes of a processed folder; several runs and data sets can share it.
 
     Args:
         folder: where they are kept; None: below the processed folder, or in a temporary place where that cannot be
@@ -70,13 +79,19 @@ class SliceCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
-                raise PermissionError(f"{self.folder} cannot be written to; name another path.cache_dir.")
-        except OSError:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
+        except OSError as error:
             if folder is not None:
-                raise
-            self._temporary = tempfile.TemporaryDirectory(prefix="densemp-slices-")  # goes with this object
+                raise OSError(
+                    f"{folder} cannot be written to ({error.strerror}); name another path.cache_dir, or none."
+                ) from error
+            _remove_abandoned_folders()
+            self._temporary = tempfile.TemporaryDirectory(prefix=TEMPORARY)  # goes with this object
             self.folder = Path(self._temporary.name)
+            self._lock = locked(self.folder)  # as long as this object lives
+            self._lock.__enter__()
             logger.info("%s cannot be written to: slices are kept in %s for this run", data_folder, self.folder)
+        _remove_abandoned_files(self.folder)
 
     def array(self, sources: list[Path], make: Callable[[], np.ndarray], meaning: str = "") -> tuple[Path, int]:
         """File with an array, made where it is not there yet or its sources have changed, and its number of slices.
@@ -86,20 +101,32 @@ class SliceCache:
             make: reads and checks them, and returns the array, (Z, H, W).
             meaning: whatever else the array depends on.
         """
-        stem = sources[0].name.removesuffix(SUFFIX)
-        path = self.folder / f"{stem}-{_fingerprint(sources, meaning)}.npy"
+        what = f"{sources[0].resolve().parent}|{meaning}"
+        name = f"{sources[0].name.removesuffix(SUFFIX)}-{_hash(what)}"
+        path = self.folder / f"{name}-{_hash(_state_of(sources))}.npy"
         if not path.is_file():
             array = make()
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            try:
-                with temporary.open("wb") as file:
-                    np.save(file, array)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            for outdated in set(self.folder.glob(f"{stem}-*.npy")) - {path}:
+            with whole_file(path) as temporary, temporary.open("wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                np.save(file, array)
+            for outdated in set(self.folder.glob(f"{name}-*.npy")) - {path}:
                 outdated.unlink(missing_ok=True)
         return path, len(np.load(path, mmap_mode="r"))
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove temporary places of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        with suppress(OSError), locked(folder):  # its process is at work, or it is somebody else's
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned_files(folder: Path) -> None:
+    """Remove arrays that killed processes have left half-written; those that are being written are locked."""
+    for path in folder.glob(f".*{PARTIAL}.npy"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def map_scan(
@@ -144,14 +171,14 @@ def map_scan(
     return Scan(scan_id, MappedSlices(stored, n_slices, statistics), label, MappedSlices(*superpixels))
 
 
-def _fingerprint(sources: list[Path], meaning: str) -> str:
+def _state_of(sources: list[Path]) -> str:
     """Changes with the size and the time of change of any source; an absent one is left to whoever reads it."""
-    content = meaning
-    for source in sources:
-        if source.is_file():
-            status = source.stat()
-            content += f"|{source.name} {status.st_size} {status.st_mtime_ns}"
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    states = [(source.name, source.stat()) for source in sources if source.is_file()]
+    return "|".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _small(segments: np.ndarray) -> np.ndarray:

@@ -11,21 +11,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from Stage2.launching.plan import Job
-from Stage2.launching.progress import Standing
+from Stage2.launching.plan import FoldRun
+from Stage2.launching.progress import Status
 from Stage2.launching.time_left import Pace, describe, time_left
 
 POLL_SECONDS = 0.1
 FIRST_REPORT, LONGEST_PAUSE = 30.0, 600.0  # seconds between reports of the time left: doubling
 PATIENCE = 120.0  # seconds that a run has for keeping its state when it is asked to stop
-TAIL_LINES = 20
+LAST_LINES = 20
 HEADER = "=== "  # of a run in its log
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -59,7 +59,7 @@ def make_slots(gpus: Sequence[str], jobs_per_gpu: int) -> list[Slot]:
     return [Slot(f"GPU {gpu}", shared | {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(jobs_per_gpu) for gpu in gpus]
 
 
-def run_jobs(jobs: Sequence[Job], command: Callable[[Job], list[str]], slots: Sequence[Slot]) -> int:
+def run_on_slots(jobs: Sequence[FoldRun], command: Callable[[FoldRun], list[str]], slots: Sequence[Slot]) -> int:
     """Run the jobs, in order, as slots become free; the first failure, or a signal, ends all others.
 
     With one slot the console shows what the runs print; with several it shows what starts and ends, and the time left.
@@ -84,6 +84,13 @@ def run_jobs(jobs: Sequence[Job], command: Callable[[Job], list[str]], slots: Se
             while waiting and pool.free:
                 pool.start(waiting.popleft())
             time.sleep(POLL_SECONDS)
+            for run in pool.running:
+                if run.log_error is not None:
+                    logger.error(
+                        "%s was stopped, for its log %s could not be written (%s); make room, or name another folder "
+                        "by LOGS; the same command goes on from here.", run.job.title, run.job.log, run.log_error,
+                    )  # fmt: skip
+                    return 1
             for run in pool.take_ended():
                 if run.status != 0 and not received:
                     logger.error(_failure(run))
@@ -101,7 +108,7 @@ def run_jobs(jobs: Sequence[Job], command: Callable[[Job], list[str]], slots: Se
 
 
 @dataclass
-class Run:
+class RunningFold:
     """A run in progress, or ended.
 
     Attributes:
@@ -110,15 +117,17 @@ class Run:
         process: its process.
         log: its console log, locked as long as the process lives.
         begun: monotonic time of its start.
-        pump: copies its output to log and console; None where it writes to the log itself.
+        pump: copies its output to the log, and to the console where one run at a time is at work.
+        log_error: why the log could not be written; its output is still read, so that it does not wait for ever.
     """
 
-    job: Job
+    job: FoldRun
     slot: Slot
     process: subprocess.Popen
     log: BinaryIO
     begun: float
-    pump: threading.Thread | None
+    pump: threading.Thread | None = None
+    log_error: str | None = None
 
     @property
     def status(self) -> int:
@@ -130,12 +139,12 @@ class Run:
 class _Pool:
     """The runs in progress. Leaving it asks those that are left to stop, and waits for them."""
 
-    def __init__(self, command: Callable[[Job], list[str]], slots: Sequence[Slot], pace: Pace):
+    def __init__(self, command: Callable[[FoldRun], list[str]], slots: Sequence[Slot], pace: Pace):
         self.command = command
         self.free = list(slots)
         self.shown = len(slots) == 1
         self.pace = pace
-        self.running: list[Run] = []
+        self.running: list[RunningFold] = []
 
     def __enter__(self) -> "_Pool":
         return self
@@ -153,33 +162,30 @@ class _Pool:
                 run.process.wait()
             self._close(run)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: FoldRun) -> None:
         """Start a job in the first free slot."""
-        log = _locked_log(job)
-        words, slot = self.command(job), self.free.pop(0)
-        log.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
-        log.flush()
+        words = self.command(job)
+        log, slot = _locked_log(job, words), self.free.pop(0)
         where = f" on {slot.label}" if slot.label else ""
-        resumed = job.progress.standing is Standing.INTERRUPTED
+        resumed = job.progress.status is Status.INTERRUPTED
         again = f", going on with {job.progress.run} (step {job.progress.step} or later)" if resumed else ""
         logger.info("%s%s: %s%s; log %s", job.title, where, job.start, again, job.log)
         self.pace.begin(job)
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self.shown else log,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **slot.environment},
             start_new_session=True,  # Ctrl-C comes from here, once
             pass_fds=(log.fileno(),),  # keeps the lock as long as the run lives
         )
-        pump = None
-        if self.shown:
-            pump = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
-            pump.start()
-        self.running.append(Run(job, slot, process, log, time.monotonic(), pump))
+        run = RunningFold(job, slot, process, log, time.monotonic())
+        run.pump = threading.Thread(target=_copy, args=(run, self.shown), daemon=True)
+        run.pump.start()
+        self.running.append(run)
 
-    def take_ended(self) -> list[Run]:
+    def take_ended(self) -> list[RunningFold]:
         """Runs that have ended since the last call."""
         ended = [run for run in self.running if run.process.poll() is not None]
         for run in ended:
@@ -192,27 +198,34 @@ class _Pool:
         return ended
 
     def report(self) -> None:
-        """Say where the trainings in progress stand."""
+        """Say how far the trainings in progress are."""
         for run in self.running:
             step = self.pace.note(run.job)
             where = f" on {run.slot.label}" if run.slot.label else ""
             of = f"step {step} of {run.job.steps}" if run.job.steps else "testing"
             logger.info("%s%s: %s", run.job.title, where, of)
 
-    def _close(self, run: Run) -> None:
-        if run.pump is not None:
-            run.pump.join(timeout=10)
-        run.log.close()
+    def _close(self, run: RunningFold) -> None:
+        run.pump.join(timeout=10)
+        with suppress(OSError):  # of a full disk, which was told
+            run.log.close()
 
 
-def _locked_log(job: Job) -> BinaryIO:
-    """The log, open for appending.
+def _locked_log(job: FoldRun, words: Sequence[str]) -> BinaryIO:
+    """The log, open for appending, with the command as its next line.
 
     Raises:
         ValueError: a process that is at the same run holds it.
+        OSError: it cannot be written.
     """
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    log = job.log.open("ab")
+    try:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        log = job.log.open("ab", buffering=0)
+        log.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
+    except OSError as error:
+        raise OSError(
+            f"{job.log} could not be written ({error.strerror}); make room, or name another folder by LOGS."
+        ) from error
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -225,27 +238,30 @@ def _locked_log(job: Job) -> BinaryIO:
     return log
 
 
-def _copy(output: BinaryIO, log: BinaryIO) -> None:
-    """Copy what a run prints to its log, and to the console as long as there is one."""
-    console = sys.stdout
-    while piece := os.read(output.fileno(), 65536):
-        log.write(piece)
-        log.flush()
+def _copy(run: RunningFold, shown: bool) -> None:
+    """Copy what a run prints to its log, and to the console as long as there is one; reads on where it cannot."""
+    console = sys.stdout if shown else None
+    while piece := os.read(run.process.stdout.fileno(), 65536):
+        if run.log_error is None:
+            try:
+                run.log.write(piece)
+            except OSError as error:
+                run.log_error = error.strerror
         if console is not None:
             try:
                 console.buffer.write(piece)
                 console.flush()
             except OSError:
                 console = None
-    output.close()
+    run.process.stdout.close()
 
 
-def _failure(run: Run) -> str:
-    tail = "\n".join(f"    {line}" for line in last_lines(run.job.log))
-    return f"{run.job.title} failed with status {run.status}; the last lines of {run.job.log}:\n{tail}"
+def _failure(run: RunningFold) -> str:
+    last = "\n".join(f"    {line}" for line in last_lines(run.job.log))
+    return f"{run.job.title} failed with status {run.status}; the last lines of {run.job.log}:\n{last}"
 
 
-def last_lines(log: Path, count: int = TAIL_LINES) -> list[str]:
+def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
     """Last lines of a console log; of a progress bar, its last state."""
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.datasets.catalog import get_dataset, run_name
-from Stage2.launching.progress import Progress, Standing, parse_settings, progress_of_test, progress_of_training
+from Stage2.launching.progress import Progress, Status, progress_of_test, progress_of_training
 from Stage2.run_folders.layout import experiment_folder, list_snapshots
 from Stage2.run_folders.selection import ALL, GIVEN, LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
+from Stage2.runs.plain_config import parse_settings
 
 UNTRAINED = "none"  # in place of a snapshot: the network with its starting weights
 
@@ -39,7 +40,7 @@ MODES: Mapping[str, Mode] = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentLaunch:
     """What is to run, on every fold.
 
     Attributes:
@@ -93,7 +94,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldRun:
     """One run.
 
     Attributes:
@@ -118,7 +119,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        return self.progress.standing is Standing.FINISHED
+        return self.progress.status is Status.FINISHED
 
 
 def read_folds(text: str, dataset: str) -> list[int]:
@@ -138,7 +139,7 @@ def read_folds(text: str, dataset: str) -> list[int]:
     return list(dict.fromkeys(map(int, words)))
 
 
-def plan(experiment: Experiment, folds: Sequence[int], tolerant: bool = False) -> list[Job]:
+def plan(experiment: ExperimentLaunch, folds: Sequence[int], tolerant: bool = False) -> list[FoldRun]:
     """The runs of the folds, in order.
 
     Args:
@@ -152,7 +153,7 @@ def plan(experiment: Experiment, folds: Sequence[int], tolerant: bool = False) -
     return [job for fold in folds for job in _jobs_of_fold(experiment, fold, tolerant)]
 
 
-def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job]:
+def _jobs_of_fold(experiment: ExperimentLaunch, fold: int, tolerant: bool) -> list[FoldRun]:
     kind = experiment.kind
     if kind.source is None:
         return [_job(experiment, fold, None, _starting_weights(experiment.parsed))]
@@ -179,7 +180,7 @@ def _jobs_of_fold(experiment: Experiment, fold: int, tolerant: bool) -> list[Job
     return jobs
 
 
-def _choices(experiment: Experiment, source: Path) -> list[Choice]:
+def _choices(experiment: ExperimentLaunch, source: Path) -> list[Choice]:
     if experiment.every_snapshot:
         snapshots = list_snapshots(run_with_snapshots(source))
         return [Choice(path, ALL, f"one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
@@ -188,7 +189,7 @@ def _choices(experiment: Experiment, source: Path) -> list[Choice]:
     return [choose_snapshot(source, experiment.select)]
 
 
-def _job(experiment: Experiment, fold: int, choice: Choice | None, start: str, suffix: str = "") -> Job:
+def _job(experiment: ExperimentLaunch, fold: int, choice: Choice | None, start: str, suffix: str = "") -> FoldRun:
     kind, name = experiment.kind, experiment.run_name
     words = [*experiment.settings, f"exp_prefix={name}_vfold{fold}", f"eval_fold={fold}"]
     if choice is not None:
@@ -197,16 +198,16 @@ def _job(experiment: Experiment, fold: int, choice: Choice | None, start: str, s
     settings = parse_settings(words)
     folder = experiment.folder(name, fold)
     if experiment.restart:
-        progress = Progress(Standing.NEW)
+        progress = Progress(Status.NEW)
     elif kind.trains:
         progress = progress_of_training(folder, settings)
     else:
         progress = progress_of_test(folder, settings)
-    if progress.standing is Standing.INTERRUPTED:
+    if progress.status is Status.INTERRUPTED:
         words.append("resume=True")
     title = f"fold {fold}{suffix.replace('_step', ', step ')}"
     steps = settings["n_steps"] if kind.trains else 0
-    return Job(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
+    return FoldRun(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
 
 
 def _starting_weights(settings: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What run folders tell about a fold: not begun, interrupted, or finished with the very settings that are wanted."""
 
-import ast
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +18,7 @@ from Stage2.run_folders.layout import (
     snapshot_path,
 )
 from Stage2.run_folders.selection import place_in_log_folder
+from Stage2.runs.settings import DEFAULTS, flatten
 
 # Settings that leave the result of a run as it is. Where the data lie is one of them: on a cluster they are copied to
 # the node of the day. Other data need another log folder.
@@ -31,8 +31,8 @@ WITHOUT_EFFECT = frozenset(
 )  # fmt: skip
 
 
-class Standing(Enum):
-    """Where a fold stands."""
+class Status(Enum):
+    """How far a fold is."""
 
     NEW = "new"
     INTERRUPTED = "interrupted"
@@ -44,21 +44,16 @@ class Progress:
     """What there is of a fold.
 
     Attributes:
-        standing: where it stands.
+        status: where it is.
         run: the run folder that tells; None where there is none.
         step: steps that are safely kept (trainings).
         note: what else is to be said about the runs that were found; empty if nothing.
     """
 
-    standing: Standing
+    status: Status
     run: Path | None = None
     step: int = 0
     note: str = ""
-
-
-def parse_settings(words: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` words as a dictionary; values as sacred reads them: Python literals, else text. The last wins."""
-    return {key: _as_literal(value) for key, _, value in (word.partition("=") for word in words)}
 
 
 def progress_of_training(folder: Path, settings: Mapping[str, Any]) -> Progress:
@@ -76,15 +71,15 @@ def progress_of_training(folder: Path, settings: Mapping[str, Any]) -> Progress:
     """
     begun = [run for run in list_runs(folder) if list_snapshots(run) or (run / STATE_FILE).is_file()]
     if not begun:
-        return Progress(Standing.NEW)
+        return Progress(Status.NEW)
     latest, n_steps = begun[-1], settings["n_steps"]
     differing = differences(latest, settings)
     length = _length(latest)
     if not differing and length == n_steps and snapshot_path(latest, n_steps).is_file():
-        return Progress(Standing.FINISHED, latest, n_steps)
+        return Progress(Status.FINISHED, latest, n_steps)
     if not differing and length <= n_steps and (latest / STATE_FILE).is_file():
         kept = max((step for step, _ in list_snapshots(latest)), default=0)
-        return Progress(Standing.INTERRUPTED, latest, kept)
+        return Progress(Status.INTERRUPTED, latest, kept)
     why = "; ".join(differing) or f"n_steps={length} there, {n_steps} here"
     for run in reversed(begun[:-1]):
         if snapshot_path(run, n_steps).is_file() and _length(run) == n_steps and not differences(run, settings):
@@ -92,7 +87,7 @@ def progress_of_training(folder: Path, settings: Mapping[str, Any]) -> Progress:
                 f"{run} is finished with these settings, but {latest} is newer and has others ({why}), and what comes "
                 f"next takes the newest: move {latest} away, or give another LOGDIR (or RESTART=1, which trains anew)."
             )
-    return Progress(Standing.NEW, note=f"{latest} has other settings ({why})")
+    return Progress(Status.NEW, note=f"{latest} has other settings ({why})")
 
 
 def progress_of_test(folder: Path, settings: Mapping[str, Any]) -> Progress:
@@ -104,8 +99,8 @@ def progress_of_test(folder: Path, settings: Mapping[str, Any]) -> Progress:
             read_results(run)
         except ValueError:
             continue  # cut short
-        return Progress(Standing.FINISHED, run)
-    return Progress(Standing.NEW)
+        return Progress(Status.FINISHED, run)
+    return Progress(Status.NEW)
 
 
 def differences(run: Path, settings: Mapping[str, Any]) -> list[str]:
@@ -114,8 +109,6 @@ def differences(run: Path, settings: Mapping[str, Any]) -> list[str]:
     A file of starting weights is told by its name, a snapshot by its experiment folder, run and step: folders may have
     moved. `n_steps` is left to the caller.
     """
-    from Stage2.runs.settings import DEFAULTS, flatten  # imports torch: seconds that a fold without runs does not need
-
     found = dict(flatten(read_config(run)))
     if not found:
         return [f"its {CONFIG} is missing"]
@@ -161,10 +154,3 @@ def _comparable(key: str, value: Any) -> Any:
     if key == "pretrained_backbone" or (key == "dataset" and str(value).endswith((".yaml", ".yml"))):
         return Path(str(value)).name
     return list(value) if isinstance(value, tuple) else value
-
-
-def _as_literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

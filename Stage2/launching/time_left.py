@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from Stage2.launching.plan import Job
+from Stage2.launching.plan import FoldRun
 from Stage2.launching.progress import steps_done
 from Stage2.run_folders.layout import list_runs
 
@@ -34,17 +34,17 @@ class Pace:
     units: int = 0
     observed: dict[int, _Observed] = field(default_factory=dict)
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: FoldRun) -> None:
         """A run starts now."""
         self.observed[id(job)] = _Observed(time.monotonic(), frozenset(list_runs(job.folder)))
 
-    def end(self, job: Job, seconds: float) -> None:
+    def end(self, job: FoldRun, seconds: float) -> None:
         """A run has ended well."""
         self.observed.pop(id(job), None)
         self.seconds += seconds
         self.units += units_of(job)
 
-    def note(self, job: Job) -> int:
+    def note(self, job: FoldRun) -> int:
         """Look at the reported step of a training in progress; returns it."""
         seen = self.observed[id(job)]
         step = steps_done(job.folder, seen.earlier) if job.steps else 0
@@ -62,7 +62,7 @@ class Pace:
                 units += seen.latest[1] - seen.first[1]
         return seconds / units if units else None
 
-    def left_of(self, job: Job, per_unit: float) -> float:
+    def left_of(self, job: FoldRun, per_unit: float) -> float:
         """Seconds that a run in progress still takes."""
         seen = self.observed[id(job)]
         now = time.monotonic()
@@ -71,12 +71,12 @@ class Pace:
         return max((job.steps - seen.latest[1]) * per_unit - (now - seen.latest[0]), 0.0)
 
 
-def units_of(job: Job) -> int:
+def units_of(job: FoldRun) -> int:
     """Work of a job: the steps that are left of a training, 1 for a test."""
     return max(job.steps - job.progress.step, 1)
 
 
-def time_left(waiting: Iterable[Job], running: Iterable, pace: Pace, n_slots: int) -> float | None:
+def time_left(waiting: Iterable[FoldRun], running: Iterable, pace: Pace, n_slots: int) -> float | None:
     """Seconds until the last run ends; None where nothing tells the pace.
 
     Args:

@@ -4,7 +4,7 @@ import copy
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
     from sacred import SETTINGS, Experiment
     from sacred.host_info import HostInfoGetter
     from sacred.run import Run
-    from sacred.utils import apply_backspaces_and_linefeeds
+    from sacred.utils import apply_backspaces_and_linefeeds, ensure_wellformed_argv
 
-import torch
+from docopt import docopt
 
-from Stage2.datasets.catalog import DataSet, run_name
+from Stage2.datasets.catalog import run_name
+from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
+from Stage2.models.few_shot import PROTOTYPE_KINDS
 from Stage2.run_folders.layout import experiment_folder
 from Stage2.runs.interruption import RunInterrupted, interruptible
 from Stage2.runs.mongo import configured_mirror
 from Stage2.runs.observer import RunFolderObserver
+from Stage2.runs.plain_config import merge, read_config_words, with_present_names
 from Stage2.runs.provenance import experiment_info, torch_state
-from Stage2.runs.settings import DEFAULTS, check_config, with_present_names
+from Stage2.runs.settings import DEFAULTS, check_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,53 +47,85 @@ class Stage2Experiment(Experiment):
             name, base_dir=str(ROOT), save_git_info=False, additional_host_info=[HostInfoGetter(torch_state, "torch")]
         )
         self.logger = logging.getLogger(name)
-        self.add_config(copy.deepcopy({**DEFAULTS, **(overrides or {})}))
+        self.defaults = copy.deepcopy({**DEFAULTS, **(overrides or {})})
+        self.add_config(self.defaults)
         self.captured_out_filter = apply_backspaces_and_linefeeds  # progress bars as they looked in the end
+        self._words: list[str] = []
 
         @self.config_hook
         def prepare_run(config, command_name, logger):
-            self._prepare_run(config, command_name)
+            self.observers[:] = _observers(config) if command_name == self.default_command else []
             return {}
-
-    def _prepare_run(self, config: dict, command_name: str) -> None:
-        """Check the settings, and let the run be kept in its experiment folder."""
-        check_config(config)
-        if command_name == self.default_command:
-            n_shots = len(config["support_idx"])
-            folder = experiment_folder(
-                config["path"]["log_dir"],
-                config["exp_prefix"],
-                run_name(config["dataset"]),
-                config["label_sets"],
-                n_shots,
-            )
-            observer = RunFolderObserver(str(folder))
-            mirror = configured_mirror(observer)
-            self.observers[:] = [observer] if mirror is None else [observer, mirror]
 
     def get_experiment_info(self) -> dict[str, Any]:
         """All source files, the git commit and all package versions; see `Stage2.runs.provenance.experiment_info`."""
         return experiment_info(self.path, ROOT)
 
-    def run(self, *args: Any, **kwargs: Any) -> Run:
-        """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
-        def run_checked(command_name=None, config_updates=None, *others, **options):
-            return super(Stage2Experiment, self).run(
-                command_name, with_present_names(config_updates or {}), *others, **options
-            )
+    def run_commandline(self, argv: Sequence[str] | str | None = None) -> Run | None:
+        """As sacred's, but it never sees the words after `with`: `run` reads them as plain data."""
+        words = [str(word) for word in ensure_wellformed_argv(argv)]
+        self._words = docopt(self.get_usage()[2], words[1:], default_help=False)["UPDATE"]
+        for word in ("with", *self._words) if self._words else ():
+            words.remove(word)
+        return super().run_commandline(words)
 
+    def run(
+        self,
+        command_name: str | None = None,
+        config_updates: Mapping[str, Any] | None = None,
+        named_configs: Sequence[str] = (),
+        info: dict | None = None,
+        meta_info: dict | None = None,
+        options: dict | None = None,
+    ) -> Run:
+        """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
         try:
             with interruptible():
-                return run_checked(*args, **kwargs)
+                given = read_config_words([*named_configs, *self._words])
+                given = merge(given, with_present_names(config_updates or {}))
+                check_config(merge(self.defaults, given), registered_choices())
+                return super().run(command_name, given, (), info, meta_info, options)
         except RunInterrupted as interruption:
             print(f"interrupted: {interruption}", file=sys.stderr)
             raise SystemExit(interruption.status) from None
         except (ValueError, OSError) as error:
-            options = kwargs.get("options") or {}
-            if options.get("--debug"):
+            if (options or {}).get("--debug"):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_sentence(error)}", file=sys.stderr)
             raise SystemExit(1) from error
+
+
+def registered_choices() -> dict[str, Sequence[str]]:
+    """The possible values of settings that name an entry of a registry."""
+    return {
+        "modelname": ENCODER_NAMES,
+        "clsname": PROTOTYPE_KINDS,
+        "precision": tuple(PRECISIONS),
+    }
+
+
+def _observers(config: Mapping[str, Any]) -> list:
+    """What keeps a run: its folder, and a database where one is configured."""
+    folder = experiment_folder(
+        config["path"]["log_dir"],
+        config["exp_prefix"],
+        run_name(config["dataset"]),
+        config["label_sets"],
+        len(config["support_idx"]),
+    )
+    observer = RunFolderObserver(str(folder))
+    mirror = configured_mirror(observer)
+    return [observer] if mirror is None else [observer, mirror]
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line; of one that comes from the system as it is, with the file and a remedy."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error).replace("\n", " ")
+    return (
+        f"{error.filename or 'a file of the run'} could not be read or written ({error.strerror}); make room, correct "
+        "its permissions, or give another path.log_dir or path.cache_dir."
+    )
 
 
 class _CurrentStderr:
@@ -114,27 +149,3 @@ def configure_logging() -> None:
 def run_folder(run: Run) -> Path:
     """Folder of a run."""
     return next(Path(observer.dir) for observer in run.observers if isinstance(observer, RunFolderObserver))
-
-
-def data_folder(data_dir: str | None, data_set: DataSet) -> Path:
-    """Processed folder: the given one, or the data set's own below the repository root.
-
-    Raises:
-        ValueError: neither is known.
-    """
-    if data_dir is None and data_set.default_folder is None:
-        raise ValueError(f"{data_set.source} names no default_folder; name the processed folder by path.data_dir=DIR.")
-    return Path(data_dir) if data_dir is not None else ROOT / data_set.default_folder
-
-
-def choose_device(name: str) -> torch.device:
-    """Device by name; "auto" is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name} is unknown; choose auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name}: this machine has no CUDA device; choose auto or cpu.")
-    return device

@@ -2,13 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
 from sacred.utils import SacredInterrupt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LONGEST_STEP = 30.0  # seconds that a run has for the step or test at hand, and for keeping its state
 
 
 class RunInterrupted(SacredInterrupt):
@@ -35,13 +36,15 @@ def interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise RunInterrupted(number)
 
-    with _handler(interrupt):
+    with _handlers(dict.fromkeys(SIGNALS, interrupt)):
         yield
 
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], int | None]]:
-    """Within it, a signal only leaves its number, for whoever asks; a second SIGINT raises `RunInterrupted`.
+    """Within it, a signal only leaves its number, for whoever asks.
+
+    `RunInterrupted` is raised where nobody has asked `LONGEST_STEP` seconds later, and by a second SIGINT.
 
     Yields:
         the question: the number of the signal that came, or None.
@@ -51,18 +54,26 @@ def deferred() -> Iterator[Callable[[], int | None]]:
     def note(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise RunInterrupted(number)
+        if not received:
+            signal.setitimer(signal.ITIMER_REAL, LONGEST_STEP)
         received.append(number)
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise RunInterrupted(received[0], f"nothing was kept, for the step took over {LONGEST_STEP:.0f} s")
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    with _handler(note):
-        yield lambda: received[0] if received else None
+    with _handlers(dict.fromkeys(SIGNALS, note) | {signal.SIGALRM: give_up}):
+        try:
+            yield lambda: received[0] if received else None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
-def _handler(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+def _handlers(handlers: Mapping[int, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -2,20 +2,20 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
+from Stage1.files import write_text
 from Stage2.run_folders.layout import SCALARS
 
 logger = logging.getLogger(__name__)
 
 
 class RunFolderObserver(FileStorageObserver):
-    """Writes config.json, run.json and metrics.json of a run under temporary names and renames them."""
+    """Writes config.json, run.json and metrics.json of a run whole or not at all."""
 
     def started_event(self, *args: Any, **kwargs: Any) -> Any:
         self._scalars: dict[str, dict[str, list]] = {}
@@ -25,22 +25,17 @@ class RunFolderObserver(FileStorageObserver):
         return answer
 
     def save_json(self, obj: Any, filename: str) -> None:
-        """Write a JSON file atomically.
+        """Write a JSON file.
 
         A file that cannot be written later in a run keeps its last content, with a warning: the next heartbeat tries
         again, and sacred would give up the observer, and with it the status in run.json, at the first failure.
         """
-        path = Path(self.dir) / filename
-        temporary = path.with_name(f".{filename}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
-            temporary.replace(path)
+            write_text(Path(self.dir) / filename, json.dumps(flatten(obj), sort_keys=True, indent=2))
         except OSError as error:
             if not self._started:
                 raise
-            logger.warning("%s could not be written (%s); it keeps its last content", path, error.strerror)
-        finally:
-            temporary.unlink(missing_ok=True)
+            logger.warning("%s", error)
 
     def save_cout(self) -> None:
         try:

@@ -14,7 +14,7 @@ import pytest
 from examples.experiment_scripts import EXPERIMENTS, MODALITIES, PUBLISHED_STEPS, ROOT, SCRIPTS, WEIGHTS, Script
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.launching.plan import MODES, Experiment, plan, read_folds
+from Stage2.launching.plan import MODES, ExperimentLaunch, plan, read_folds
 
 EXAMPLES = ROOT / "examples"
 COMMON = {
@@ -80,7 +80,7 @@ def handed_over(script: Path, recorder: Path, cwd: Path = ROOT, **environment: s
 def planned(words: list[str]) -> list[tuple[str, dict[str, str]]]:
     """(entry point, settings) of every run of the words, none of which has a snapshot yet."""
     arguments = run_folds.build_parser().parse_args(words)
-    experiment = Experiment(arguments.mode, arguments.settings, arguments.logs, select=arguments.select,
+    experiment = ExperimentLaunch(arguments.mode, arguments.settings, arguments.logs, select=arguments.select,
                             snapshot_steps=arguments.steps, reload=arguments.reload)
     folds = read_folds(arguments.folds, experiment.parsed["dataset"])
     entry = MODES[arguments.mode].entry

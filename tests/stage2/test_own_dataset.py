@@ -18,7 +18,7 @@ from Stage2.datasets.mapped import SliceCache
 from Stage2.evaluation.cells import read_cells
 from Stage2.preparation.steps.superpixels import prepare_folder
 from Stage2.run_folders.layout import list_runs, list_snapshots, read_results
-from Stage2.runs.experiment import data_folder
+from Stage2.runs.build import data_folder
 from Stage2.runs.settings import DEFAULTS, check_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,5 +1,7 @@
 """Slices on disk: the same numbers as in memory, made once, made anew when a source changes."""
 
+import dataclasses
+import fcntl
 import os
 import pickle
 import shutil
@@ -90,3 +92,42 @@ def test_what_a_loader_worker_receives_does_not_grow_with_the_slices(folder):
     for index in range(10):
         for key, value in held[index].items():
             assert (value == episodes[index][key]).all()
+
+
+def test_data_sets_that_share_a_cache_leave_each_others_arrays_alone(folder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "other", ignore=shutil.ignore_patterns("cache"))
+    shutil.copy(other / "image_1.nii.gz", other / "image_10.nii.gz")
+    caches = [(data, SliceCache(tmp_path / "shared", data)) for data in (folder, other)]
+    first, second = (map_scan(data, "10", None, cache, **CONTENTS) for data, cache in caches)
+    again = map_scan(folder, "10", None, SliceCache(tmp_path / "shared", folder), **CONTENTS)
+    assert not np.array_equal(first.image[2], second.image[2])
+    assert again.image.path == first.image.path
+    two_classes = dataclasses.replace(get_dataset("CHAOST2"), label_values={0: 0, 1: 1, 2: 1, 3: 0, 4: 0})
+    own = map_scan(folder, "10", None, SliceCache(tmp_path / "shared", folder), **CONTENTS | {"data_set": two_classes})
+    assert own.label.path != first.label.path and first.label.path.exists()
+
+
+def test_what_killed_runs_have_left_goes_and_what_live_ones_write_stays(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "densemp-slices-killed").mkdir()
+    (tmp_path / "densemp-slices-killed" / "image_1.npy").touch()
+    cache = folder / "cache"
+    cache.mkdir()
+    dead, live = (cache / f".image_{n}.{n}.partial.npy" for n in (1, 2))
+    dead.touch()
+    with live.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        SliceCache(None, folder)
+        assert (dead.exists(), live.exists()) == (False, True)
+    shutil.rmtree(cache)
+    cache.write_text("in the way")
+    used = SliceCache(None, folder)
+    SliceCache(None, folder)
+    assert used.folder.exists() and not (tmp_path / "densemp-slices-killed").exists()
+
+
+def test_an_array_that_cannot_be_read_is_named(folder):
+    scan = map_scan(folder, "10", None, SliceCache(None, folder), **CONTENTS)
+    os.truncate(scan.image.path, 200)
+    with pytest.raises(OSError, match=r"cache/image_10\S+ cannot be read .*; delete it: the next run makes it anew"):
+        scan.image[0]

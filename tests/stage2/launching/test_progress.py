@@ -7,9 +7,8 @@ import pytest
 
 from Stage2.launching.progress import (
     Progress,
-    Standing,
+    Status,
     differences,
-    parse_settings,
     progress_of_test,
     progress_of_training,
     steps_done,
@@ -32,53 +31,41 @@ def make_run(folder: Path, steps=(), state: bool = False, results: object = None
     return folder
 
 
-def test_values_are_read_as_sacred_reads_them():
-    words = ["optim.lr=1e-3", "support_idx=[4]", "usealign=True", "dataset=CHAOST2", "path.data_dir=/a=b", "x=1", "x=2"]
-    assert parse_settings(words) == {
-        "optim.lr": 1e-3,
-        "support_idx": [4],
-        "usealign": True,
-        "dataset": "CHAOST2",
-        "path.data_dir": "/a=b",
-        "x": 2,
-    }
-
-
 def test_a_fold_without_runs_or_with_runs_that_kept_nothing_is_new(tmp_path):
-    assert progress_of_training(tmp_path / "absent", WANTED) == Progress(Standing.NEW)
+    assert progress_of_training(tmp_path / "absent", WANTED) == Progress(Status.NEW)
     make_run(tmp_path / "1")
-    assert progress_of_training(tmp_path, WANTED) == Progress(Standing.NEW)
+    assert progress_of_training(tmp_path, WANTED) == Progress(Status.NEW)
 
 
 def test_finished_is_the_last_step_of_the_latest_run(tmp_path):
     make_run(tmp_path / "1", [50, 100], state=True)
     make_run(tmp_path / "2")  # failed at once: counts for nothing
-    assert progress_of_training(tmp_path, WANTED) == Progress(Standing.FINISHED, tmp_path / "1", 100)
+    assert progress_of_training(tmp_path, WANTED) == Progress(Status.FINISHED, tmp_path / "1", 100)
 
 
 @pytest.mark.parametrize(
-    ("config", "steps", "standing", "step"),
+    ("config", "steps", "status", "step"),
     [
-        ({}, [50], Standing.INTERRUPTED, 50),
-        ({}, [], Standing.INTERRUPTED, 0),  # before the first snapshot
-        ({"n_steps": 60}, [50, 60], Standing.INTERRUPTED, 60),  # finished, and now to be longer
-        ({"n_steps": 200}, [100], Standing.NEW, 0),  # what comes next would take its last step
-        ({"optim": {"lr": 2e-3}}, [50], Standing.NEW, 0),
-        ({"batch_size": 4}, [100], Standing.NEW, 0),  # a default is wanted
-        ({"num_workers": 7, "path": {"data_dir": "/elsewhere"}, "device": "cuda"}, [100], Standing.FINISHED, 100),
+        ({}, [50], Status.INTERRUPTED, 50),
+        ({}, [], Status.INTERRUPTED, 0),  # before the first snapshot
+        ({"n_steps": 60}, [50, 60], Status.INTERRUPTED, 60),  # finished, and now to be longer
+        ({"n_steps": 200}, [100], Status.NEW, 0),  # what comes next would take its last step
+        ({"optim": {"lr": 2e-3}}, [50], Status.NEW, 0),
+        ({"batch_size": 4}, [100], Status.NEW, 0),  # a default is wanted
+        ({"num_workers": 7, "path": {"data_dir": "/elsewhere"}, "device": "cuda"}, [100], Status.FINISHED, 100),
     ],
 )
-def test_the_state_of_the_latest_run(tmp_path, config, steps, standing, step):
+def test_the_state_of_the_latest_run(tmp_path, config, steps, status, step):
     run = make_run(tmp_path / "1", steps, state=True, **config)
     progress = progress_of_training(tmp_path, WANTED)
-    assert (progress.standing, progress.step) == (standing, step)
-    assert (progress.run == run) == (standing is not Standing.NEW)
-    assert bool(progress.note) == (standing is Standing.NEW)
+    assert (progress.status, progress.step) == (status, step)
+    assert (progress.run == run) == (status is not Status.NEW)
+    assert bool(progress.note) == (status is Status.NEW)
 
 
 def test_without_a_state_there_is_nothing_to_go_on_from(tmp_path):
     make_run(tmp_path / "1", [50])
-    assert progress_of_training(tmp_path, WANTED).standing is Standing.NEW
+    assert progress_of_training(tmp_path, WANTED).status is Status.NEW
 
 
 def test_a_finished_run_behind_a_newer_one_is_an_error(tmp_path):
@@ -109,9 +96,9 @@ def test_a_test_is_finished_if_any_run_has_its_results(tmp_path):
     make_run(tmp_path / "1", results={"mean": {}}, val_wsize=2)
     make_run(tmp_path / "2", results={"mean": {}}, val_wsize=1)
     make_run(tmp_path / "3", results='{"cut', val_wsize=4)
-    assert progress_of_test(tmp_path, wanted) == Progress(Standing.FINISHED, tmp_path / "1")
-    assert progress_of_test(tmp_path, wanted | {"val_wsize": 4}) == Progress(Standing.NEW)
-    assert progress_of_test(tmp_path, wanted | {"protocol": "clean"}) == Progress(Standing.NEW)
+    assert progress_of_test(tmp_path, wanted) == Progress(Status.FINISHED, tmp_path / "1")
+    assert progress_of_test(tmp_path, wanted | {"val_wsize": 4}) == Progress(Status.NEW)
+    assert progress_of_test(tmp_path, wanted | {"protocol": "clean"}) == Progress(Status.NEW)
 
 
 def test_the_step_that_a_run_reports(tmp_path):

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 import Stage2.launching.time_left as module
-from Stage2.launching.plan import Job
-from Stage2.launching.progress import Progress, Standing
+from Stage2.launching.plan import FoldRun
+from Stage2.launching.progress import Progress, Status
 from Stage2.launching.time_left import Pace, describe, time_left, units_of
 
 
-def make_job(folder: Path = Path("absent"), steps: int = 0, done: int = 0) -> Job:
-    progress = Progress(Standing.INTERRUPTED if done else Standing.NEW, step=done)
-    return Job(0, (), "fold 0", "", progress, folder, Path("log"), steps)
+def make_job(folder: Path = Path("absent"), steps: int = 0, done: int = 0) -> FoldRun:
+    progress = Progress(Status.INTERRUPTED if done else Status.NEW, step=done)
+    return FoldRun(0, (), "fold 0", "", progress, folder, Path("log"), steps)
 
 
 def simulate(jobs: list[int], n_slots: int, per_unit: float) -> float:

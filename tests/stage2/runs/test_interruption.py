@@ -215,7 +215,7 @@ def test_metrics_survive_a_write_that_fails(settings, monkeypatch, caplog):
     observer.dir, observer._scalars, observer._started = settings["path"]["log_dir"], {}, True
     for step in (1, 2):
         observer.log_metrics({"loss": {"values": [0.5], "steps": [step], "timestamps": [datetime.now()]}}, {})
-    assert "keeps its last content" in caplog.text
+    assert "What was there before is whole" in caplog.text
     assert read_scalars(observer.dir) == {"loss": ([1, 2], [0.5, 0.5])}
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from Stage2.finetuning import PUBLISHED
+from Stage2.runs.experiment import registered_choices
 from Stage2.runs.settings import DEFAULTS, check_config, flatten
 
 PUBLISHED_NAMES = [
@@ -27,7 +28,7 @@ def test_published_names_are_there():
 
 
 def test_defaults_are_the_published_values():
-    check_config(DEFAULTS)
+    check_config(DEFAULTS, registered_choices())
     expected = {
         "modelname": "dlfcn_res101", "n_steps": 100_100, "optim.lr": 1e-3, "lr_step_gamma": 0.95,
         "save_snapshot_every": 25_000, "seed": 1234, "usealign": True, "use_wce": True, "proto_grid_size": 8,
@@ -71,7 +72,8 @@ def test_defaults_are_the_published_values():
         ),
         (
             {"use_coco_init": True, "pretrained_backbone": "x.pth"},
-            "use_coco_init=True and pretrained_backbone both start the encoder; choose one.",
+            "use_coco_init=True and pretrained_backbone both start the encoder; choose one, or add "
+            "use_densecl_init=True: COCO's weights first, then those of the file in their place.",
         ),
         *(
             (
@@ -85,7 +87,7 @@ def test_defaults_are_the_published_values():
 )
 def test_wrong_settings_are_named(change, sentence):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
-        check_config(changed(**change))
+        check_config(changed(**change), registered_choices())
     assert str(error.value) == sentence
 
 
@@ -96,8 +98,18 @@ def test_whole_numbers_will_do_for_floats():
 @pytest.mark.parametrize(("key", "value"), [("protocol", "cleaner"), ("slice_matching", "label")])
 def test_unknown_ways_of_testing_are_named(key, value):
     with pytest.raises(ValueError, match=f"{key}={value} is unknown; choose one of"):
-        check_config(changed(**{key: value}))
+        check_config(changed(**{key: value}), registered_choices())
 
 
 def test_testing_is_as_published_unless_asked():
     assert (DEFAULTS["protocol"], DEFAULTS["full_volume"], DEFAULTS["surface_distances"]) == ("paper", False, False)
+
+
+def test_both_starting_weights_can_be_named_as_published():
+    check_config(changed(use_coco_init=True, use_densecl_init=True, pretrained_backbone="x.pth"), registered_choices())
+
+
+@pytest.mark.parametrize("key", ["lr_step_gamma", "ema_decay"])
+def test_numbers_are_finite(key):
+    with pytest.raises(ValueError, match=f"{key}=nan: expected a number"):
+        check_config(changed(**{key: float("nan")}))

@@ -1,0 +1,128 @@
+"""What runs are built from: the network with its starting weights, the cohort, episodes, tests on training scans.
+
+Here the settings are unpacked; nothing below knows them.
+"""
+
+from pathlib import Path
+
+from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.cohort import Cohort
+from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, SuperpixelEpisodes
+from Stage2.datasets.mapped import SliceCache
+from Stage2.evaluation.monitoring import TrainingScanTest, spread_over
+from Stage2.evaluation.protocol import ClassTask
+from Stage2.evaluation.tasks import list_tasks
+from Stage2.models.build import build_segmenter
+from Stage2.models.devices import choose_device
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.optimisation.training import Training
+from Stage2.run_folders.selection import Choice, resolve_choice
+from Stage2.runs.settings import RunSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def choose_start(settings: RunSettings) -> Choice | None:
+    """The snapshot that the settings name, and how it was chosen; None where they name none."""
+    chosen = settings.selection
+    return resolve_choice(settings.reload_model_path, settings.select, chosen.rule, chosen.reason)
+
+
+def build_network(settings: RunSettings, start: Choice | None) -> FewShotSegmenter:
+    """The segmenter on its device, from a snapshot or with the starting weights that the settings name."""
+    return build_segmenter(
+        settings.modelname,
+        settings.clsname,
+        settings.precision,
+        choose_device(settings.device),
+        settings.seed,
+        snapshot=None if start is None else start.snapshot,
+        backbone=_optional_path(settings.pretrained_backbone),
+        coco_folder=ROOT / "pretrained_model" if settings.use_coco_init else None,
+        channels_last=settings.channels_last,
+        compiled=settings.compile,
+    )
+
+
+def build_training(settings: RunSettings, model: FewShotSegmenter) -> Training:
+    """The network with its optimiser, at the start."""
+    return Training(model, settings.optim.lr, settings.lr_step_gamma, settings.ema_decay)
+
+
+def open_cohort(settings: RunSettings) -> Cohort:
+    """The processed folder, seen through the fold."""
+    data_set = get_dataset(settings.dataset)
+    folder = data_folder(settings.path.data_dir, data_set)
+    return Cohort(folder, data_set, settings.eval_fold, len(settings.support_idx))
+
+
+def superpixel_episodes(settings: RunSettings, cohort: Cohort, with_label: bool = False) -> SuperpixelEpisodes:
+    """Superpixel episodes of the fold's training scans."""
+    cache = SliceCache(_optional_path(settings.path.cache_dir), cohort.folder)
+    return SuperpixelEpisodes(
+        scans=cohort.training_scans(settings.superpix_scale, cache, with_label),
+        excluded=cohort.excluded_slices(settings.exclude_cls_list),
+        seed=settings.seed,
+        scans_per_load=None if settings.scan_per_load == -1 else settings.scan_per_load,
+        episodes_per_load=settings.max_iters_per_load,
+    )
+
+
+def fine_tuning_episodes(settings: RunSettings, cohort: Cohort) -> FineTuningEpisodes:
+    """Superpixel episodes mixed with those of annotated training classes."""
+    support_ids = cohort.fold.choose_support(settings.support_idx)
+    tasks = _tasks(settings, cohort, cohort.data_set.training_labels(settings.label_sets), cohort.fold.train)
+    return FineTuningEpisodes(
+        superpixel_episodes(settings, cohort, with_label=True),
+        [cohort.annotated_scan(scan_id) for scan_id in support_ids],
+        [AnnotatedClass(task.label, task.support_slices, task.ranges) for task in tasks],
+    )
+
+
+def training_scan_test(settings: RunSettings, cohort: Cohort) -> TrainingScanTest | None:
+    """The test on training scans that `eval_every` asks for; None where it asks for none."""
+    if settings.eval_every == 0:
+        return None
+    labels = cohort.data_set.training_labels(settings.label_sets)
+    if not labels:
+        raise ValueError("eval_every needs a training class, but the label set has none; choose another label_sets.")
+    query_ids = spread_over(cohort.fold.train, settings.eval_scans)
+    tasks = _tasks(settings, cohort, labels, query_ids)
+    supports = [cohort.annotated_scan(scan_id) for scan_id in cohort.fold.choose_support(settings.support_idx)]
+    return TrainingScanTest(cohort, supports, tasks, query_ids, settings.val_wsize)
+
+
+def held_out_tasks(settings: RunSettings, cohort: Cohort) -> tuple[list[ClassTask], list[str]]:
+    """The classes that the label set tests, and the test scans of the fold that are no supports.
+
+    Raises:
+        ValueError: no test scan is left.
+    """
+    support_ids = cohort.fold.choose_support(settings.support_idx)
+    queries = [scan_id for scan_id in cohort.fold.test if scan_id not in support_ids]
+    if not queries:
+        raise ValueError(
+            f"support_idx={list(settings.support_idx)} takes every test scan ({', '.join(support_ids)}) as support; "
+            "leave one to test: choose -1 for the scan after them."
+        )
+    return _tasks(settings, cohort, cohort.data_set.test_labels(settings.label_sets), queries), queries
+
+
+def data_folder(data_dir: str | None, data_set: DataSet) -> Path:
+    """Processed folder: the given one, or the data set's own below the repository root.
+
+    Raises:
+        ValueError: neither is known.
+    """
+    if data_dir is None and data_set.default_folder is None:
+        raise ValueError(f"{data_set.source} names no default_folder; name the processed folder by path.data_dir=DIR.")
+    return Path(data_dir) if data_dir is not None else ROOT / data_set.default_folder
+
+
+def _tasks(settings: RunSettings, cohort: Cohort, labels: list[int], query_ids: list[str]) -> list[ClassTask]:
+    support_ids = cohort.fold.choose_support(settings.support_idx)
+    return list_tasks(cohort, labels, support_ids, query_ids, settings.n_sup_part, settings.min_fg_data)
+
+
+def _optional_path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
