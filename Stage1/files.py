@@ -41,14 +41,15 @@ def whole_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), str(path), str(path.parent)):
+        if error.errno is None or error.filename not in (None, *map(str, (temporary, path, *path.parents))):
             raise  # it is about something else
         raise OSError(
             f"{path} could not be written ({error.strerror}); make room or give another folder. What was there before "
             "is whole."
         ) from error
     finally:
-        _remove(temporary)
+        with suppress(NotADirectoryError):  # a file stands where its folder should be
+            _remove(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,17 +11,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from Stage2.inference.feature_cache import default_cache
-from Stage2.inference.job import Job
-from Stage2.inference.request import WARN_BELOW, Request
-from Stage2.io.axes import DEFAULT_AXES
-from Stage2.models.devices import choose_device
+from Stage2.inference.request import MODALITIES, WARN_BELOW, Request
 from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
 from Stage2.segmentation.method import MATCHINGS, Method
 
@@ -55,18 +48,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to segment")
     add = what.add_argument
-    add("--support", nargs=2, action="append", required=True, type=Path, metavar=("SCAN", "MASK"))
+    add("--support", dest="supports", nargs=2, action="append", required=True, type=Path, metavar=("SCAN", "MASK"))
     add("--query", required=True, type=Path, metavar="SCAN|FOLDER", help="NIfTI, DICOM series, or a folder of either")
     add("--checkpoint", required=True, type=Path, metavar="SNAPSHOT", help="snapshots/<step>.pth, or a run folder")
-    add("--label", required=True, action="extend", type=labels, metavar="2[,3]", help="values in the support masks")
+    add("--label", dest="labels", required=True, action="extend", type=labels, metavar="2[,3]",
+        help="values in the support masks")  # fmt: skip
     add("--out", required=True, type=Path, metavar="FOLDER")
 
     how = parser.add_argument_group("how scans are prepared (default: as the run folder of the snapshot tells)")
     add = how.add_argument
-    add("--modality", choices=("MR", "CT"))
+    add("--modality", choices=MODALITIES)
     add("--dataset", help="CHAOST2, SABS or FILE.yaml: gives modality, threshold and names of labels")
     add("--like", type=Path, metavar="IMAGE", help="image of a processed training folder: its voxel size and axes")
-    add("--axes", help=f"in which slices are shown to the network (default {DEFAULT_AXES}), or stored: as they lie")
+    add("--axes", help="in which slices are shown to the network (default LAS), or stored: as they lie")
     add("--prepared", action="store_true", help="scans are those of a processed folder: only normalise them")
     add("--ct-statistics", nargs=2, type=float, metavar=("MEAN", "STD"), help="of the CT of training")
 
@@ -77,58 +71,37 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--parts", type=positive, default=default.parts, help="support slices of an organ (default %(default)s)")
     add("--margin", type=margin, default=default.margin, help="slices beyond the support's organ to look in, or all")
     add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes")
-    add("--modelname", choices=ENCODER_NAMES, help="refuse a snapshot of another encoder")
+    add("--modelname", dest="encoder_name", choices=ENCODER_NAMES, help="refuse a snapshot of another encoder")
     add("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the encoder (default fp32)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--slice-batch", type=positive, default=default.slices_at_once, help="slices in memory (default %(default)s)")
     add("--threads", type=positive, help="CPU threads (default: all)")
-    add("--cache", type=Path, default=default_cache(), help="folder of support features (default %(default)s)")
+    add("--cache", type=Path, help="folder of support features (default: densemp/features in your cache folder)")
     add("--no-cache", action="store_true", help="keep no features")
 
     more = parser.add_argument_group("what else to write")
     add = more.add_argument
     add("--probabilities", action="store_true", help="<query>_label_<n>_probability.nii.gz")
     add("--report", action="store_true", help="<query>.html to scroll through, <query>.png")
-    add("--evaluate", type=Path, metavar="TRUTH|FOLDER", help="ground truth: Dice, HD95 and ASSD")
+    add("--evaluate", dest="truth", type=Path, metavar="TRUTH|FOLDER", help="ground truth: Dice, HD95 and ASSD")
     add("--warn-below", type=float, default=WARN_BELOW, help="confidence (default %(default)s)")
     add("--force", action="store_true", help="do again what is done")
     return parser.parse_args(argv)
 
 
-def request_of(options: argparse.Namespace) -> Request:
-    return Request(
-        supports=[tuple(pair) for pair in options.support],
-        query=options.query,
-        checkpoint=options.checkpoint,
-        labels=options.label,
-        out=options.out,
-        modality=options.modality,
-        dataset=options.dataset,
-        like=options.like,
-        axes=options.axes,
-        prepared=options.prepared,
-        ct_statistics=options.ct_statistics,
-        method=Method(options.matching, options.parts, Method.window, options.margin, options.slice_batch),
-        clean_up=options.clean_up,
-        encoder_name=options.modelname,
-        precision=options.precision,
-        device=choose_device(options.device),
-        cache=None if options.no_cache else options.cache,
-        probabilities=options.probabilities,
-        report=options.report,
-        truth=options.evaluate,
-        warn_below=options.warn_below,
-        force=options.force,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from Stage2.inference.feature_cache import default_cache
+    from Stage2.inference.job import PredictionJob
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options.method = Method(options.matching, options.parts, margin=options.margin, slices_at_once=options.slice_batch)
+    options.cache = None if options.no_cache else options.cache or default_cache()
     try:
-        job = Job(request_of(options))
+        job = PredictionJob(Request(**{field.name: getattr(options, field.name) for field in fields(Request)}))
         with logging_redirect_tqdm():
             failed = job.run(lambda queries: tqdm(queries, unit="scan", disable=len(queries) < 2))
     except (OSError, ValueError) as error:

@@ -5,20 +5,24 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_ENTRIES = 32  # 1 MiB a slice: about 1.3 GB of scans with 40 slices; the least recently used go first
 
 logger = logging.getLogger(__name__)
 
 
-def default_cache() -> Path:
-    """Where features are kept unless a folder is named: below the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "densemp" / "features"
+def default_cache() -> Path | None:
+    """Where features are kept unless a folder is named: below the user's cache folder; None: nobody knows where."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "densemp" / "features"
+    except RuntimeError:  # neither HOME nor an entry in the table of users
+        return None
 
 
 def hash_of(*parts: object) -> str:
@@ -45,13 +49,15 @@ class FeatureCache:
         self.folder = folder
         self.most = most
 
-    def features(self, key: str, encode: Callable[[], Tensor]) -> Tensor:
+    def features(self, key: str, encode: Callable[[], "Tensor"]) -> "Tensor":
         """What is kept under a key, else what `encode` gives, which is then kept; (Z, C, h, w) on the CPU.
 
         A damaged entry is made anew; a cache that cannot be written is passed over with a warning.
         """
         if self.folder is None:
             return encode()
+        from Stage1.weights.checkpoints import write_checkpoint
+
         path = self.folder / f"{key}.pth"
         kept = _read(path)
         if kept is not None:
@@ -71,14 +77,16 @@ class FeatureCache:
             path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Tensor | None:
+def _read(path: Path) -> "Tensor | None":
+    from Stage1.weights.checkpoints import read_checkpoint
+
     if not path.is_file():
         return None
     try:
         kept = read_checkpoint(path).get("features")
     except ValueError:
         kept = None
-    if not isinstance(kept, Tensor) or kept.ndim != 4:
+    if getattr(kept, "ndim", 0) != 4:
         logger.warning("%s is damaged and made anew", path)
         return None
     return kept

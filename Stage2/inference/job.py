@@ -5,31 +5,36 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import hash_file
+from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
 from Stage2.inference.feature_cache import FeatureCache, hash_of
-from Stage2.inference.network import load_network
-from Stage2.inference.outputs import TABLE, Outputs, write_record, write_table
-from Stage2.inference.pictures import pictures_of
-from Stage2.inference.predictor import Predictor, Segmentation, Support
-from Stage2.inference.report import number, write_report
-from Stage2.inference.request import Request, data_set_of, label_name, transform_for
-from Stage2.inference.truth import find_truth, read_truth
+from Stage2.inference.masks import find_truth, read_truth
+from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, write_record, write_table
+from Stage2.inference.request import Request
+from Stage2.inference.transform import transform_for
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans
+from Stage2.io.text import printable
+from Stage2.run_folders.layout import read_config
 from Stage2.run_folders.selection import resolve_choice
+
+if TYPE_CHECKING:
+    from Stage2.inference.predictor import Predictor, Segmentation
 
 MM3_PER_ML = 1000.0
 
 logger = logging.getLogger(__name__)
 
 
-class Job:
-    """A request whose inputs are there; the network is loaded when the first query needs it.
+class PredictionJob:
+    """A request whose inputs are there; the network is imported and loaded when the first query needs it.
 
     Raises:
         FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
@@ -40,11 +45,15 @@ class Job:
         self.snapshot = resolve_choice(request.checkpoint).snapshot
         if not self.snapshot.is_file():
             raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
-        self.data_set = data_set_of(request, self.snapshot)
+        self.data_set = data_set_of(request, read_config(self.snapshot.resolve().parent.parent))
         self.transform = transform_for(request, self.data_set)
         self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
         self.queries = self._queries()
-        self._check_truth()
+        truth = request.truth
+        if truth is not None and not truth.exists():
+            raise FileNotFoundError(f"--evaluate {truth} does not exist; expected a mask, or a folder of them.")
+        if truth is not None and len(self.queries) > 1 and not truth.is_dir():
+            raise ValueError(f"--evaluate {truth} is one file for {len(self.queries)} queries; give a folder.")
 
     def run(self, progress: Callable[[Sequence[ScanFile]], Iterable[ScanFile]] = iter) -> int:
         """Segment every query; returns how many failed. Results go to the log, and all of them to results.csv.
@@ -52,85 +61,115 @@ class Job:
         Raises:
             FileNotFoundError, ValueError, OSError: the supports or the network are wrong, or nothing can be written.
         """
-        self.request.out.mkdir(parents=True, exist_ok=True)
-        settings, records = self._settings(), []
+        table, records = self.request.out / TABLE, []
+        expect_own_table(table)
+        if not table.exists():
+            write_table(table, records)  # a folder that cannot be written is told before a network is loaded
+        settings = self._settings()
         for query in progress(self.queries):
             records.append(self._one(query, settings))
-            write_table(self.request.out / TABLE, records)
+            write_table(table, records)
         failed = sum("error" in record for record in records)
         if failed and len(records) > 1:
-            logger.error("%d of %d scans failed; see %s", failed, len(records), self.request.out / TABLE)
+            logger.error("%d of %d scans failed; see %s", failed, len(records), table)
         return failed
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> "Predictor":
         """The network of the snapshot with the supports."""
+        import torch
+
+        from Stage2.inference.network import load_network
+        from Stage2.inference.predictor import Predictor, Support
+        from Stage2.runs.experiment import choose_device
+
         request = self.request
+        if request.threads:
+            torch.set_num_threads(request.threads)
         annotated = [Support(scan.read(), mask.read(), str(scan.path), str(mask.path)) for scan, mask in self.supports]
         network = load_network(
-            self.snapshot, encoder_name=request.encoder_name, precision=request.precision, device=request.device
+            self.snapshot,
+            encoder_name=request.encoder_name,
+            precision=request.precision,
+            device=choose_device(request.device),
         )
+        cache = FeatureCache(request.cache)
         return Predictor(
-            network,
-            annotated,
-            request.labels,
-            self.transform,
-            request.method,
-            clean_up=request.clean_up,
-            cache=FeatureCache(request.cache),
+            network, annotated, request.labels, self.transform, request.method, clean_up=request.clean_up, cache=cache
         )
 
     def _queries(self) -> list[ScanFile]:
-        found = find_scans(self.request.query)
+        found, out = find_scans(self.request.query), self.request.out
         own = {file.path.resolve() for pair in self.supports for file in pair}
         queries = [query for query in found if query.path.resolve() not in own or len(found) == 1]
         if not queries:
             raise FileNotFoundError(f"{self.request.query} holds no scan but the supports; expected one to segment.")
         if len(queries) < len(found):
             logger.info("%d supports lie in %s too and are no queries", len(found) - len(queries), self.request.query)
-        if self.request.out.resolve() in {query.path.resolve().parent for query in queries if query.is_nifti}:
-            raise ValueError(f"--out {self.request.out} is the folder of the queries; choose another one.")
+        folders = {query.path if query.path.is_dir() else query.path.parent for query in queries}
+        if out.resolve() in {folder.resolve() for folder in folders}:
+            raise ValueError(f"--out {out} is the folder of the queries; choose another one.")
         names = [query.name for query in queries]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{self.request.query} holds two scans called {twice}; rename one.")
         return queries
 
-    def _check_truth(self) -> None:
-        truth = self.request.truth
-        if truth is not None and not truth.exists():
-            raise FileNotFoundError(f"--evaluate {truth} does not exist; expected a mask, or a folder of them.")
-        if truth is not None and len(self.queries) > 1 and not truth.is_dir():
-            raise ValueError(f"--evaluate {truth} is one file for {len(self.queries)} queries; give a folder.")
-
     def _one(self, query: ScanFile, settings: Mapping) -> dict:
-        """Record of a query: done now, done before, or failed."""
+        """Record of a query: done now, done before, or failed; whatever a library raises about it is one line."""
         outputs = Outputs(self.request.out, query)
         try:
-            identity = hash_of(query.content_hash(), self._truth_hash(query), *settings.items())
+            truth = None if self.request.truth is None else find_truth(self.request.truth, query)
+            truth_hash = None if truth is None else hash_file(truth)
+            identity = hash_of(query.content_hash(), truth_hash, *settings.items())
             done = None if self.request.force else outputs.done(identity)
-        except OSError as error:
+            planned, inputs = self._planned(outputs), self._inputs(query, truth)
+            if done is None:
+                outputs.expect_own(planned, inputs)
+        except Exception as error:
             return _failure(query, error)
         if done is not None:
-            logger.info("%s: done before", query.name)
+            logger.info("%s: done before", printable(query.name))
             return done
         predictor = self.predictor  # its errors are not caught: every query would meet the same
-        outputs.record.unlink(missing_ok=True)  # of other settings: its files are about to change
         try:
-            record = self._segment(query, outputs, predictor)
-        except (OSError, ValueError) as error:
+            scan, start = query.read(), time.monotonic()
+            found = predictor.segment(scan, str(query.path))
+            seconds = round(time.monotonic() - start, 2)
+            drawn = None if truth is None else read_truth(truth, scan, query, self.request.labels)
+            labels = self._described(found, scan, drawn)
+            outputs.claim(planned, inputs)
+            warnings = self._write(outputs, found, scan, drawn, labels)
+            record = {
+                "query": str(query.path),
+                "files": [path.name for path in planned],
+                "labels": labels,
+                "warnings": warnings,
+                "seconds": seconds,
+                "identity": identity,
+                "settings": dict(settings),
+            }
+            write_record(outputs.record, record)
+        except Exception as error:
             return _failure(query, error)
-        record |= {"identity": identity, "settings": dict(settings)}
-        write_record(outputs.record, record)
         return record
 
-    def _segment(self, query: ScanFile, outputs: Outputs, predictor: Predictor) -> dict:
+    def _planned(self, outputs: Outputs) -> list[Path]:
         request = self.request
-        scan, start = query.read(), time.monotonic()
-        found = predictor.segment(scan, str(query.path))
-        seconds = time.monotonic() - start
-        truth = None if request.truth is None else read_truth(find_truth(request.truth, query), scan, query)
-        labels = self._described(found, scan, truth)
+        maps = [outputs.probability(label) for label in request.labels] if request.probabilities else []
+        return [outputs.mask, *maps, *([outputs.page, outputs.montage] if request.report else [])]
+
+    def _inputs(self, query: ScanFile, truth: Path | None) -> list[Path]:
+        """Every file that this call reads for a query."""
+        scans = [query, *(file for pair in self.supports for file in pair)]
+        files = [path for scan in scans for path in (scan.path.iterdir() if scan.path.is_dir() else [scan.path])]
+        return [*files, self.snapshot, *([] if truth is None else [truth])]
+
+    def _write(
+        self, outputs: Outputs, found: "Segmentation", scan: sitk.Image, truth: sitk.Image | None, labels: Mapping
+    ) -> list[str]:
+        """Write the files of a query and tell of them in the log; returns the warnings."""
+        request, name = self.request, printable(outputs.query.name)
         warnings = [
             f"confidence in {entry['name']} is low ({entry['confidence']:.2f}, below {request.warn_below:g}): this "
             "mask does not lead back to that of the support; look at it before you use it"
@@ -138,54 +177,49 @@ class Job:
             if entry["confidence"] < request.warn_below
         ]
         outputs.write_volume(outputs.mask, found.labels, scan)
-        files = [outputs.mask]
         for label, volume in found.probabilities.items() if request.probabilities else ():
             outputs.write_volume(outputs.probability(label), volume, scan)
-            files.append(outputs.probability(label))
         if request.report:
-            pictures = pictures_of(scan, found.image, truth, self.transform.axes)
-            write_report(outputs, pictures, labels, self._facts(scan, query), warnings, self.transform.axes)
-            files += [outputs.page, outputs.montage]
-        for entry in labels.values():
-            scores = "".join(f", {heading(name)} {number(entry[name])}" for name in METRICS if name in entry)
-            described = f"{entry['name']} {entry['volume_ml']:.1f} ml, confidence {entry['confidence']:.2f}{scores}"
-            logger.info("%s: %s", query.name, described)
-        for line in warnings:
-            logger.warning("%s: %s", query.name, line)
-        return {
-            "query": str(query.path),
-            "files": [path.name for path in files],
-            "labels": labels,
-            "warnings": warnings,
-            "seconds": round(seconds, 2),
-        }
+            from Stage2.inference.pictures import pictures_of
+            from Stage2.inference.report import write_report
 
-    def _described(self, found: Segmentation, scan: sitk.Image, truth: sitk.Image | None) -> dict[int, dict]:
+            pictures = pictures_of(scan, found.image, truth, self.transform.axes)
+            write_report(outputs, pictures, labels, self._facts(scan, outputs.query), warnings, self.transform.axes)
+        for entry in labels.values():
+            scores = "".join(f", {heading(own)} {entry[own]:.3f}" for own in METRICS if own in entry)
+            described = f"{entry['name']} {entry['volume_ml']:.1f} ml, confidence {entry['confidence']:.2f}{scores}"
+            logger.info("%s: %s", name, described)
+        for line in warnings:
+            logger.warning("%s: %s", name, line)
+        return warnings
+
+    def _described(self, found: "Segmentation", scan: sitk.Image, truth: sitk.Image | None) -> dict[int, dict]:
         """Label -> name, volume, confidence and, with a ground truth, scores."""
         spacing = scan.GetSpacing()[::-1]
         drawn = None if truth is None else sitk.GetArrayViewFromImage(truth)
         described = {}
         for label, confidence in found.confidence.items():
-            voxels = np.count_nonzero(found.labels == label)
+            mask = found.labels == label
             described[label] = {
                 "name": label_name(self.data_set, label),
-                "volume_ml": round(voxels * float(np.prod(spacing)) / MM3_PER_ML, 3),
+                "volume_ml": round(np.count_nonzero(mask) * float(np.prod(spacing)) / MM3_PER_ML, 3),
                 "confidence": round(confidence, 4),
-                **({} if drawn is None else compute_metrics(found.labels == label, drawn == label, spacing)),
+                **({} if drawn is None else compute_metrics(mask, drawn == label, spacing)),
             }
         return described
 
     def _facts(self, scan: sitk.Image, query: ScanFile) -> dict[str, str]:
         """What the page says below its table."""
-        request = self.request
+        request, margin = self.request, self.request.method.margin
         size, spacing = (" x ".join(f"{value:.4g}" for value in own) for own in (scan.GetSize(), scan.GetSpacing()))
+        looked = "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
         return {
             "query": str(query.path),
             "voxels": f"{size} of {spacing} mm, axes {axes_of(scan)}",
             "supports": ", ".join(f"{image.path} with {mask.path}" for image, mask in self.supports),
             "snapshot": str(self.snapshot),
             "encoder": f"{self.predictor.network.model.encoder.name}, {request.precision}",
-            "slices": f"matched by {request.method.matching}, {_range(request.method.margin)}",
+            "slices": f"matched by {request.method.matching}, {looked}",
             "clean-up": "largest piece, holes filled" if request.clean_up else "none",
         }
 
@@ -210,15 +244,42 @@ class Job:
             "warn_below": request.warn_below,
         }
 
-    def _truth_hash(self, query: ScanFile) -> str | None:
-        truth = self.request.truth
-        return None if truth is None else hash_file(find_truth(truth, query))
+
+def data_set_of(request: Request, config: Mapping) -> DataSet | None:
+    """The data set that is named, else that of the run which made the snapshot, else none.
+
+    Raises:
+        FileNotFoundError, ValueError: the one that is named is unknown, or is at odds with the modality.
+    """
+    if request.dataset is not None:
+        data_set = get_dataset(request.dataset)
+        if request.modality not in (None, data_set.modality):
+            raise ValueError(
+                f"--modality {request.modality} and --dataset {request.dataset}, which is {data_set.modality}, "
+                "contradict each other; leave one out."
+            )
+        return data_set
+    try:
+        return get_dataset(config["dataset"]) if "dataset" in config else None
+    except (OSError, ValueError):  # the file of an own data set may lie elsewhere now
+        return None
 
 
-def _range(margin: int | None) -> str:
-    return "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
+def label_name(data_set: DataSet | None, value: int) -> str:
+    """Name of a value in a mask, as the data set has it; "label 2" where it has none."""
+    if data_set is not None:
+        label = value if data_set.label_values is None else data_set.label_values.get(value)
+        for name, own in data_set.classes.items():
+            if own == label and own:
+                return name
+    return f"label {value}"
 
 
 def _failure(query: ScanFile, error: Exception) -> dict:
-    logger.error("%s: %s", query.name, error)
-    return {"query": str(query.path), "error": str(error)}
+    """The record of a query that failed, with the reason in one line."""
+    reason = printable(" ".join(str(error).split())) or "no reason given"
+    if not isinstance(error, OSError | ValueError):
+        what = "not enough memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {reason[-200:]}"
+        reason = f"{printable(str(query.path))} cannot be segmented ({what}); check the file, or leave it out."
+    logger.error("%s: %s", printable(query.name), reason)
+    return {"query": str(query.path), "error": reason}

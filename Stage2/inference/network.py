@@ -1,6 +1,5 @@
 """The network of a snapshot, and what its run folder says of how it was trained."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from Stage2.models.build import build_segmenter
 from Stage2.models.checkpoints import encoder_of_snapshot
 from Stage2.models.encoders import ENCODER_NAMES
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.run_folders.layout import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -72,23 +72,13 @@ def load_network(
                 f"{snapshot} is not a snapshot of Stage 2 with a known encoder ({', '.join(ENCODER_NAMES)}); give "
                 "snapshots/<step>.pth of a training run."
             )
-    config = run_config(snapshot)
+    config = read_config(snapshot.resolve().parent.parent)
     kind = config.get("clsname", "grid_proto")
     model = build_segmenter(
         encoder_name, kind, precision, torch.device(device), 0, snapshot=snapshot, channels_last=True
     ).eval()
     weights = hash_file(snapshot)
     return Network(model, f"{weights} {encoder_name} {precision} {torch.device(device).type}", config)
-
-
-def run_config(snapshot: Path) -> Mapping:
-    """config.json of the run folder that a snapshot lies in; empty where there is none."""
-    path = snapshot.resolve().parent.parent / "config.json"
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def training_statistics(network: Network) -> Statistics | None:

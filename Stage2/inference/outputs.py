@@ -1,21 +1,25 @@
-"""What a prediction leaves on disk: masks with the query's own header, one JSON record a query, one table of all."""
+"""What a prediction leaves on disk: masks with the query's own header, one JSON record a query, one table of all.
 
-import csv
+The record names the files that were written for its query, so that nothing else is ever written over.
+"""
+
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from Stage1.files import write_text
+from Stage1.files import write_json, write_text
 from Stage2.evaluation.metrics import METRICS
 from Stage2.io.scans import ScanFile
+from Stage2.io.text import csv_text
 from Stage2.io.volumes import write_volume
 
 TABLE = "results.csv"
+COLUMNS = ("query", "label", "name", "volume_ml", "confidence")
 
 
 class Outputs:
@@ -23,22 +27,9 @@ class Outputs:
 
     def __init__(self, folder: Path, query: ScanFile):
         self.folder, self.query = folder, query
-
-    @property
-    def mask(self) -> Path:
-        return self.folder / f"{self.query.name}_mask.nii.gz"
-
-    @property
-    def record(self) -> Path:
-        return self.folder / f"{self.query.name}.json"
-
-    @property
-    def page(self) -> Path:
-        return self.folder / f"{self.query.name}.html"
-
-    @property
-    def montage(self) -> Path:
-        return self.folder / f"{self.query.name}.png"
+        self.mask, self.record, self.page, self.montage = (
+            folder / f"{query.name}{end}" for end in ("_mask.nii.gz", ".json", ".html", ".png")
+        )
 
     def probability(self, label: int) -> Path:
         """Where the probability map of a label goes."""
@@ -59,43 +50,72 @@ class Outputs:
             return None
         return record if all((self.folder / name).is_file() for name in record["files"]) else None
 
+    def expect_own(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
+        """Refuse to write over what an input names, or what no record names as a file of this program.
+
+        Raises:
+            FileExistsError: there is such a file.
+        """
+        inputs = {path.resolve() for path in inputs}
+        record = read_record(self.record)
+        own = [] if record is None else [self.folder / name for name in record["files"]] + [self.record]
+        for path in (*planned, self.record):
+            if path.resolve() in inputs:
+                raise FileExistsError(f"{path} is an input and is not written over; choose another folder for --out.")
+            if os.path.lexists(path) and path not in own:
+                raise FileExistsError(
+                    f"{path} was not written by this program, as {self.record.name} would tell, and is not written "
+                    "over; choose another folder for --out, or move it away."
+                )
+
+    def claim(self, planned: Sequence[Path], inputs: Iterable[Path]) -> None:
+        """Note what is about to be written; files of an earlier call that are none of these are removed."""
+        record = read_record(self.record)
+        kept = {path.resolve() for path in (*planned, *inputs)}
+        for path in [] if record is None else [self.folder / name for name in record["files"]]:
+            if path.resolve() not in kept and path.name.startswith(self.query.name):
+                path.unlink(missing_ok=True)
+        write_record(self.record, {"query": str(self.query.path), "files": [path.name for path in planned]})
+
 
 def write_record(path: Path, record: Mapping) -> None:
     """Write a record as JSON; what is not defined (NaN) becomes null."""
-    write_text(path, json.dumps(_plain(record), indent=2, allow_nan=False) + "\n")
+    write_json(path, _plain(record), indent=2)
 
 
 def read_record(path: Path) -> dict | None:
-    """A record; None where there is none, or a damaged one."""
+    """A record of this program; None where there is none, or a damaged one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    files = record.get("files") if isinstance(record, dict) and "query" in record else None
+    is_own = isinstance(files, list) and all(isinstance(name, str) and Path(name).name == name for name in files)
+    return record if is_own else None
 
 
 def write_table(path: Path, records: Sequence[Mapping]) -> None:
     """One line for every query and label, and one for every query that failed."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            columns = ("query", "label", "name", "volume_ml", "confidence", *METRICS, "error")
-            table = csv.DictWriter(file, columns, extrasaction="ignore")
-            table.writeheader()
-            for record in records:
-                if "error" in record:
-                    table.writerow({"query": record["query"], "error": record["error"]})
-                for label, found in record.get("labels", {}).items():
-                    table.writerow(
-                        {"query": record["query"], "label": label, **{k: _cell(v) for k, v in found.items()}}
-                    )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    rows = []
+    for record in records:
+        if "error" in record:
+            rows.append({"query": record["query"], "error": record["error"]})
+        found = record.get("labels", {}).items()
+        rows += [{"query": record["query"], "label": label, **own} for label, own in found]
+    write_text(path, csv_text(rows, (*COLUMNS, *METRICS, "error")))
 
 
-def _cell(value: object) -> object:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+def expect_own_table(path: Path) -> None:
+    """Refuse to write over a table that this program did not write.
+
+    Raises:
+        FileExistsError: it has other columns.
+    """
+    if not os.path.lexists(path):
+        return
+    with path.open("rb") as file:
+        if not file.read(4096).startswith(",".join(COLUMNS).encode()):
+            raise FileExistsError(f"{path} is no table of this program and is not written over; choose another --out.")
 
 
 def _plain(value: object) -> object:

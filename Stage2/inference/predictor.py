@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.masks import labels_in, mask_on_scan
 from Stage2.inference.network import Network, load_network, training_statistics
 from Stage2.inference.transform import (
     ScanTransform,
@@ -20,7 +21,6 @@ from Stage2.inference.transform import (
     scan_transform,
 )  # fmt: skip
 from Stage2.io.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
-from Stage2.io.grid import on_grid_of
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.segmentation.clean_up import clean_label_map
 from Stage2.segmentation.matching import body_extent
@@ -39,7 +39,7 @@ class Support:
 
     Attributes:
         scan: 3D, one value per voxel.
-        mask: whole numbers on the voxels of the scan, in any order and direction of axes; 0 is background.
+        mask: whole numbers on the grid of the scan, 0 is background.
         name: for messages.
         mask_name: for messages.
     """
@@ -95,7 +95,9 @@ class Predictor:
         cache: FeatureCache | None = None,
     ):
         self.network, self.method, self.clean_up = network, method or Method(), clean_up
-        supports = [replace(one, mask=on_grid_of(one.mask, one.scan, one.mask_name, one.name)) for one in supports]
+        supports = [
+            replace(one, mask=mask_on_scan(one.mask, one.scan, one.mask_name, one.name)) for one in supports
+        ]
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [_named(support.name, prepare_image, support.scan, transform) for support in supports]
@@ -252,27 +254,17 @@ def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[in
     """The labels, each once, which some mask must show.
 
     Raises:
-        ValueError: no support, no label, masks that are empty or no whole numbers, or without a label.
+        ValueError: no support, no label, or none of the masks shows a label.
     """
     if not supports:
         raise ValueError("no support was given; expected at least one annotated scan.")
     if not labels or not all(type(label) is int and 0 < label < 2**16 for label in labels):
         raise ValueError(f"labels {list(labels)}: expected whole numbers from 1 up, as in the support mask.")
-    shown: set[int] = set()
-    for support in supports:
-        values = np.unique(sitk.GetArrayViewFromImage(support.mask))
-        if not np.array_equal(values, np.rint(values)) or values[0] < 0:
-            raise ValueError(
-                f"{support.mask_name} has values such as {values[values != np.rint(values)][:1] or values[:1]}; "
-                "expected whole numbers: 0 for background, one for each organ."
-            )
-        if not values.any():
-            raise ValueError(f"{support.mask_name} is empty: it marks no voxel; annotate the organ in it.")
-        shown |= {int(value) for value in values if value}
+    shown = sorted({label for support in supports for label in labels_in(support.mask)})
     missing = [label for label in labels if label not in shown]
     if missing:
         raise ValueError(
-            f"label {missing[0]} is not in {supports[0].mask_name}; it holds {sorted(shown)[:20]}: choose among those."
+            f"label {missing[0]} is not in {supports[0].mask_name}; it holds {shown[:20]}: choose among those."
         )
     return tuple(dict.fromkeys(labels))
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.volumes import Statistics, own_statistics
+from Stage2.inference.request import MODALITIES, Request
 from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
+from Stage2.io.scans import ScanFile
 from Stage2.preparation.steps.normalise import (
     CT_COARSENING,
     MR_SPACING,
@@ -24,7 +26,6 @@ from Stage2.preparation.steps.normalise import (
     window_intensities,
 )
 
-MODALITIES = ("MR", "CT")
 SPACING_TOLERANCE = 1e-3  # relative: closer, and a scan is not resampled
 CT_MATRIX = (512, 512)  # of the CT that training prepares: cut, then coarsened by CT_COARSENING
 CT_PIXEL = 1.37  # mm, for CT of another matrix: 0.78 mm, the middle of SABS, coarsened
@@ -65,6 +66,35 @@ def scan_transform(modality: str, **settings) -> ScanTransform:
         built_in = get_dataset("CHAOST2" if modality == "MR" else "SABS")
         settings.setdefault("foreground_threshold", built_in.foreground_threshold)
     return ScanTransform(modality, **settings)
+
+
+def transform_for(request: Request, data_set: DataSet | None) -> ScanTransform:
+    """How scans are prepared: modality and threshold of a data set or of a modality, voxel size and axes of an image.
+
+    Raises:
+        FileNotFoundError, ValueError: no modality is known, or the image to follow cannot be read.
+    """
+    modality = request.modality or (None if data_set is None else data_set.modality)
+    if modality is None:
+        raise ValueError(
+            "the snapshot lies in no run folder that tells what it was trained on; name --modality MR or CT, or a "
+            "--dataset."
+        )
+    settings: dict = {"prepared": request.prepared}
+    if data_set is not None and data_set.modality == modality:
+        settings["foreground_threshold"] = data_set.foreground_threshold
+    if request.like is not None:
+        image = ScanFile(request.like).read()
+        settings |= {"spacing": image.GetSpacing(), "axes": axes_of(image)}
+    if request.axes is not None:
+        settings["axes"] = request.axes
+    if request.ct_statistics is not None:
+        if modality != "CT" or not request.ct_statistics[1] > 0:
+            raise ValueError(
+                "--ct-statistics MEAN STD is for CT, with a deviation above 0; MR is normalised by itself."
+            )
+        settings["statistics"] = Statistics(*request.ct_statistics)
+    return scan_transform(modality, **settings)
 
 
 def prepare_image(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:

@@ -28,6 +28,13 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.md"]
 
 
+@pytest.mark.parametrize("below", ["out", "out/deep"])
+def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path, below: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"t.md could not be written \(Not a directory\); make room or give another"):
+        write_text(tmp_path / "file" / below / "t.md", "text")
+
+
 def test_what_killed_processes_left_is_removed(tmp_path: Path):
     for kind in ("file", "folder"):
         with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / kind) as path:

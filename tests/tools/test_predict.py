@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
 
+from Stage2.io.scans import ScanFile
 from Stage2.models.few_shot import FewShotSegmenter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +93,7 @@ def test_a_folder_with_a_bad_file_is_done_but_for_that_and_goes_on_where_it_stop
     assert "truncated" in rows[2]["error"]
 
     before = (out / "image_1_mask.nii.gz").stat().st_mtime_ns
-    monkeypatch.setattr("Stage2.inference.job.load_network", lambda *_, **__: pytest.fail("the network was loaded"))
+    monkeypatch.setattr("Stage2.inference.network.load_network", lambda *_, **__: pytest.fail("the network was loaded"))
     status, said = call(*wanted, query="queries/image_1.nii.gz")
     assert (status, "image_1: done before" in said) == (0, True)
     assert (out / "image_1_mask.nii.gz").stat().st_mtime_ns == before
@@ -120,7 +121,7 @@ def test_supports_are_no_queries_and_features_are_kept(call, case, tmp_path):
     ("arguments", "sentence"),
     [
         (["--checkpoint", "{case}/absent.pth"], "absent.pth does not exist; expected a snapshot"),
-        (["--checkpoint", "{case}/mask.nii.gz", "--modality", "MR"], "cannot be read as a file of plain tensors"),
+        (["--checkpoint", "{case}/mask.nii.gz", "--modality", "MR"], "no file of weights; copy or download it again"),
         (["--modelname", "dlfcn_res50"], "is a snapshot of dlfcn_res18 and this network is dlfcn_res50"),
         (["--query", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
         (["--query", "{case}/truth", "--out", "{case}/truth"], "is the folder of the queries; choose another"),
@@ -143,6 +144,95 @@ def test_mistakes_are_one_line(call, case, tmp_path, capsys, arguments, sentence
     assert sentence.format(case=case) in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
+@pytest.fixture
+def experts(case, tmp_path) -> Path:
+    """A folder with an expert's masks: of the support, and of the query p2, in a folder of its own."""
+    folder = tmp_path / "experts"
+    folder.mkdir()
+    (tmp_path / "queries").mkdir()
+    shutil.copy(case / "queries" / "image_1.nii.gz", tmp_path / "queries" / "p2.nii.gz")
+    shutil.copy(case / "truth" / "label_1.nii.gz", folder / "p2_mask.nii.gz")
+    shutil.copy(case / "scan.nii.gz", folder / "s1.nii.gz")
+    shutil.copy(case / "mask.nii.gz", folder / "s1_mask.nii.gz")
+    return folder
+
+
+def test_masks_of_experts_are_never_written_over(call, case, experts, tmp_path):
+    """--out in the folder of the masks: truth, support's mask, a sidecar, a mask that no input names, another table."""
+    shutil.copy(case / "queries" / "image_1.nii.gz", tmp_path / "queries" / "p3.nii.gz")
+    shutil.copy(case / "queries" / "image_1.nii.gz", tmp_path / "queries" / "s1.nii.gz")
+    shutil.copy(case / "queries" / "image_1.nii.gz", tmp_path / "queries" / "p4.nii.gz")
+    (experts / "p4.json").write_text('{"EchoTime": 0.08}')
+    shutil.copy(case / "truth" / "label_1.nii.gz", experts / "p3_mask.nii.gz")
+    before = {path.name: path.read_bytes() for path in experts.iterdir()}
+    support = ["--support", experts / "s1.nii.gz", experts / "s1_mask.nii.gz"]
+    arguments = [*support, "--query", tmp_path / "queries", "--out", experts, "--evaluate", experts]
+    status, said = call(*arguments)
+    assert status == 1
+    assert "4 of 4 scans failed" in said and "Traceback" not in said
+    for name, reason in (("p2_mask.nii.gz", "is an input"), ("s1_mask.nii.gz", "is an input")):
+        assert f"{experts / name} {reason} and is not written over" in said
+    assert {name: (experts / name).read_bytes() for name in before} == before
+    assert {path.name for path in experts.iterdir()} == {*before, "results.csv"}
+
+    status, said = call(*arguments[:-2])
+    assert status == 1
+    assert f"{experts / 'p3_mask.nii.gz'} was not written by this program" in said
+    assert f"{experts / 'p4.json'} was not written by this program" in said
+    assert {name: (experts / name).read_bytes() for name in before} == before
+    (experts / "results.csv").write_text("patient,age\n1,50\n")
+    status, said = call(*arguments)
+    assert (status, "is no table of this program" in said) == (1, True)
+
+
+def test_what_this_program_wrote_is_written_anew(call, case, experts, tmp_path):
+    """Also after a call that was killed between its files; files that are no longer asked for go."""
+    out = tmp_path / "out"
+    arguments = ["--query", tmp_path / "queries" / "p2.nii.gz", "--out", out]
+    assert call(*arguments, "--probabilities", label="2")[0] == 0
+    record = json.loads((out / "p2.json").read_text())
+    assert record["files"] == ["p2_mask.nii.gz", "p2_label_2_probability.nii.gz"]
+    assert call(*arguments, label="2,3")[0] == 0
+    assert {path.name for path in out.iterdir()} == {"p2.json", "p2_mask.nii.gz", "results.csv"}
+    (out / "p2.json").write_text(json.dumps({key: record[key] for key in ("query", "files")}))  # as when it was killed
+    assert call(*arguments, label="2,3")[0] == 0
+    status, said = call(*arguments, "--evaluate", out / "p2_mask.nii.gz", "--force")
+    assert (status, "is an input and is not written over" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("itk::ERROR: ImageIO(0x1):\n cannot read"), AttributeError("x"), MemoryError(), KeyError(1)]
+)
+def test_whatever_a_library_raises_is_one_line_and_the_others_go_on(call, case, tmp_path, monkeypatch, error):
+    read, names = ScanFile.read, ["a <b>.nii.gz", "=c $x$ 'd'.nii.gz", "z.nii.gz"]
+    (tmp_path / "queries").mkdir()
+    for name in names:
+        shutil.copy(case / "queries" / "image_1.nii.gz", tmp_path / "queries" / name)
+
+    def failing(scan):
+        if scan.name == "a <b>":
+            raise error
+        return read(scan)
+
+    monkeypatch.setattr(ScanFile, "read", failing)
+    status, said = call("--query", tmp_path / "queries", "--out", tmp_path / "out", "--report", label="2")
+    assert status == 1
+    assert "1 of 3 scans failed" in said and "Traceback" not in said
+    lines = [line for line in said.splitlines() if "a <b>" in line]
+    assert lines and all("check the file, or leave it out" in line for line in lines)
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert all((tmp_path / "out" / name.replace(".nii.gz", ".png")).is_file() for name in names[1:])
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(call, case, tmp_path):
+    (tmp_path / "file").touch()
+    status, said = call("--query", case / "queries" / "image_1.nii.gz", "--out", tmp_path / "file" / "out")
+    assert status == 1
+    assert "could not be written" in said and "Traceback" not in said
 
 
 def test_a_snapshot_without_its_run_needs_a_modality(call, case, tmp_path):

@@ -17,7 +17,6 @@ from Stage2.inference.montage import slices_to_show
 from Stage2.inference.outputs import Outputs, read_record, write_record, write_table
 from Stage2.inference.page import page_text
 from Stage2.inference.pictures import COLOURS, Pictures, outline, overlay, pictures_of, rgb
-from Stage2.inference.truth import find_truth
 from Stage2.io.scans import ScanFile
 
 NAMES = {2: "right <kidney>", 3: "left"}
@@ -51,7 +50,8 @@ def test_a_mask_has_the_header_of_its_query(tmp_path):
 
 
 def test_records_and_the_table(tmp_path):
-    record = {"query": "a", "labels": {2: {"name": "RK", "volume_ml": 1.5, "confidence": 0.7, "dice": math.nan}}}
+    found = {"name": "RK", "volume_ml": 1.5, "confidence": 0.7, "dice": math.nan}
+    record = {"query": "a", "files": [], "labels": {2: found}}
     write_record(tmp_path / "a.json", record)
     assert read_record(tmp_path / "a.json")["labels"]["2"]["dice"] is None
     (tmp_path / "cut.json").write_text('{"query": ')
@@ -125,11 +125,3 @@ def test_the_montage_shows_the_slices_that_matter():
     assert (chosen[0], chosen[-1], len(chosen)) == (1, 49, 20)
 
 
-def test_truth_is_found_by_name(tmp_path):
-    query = ScanFile(tmp_path / "scans" / "image_3.nii.gz")
-    with pytest.raises(FileNotFoundError, match=r"no ground truth of image_3; expected label_3.nii.gz"):
-        find_truth(tmp_path, query)
-    (tmp_path / "label_3.nii.gz").touch()
-    assert find_truth(tmp_path, query) == tmp_path / "label_3.nii.gz"
-    (tmp_path / "image_3.nii.gz").touch()
-    assert find_truth(tmp_path, query) == tmp_path / "image_3.nii.gz"

@@ -1,0 +1,83 @@
+"""Masks that people draw, of supports and as ground truth: both on the grid of their scan, both of whole numbers."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from Stage2.io.grid import on_grid_of
+from Stage2.io.names import label_name_of
+from Stage2.io.scans import ScanFile
+
+MOST_VALUES = 250  # of a mask: more are those of an image
+# What people add to the name of a scan to name its mask; the plain name last, as it may be that of the scan.
+TRUTH_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", "")
+SUFFIXES = (".nii.gz", ".nii")
+
+logger = logging.getLogger(__name__)
+
+
+def mask_on_scan(mask: sitk.Image, scan: sitk.Image, mask_name: str, scan_name: str) -> sitk.Image:
+    """A mask on the grid of its scan, turned there where only the order or direction of axes differs.
+
+    Raises:
+        ValueError: another grid, values that are not whole numbers from 0 up or too many for a mask, or no voxel.
+    """
+    mask = on_grid_of(mask, scan, mask_name, scan_name)
+    values = np.unique(sitk.GetArrayViewFromImage(mask))
+    wrong = values[(values != np.rint(values)) | (values < 0)]
+    if len(wrong) or len(values) > MOST_VALUES:
+        found = f"values such as {wrong[0]:.4g}" if len(wrong) else f"{len(values)} values, as an image has"
+        raise ValueError(f"{mask_name} has {found}; expected whole numbers: 0 for background, one for each organ.")
+    if not values.any():
+        raise ValueError(f"{mask_name} is empty: it marks no voxel; annotate the organ in it.")
+    return mask
+
+
+def labels_in(mask: sitk.Image) -> list[int]:
+    """The labels that a mask shows, ascending."""
+    return [int(value) for value in np.unique(sitk.GetArrayViewFromImage(mask)) if value]
+
+
+def find_truth(path: Path, query: ScanFile) -> Path:
+    """The ground truth of a query: the file given, or, in a folder, the one whose name follows from the query's.
+
+    That of image_<id> is label_<id>; of other scans it is the name, with or without an ending such as _mask. An image
+    is never a truth: neither image_<id> nor the query itself.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.is_dir():
+        return path
+    label = label_name_of(query.name)
+    names = [label] if label != query.name else []
+    names += [query.name + end for end in TRUTH_ENDINGS if end or not names]
+    for candidate in (path / f"{name}{suffix}" for name in names for suffix in SUFFIXES):
+        if candidate.is_file() and candidate.resolve() != query.path.resolve():
+            return candidate
+    expected = " or ".join(f"{name}.nii.gz" for name in dict.fromkeys((names[0], f"{query.name}_mask", names[-1])))
+    raise FileNotFoundError(f"{path} holds no ground truth of {query.name}; expected {expected}.")
+
+
+def read_truth(path: Path, scan: sitk.Image, query: ScanFile, labels: Sequence[int]) -> sitk.Image:
+    """A ground truth on the grid of its scan; a label that it lacks is named in the log.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, damaged, the scan itself, as in `mask_on_scan`, or shows none of
+            the labels.
+    """
+    truth = ScanFile(path).read()
+    same_size = truth.GetSize() == scan.GetSize()
+    if same_size and np.array_equal(*(sitk.GetArrayViewFromImage(image) for image in (truth, scan))):
+        raise ValueError(f"{path} holds the voxels of {query.path}: an image is no ground truth; give its mask.")
+    truth = mask_on_scan(truth, scan, str(path), str(query.path))
+    shown = labels_in(truth)
+    missing = [label for label in labels if label not in shown]
+    if len(missing) == len(labels):
+        raise ValueError(f"label {missing[0]} is not in {path}; it holds {shown[:20]}: give the truth of these labels.")
+    for label in missing:
+        logger.warning("%s: label %d is not in %s, which holds %s", query.name, label, path, shown[:20])
+    return truth
