@@ -81,7 +81,7 @@ class PredictionJob:
 
         from Stage2.inference.network import load_network
         from Stage2.inference.predictor import Predictor, Support
-        from Stage2.runs.experiment import choose_device
+        from Stage2.models.devices import choose_device
 
         request = self.request
         if request.threads:
