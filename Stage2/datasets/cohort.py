@@ -14,7 +14,7 @@ from Stage2.datasets.volumes import (
     load_scan,
     read_class_map,
     slices_with_class,
-)
+)  # fmt: skip
 
 
 class Cohort:
@@ -71,16 +71,11 @@ class Cohort:
         """The fold's training scans with superpixels, their slices on disk."""
         return [
             map_scan(
-                self.folder,
-                scan_id,
-                self._statistics,
-                cache,
-                superpixel_scale=superpixel_scale,
-                with_label=with_label,
-                data_set=self.data_set,
+                self.folder, scan_id, self._statistics, cache,
+                superpixel_scale=superpixel_scale, with_label=with_label, data_set=self.data_set,
             )
             for scan_id in self.fold.train
-        ]
+        ]  # fmt: skip
 
     def annotated_scan(self, scan_id: str) -> Scan:
         """A scan with its label: a support, or a query to be scored."""

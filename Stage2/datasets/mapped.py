@@ -24,7 +24,7 @@ from Stage2.datasets.volumes import (
     SLICE_SIZE,
     Scan,
     Statistics,
-    own_statistics_of,
+    own_statistics,
     read_image,
     read_label,
     read_superpixels,
@@ -130,29 +130,15 @@ def _remove_abandoned_files(folder: Path) -> None:
 
 
 def map_scan(
-    folder: Path,
-    scan_id: str,
-    statistics: Statistics | None,
-    cache: SliceCache,
-    *,
-    superpixel_scale: str,
-    with_label: bool = False,
-    data_set: DataSet | None = None,
-) -> Scan:
-    """The scan that `Stage2.datasets.volumes.load_scan` reads, with the same slices, mapped from a cache.
-
-    Args:
-        folder, scan_id, statistics, superpixel_scale, with_label, data_set: as in `load_scan`.
-        cache: where the arrays are kept.
-
-    Raises:
-        FileNotFoundError, ValueError: as in `load_scan`, when a volume is read for the cache.
-    """
+    folder: Path, scan_id: str, statistics: Statistics | None, cache: SliceCache, *,
+    superpixel_scale: str, with_label: bool = False, data_set: DataSet | None = None,
+) -> Scan:  # fmt: skip
+    """The scan that `load_scan` reads, with the same slices, mapped from a cache; arguments and errors are its."""
     source = image_path(folder, scan_id)
     stored, n_slices = cache.array([source], lambda: read_image(folder, scan_id))
     whole = np.load(stored, mmap_mode="r")
     shape = whole.shape
-    statistics = statistics or own_statistics_of(whole, source)
+    statistics = statistics or own_statistics(whole, source)
     del whole  # and with it the pages that were read
     label = None
     if with_label:
@@ -160,7 +146,7 @@ def map_scan(
         label = MappedSlices(
             *cache.array(
                 [label_path(folder, scan_id), source],
-                lambda: read_label(folder, scan_id, shape, data_set),
+                lambda: read_label(folder, scan_id, data_set),
                 table,
             )
         )

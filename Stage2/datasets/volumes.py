@@ -20,11 +20,10 @@ from Stage2.io.names import (
     superpixel_path,
     volume_name,
     volumes_of,
-)
+)  # fmt: skip
 from Stage2.io.nifti import check_label_file, read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
-
 MAX_SUPERPIXELS = 1 << 20  # more than a slice has pixels: numbers beyond that are no superpixels
 
 ClassMap = dict[str, dict[str, list[int]]]
@@ -58,24 +57,20 @@ class Scan:
 
 def list_scans(folder: Path) -> list[str]:
     """Ids of the scans of a processed folder, sorted by number."""
+    expected = f"expected a processed data set with {volume_name(IMAGE, '<id>')}"
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder; expected a processed data set with {volume_name(IMAGE, '<id>')} files."
-        )
-    ids = list(volumes_of(folder, IMAGE))
-    if not ids:
-        raise FileNotFoundError(f"{folder} has no {volume_name(IMAGE, '<id>')}; expected a processed data set.")
-    for scan_id in ids:
-        if not scan_id.isdecimal():
-            raise ValueError(
-                f"{image_path(folder, scan_id)}: the id {scan_id!r} is not a number; rename the file."
-            )
+        raise FileNotFoundError(f"{folder} is not a folder; {expected} files.")
+    images = volumes_of(folder, IMAGE)
+    if not images:
+        raise FileNotFoundError(f"{folder} has no {volume_name(IMAGE, '<id>')}; {expected}.")
     by_number: dict[int, str] = {}
-    for scan_id in ids:
+    for scan_id, path in images.items():
+        if not scan_id.isdecimal():
+            raise ValueError(f"{path}: the id {scan_id!r} is not a number; rename the file.")
         other = by_number.setdefault(int(scan_id), scan_id)
         if other != scan_id:
             raise ValueError(f"{folder} has scans {other} and {scan_id}, which are one number; rename one of them.")
-    return sorted(ids, key=int)
+    return sorted(images, key=int)
 
 
 def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
@@ -84,32 +79,20 @@ def read_class_map(folder: Path, min_pixels: int) -> ClassMap:
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it is no class map.
     """
-    path = class_map_path(folder, min_pixels)
+    path, command = class_map_path(folder, min_pixels), f"python tools/prepare_data.py superpixels {folder}"
     if not path.is_file():
         found = ", ".join(other.name for other in class_maps_of(folder)) or "none"
-        raise FileNotFoundError(
-            f"{path} is missing (class maps found: {found}); make it with: "
-            f"python tools/prepare_data.py superpixels {folder}"
-        )
+        raise FileNotFoundError(f"{path} is missing (class maps found: {found}); make it with: {command}")
     try:
         content = json.loads(path.read_text())
-    except ValueError:
-        content = None
-    if not _is_class_map(content):
-        raise ValueError(
-            f"{path} is no class map (cut short?); expected {{class name: {{scan id: [slices]}}}}: delete it and make "
-            f"it anew with: python tools/prepare_data.py superpixels {folder}"
-        )
-    return content
-
-
-def _is_class_map(content: object) -> bool:
-    return isinstance(content, dict) and all(
-        isinstance(scans, dict)
-        and all(
-            isinstance(slices, list) and all(type(z) is int and z >= 0 for z in slices) for slices in scans.values()
-        )
-        for scans in content.values()
+        lists = [slices for scans in content.values() for slices in scans.values()]
+        if all(isinstance(slices, list) and all(type(z) is int and z >= 0 for z in slices) for slices in lists):
+            return content
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise ValueError(
+        f"{path} is no class map (cut short?); expected {{class name: {{scan id: [slices]}}}}: delete it and make it "
+        f"anew with: {command}"
     )
 
 
@@ -124,9 +107,12 @@ def slices_with_class(class_map: ClassMap, class_name: str, scan_id: str, folder
         ) from None
 
 
-def own_statistics(volume: np.ndarray) -> Statistics:
-    """Mean and standard deviation over all voxels of one volume (MR)."""
-    return pooled_statistics([volume])
+def own_statistics(volume: np.ndarray, path: Path | None = None) -> Statistics:
+    """Mean and standard deviation over all voxels of one volume (MR); the path is for the error."""
+    try:
+        return pooled_statistics([volume])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}" if path else str(error)) from None
 
 
 def pooled_statistics(volumes: Iterable[np.ndarray]) -> Statistics:
@@ -155,22 +141,17 @@ def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) 
 
 
 def load_scan(
-    folder: Path,
-    scan_id: str,
-    statistics: Statistics | None,
-    *,
-    with_label: bool = False,
-    superpixel_scale: str | None = None,
-    data_set: DataSet | None = None,
-) -> Scan:
+    folder: Path, scan_id: str, statistics: Statistics | None, *,
+    with_label: bool = False, superpixel_scale: str | None = None, data_set: DataSet | None = None,
+) -> Scan:  # fmt: skip
     """Read and normalise one scan.
 
     Args:
         folder: processed folder.
         scan_id: id of the scan.
         statistics: of the fold; None to normalise by the volume's own.
-        with_label: read label_<id>.nii.gz.
-        superpixel_scale: read superpix-<scale>_<id>.nii.gz.
+        with_label: read its label.
+        superpixel_scale: read its superpixels of this scale.
         data_set: tells the classes and how label files store them; None: labels are taken as they are.
 
     Raises:
@@ -178,10 +159,10 @@ def load_scan(
             slices are not 256 x 256, or the label lies elsewhere or holds a value that is no class.
     """
     volume = read_image(folder, scan_id)
-    statistics = statistics or own_statistics_of(volume, image_path(folder, scan_id))
+    statistics = statistics or own_statistics(volume, image_path(folder, scan_id))
     label = superpixels = None
     if with_label:
-        label = read_label(folder, scan_id, volume.shape, data_set)
+        label = read_label(folder, scan_id, data_set)
     if superpixel_scale is not None:
         superpixels = read_superpixels(folder, scan_id, superpixel_scale, volume.shape)
     image = (volume[:, :SLICE_SIZE, :SLICE_SIZE] - np.float32(statistics.mean)) / np.float32(statistics.std)
@@ -196,18 +177,12 @@ def read_image(folder: Path, scan_id: str) -> np.ndarray:
     return volume
 
 
-def own_statistics_of(volume: np.ndarray, path: Path) -> Statistics:
-    """`own_statistics` of the image in a file, which an error names."""
-    try:
-        return own_statistics(volume)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
     """Superpixels on the grid of an image of this shape, cut to 256 x 256, int32."""
     path = superpixel_path(folder, scan_id, scale)
-    numbers = _read_like(path, shape, image_path(folder, scan_id))
+    numbers = read_voxels(path)
+    check_same_size(path, numbers.shape, image_path(folder, scan_id), shape)
+    numbers = numbers[:, :SLICE_SIZE, :SLICE_SIZE]
     if numbers.min() < 0 or numbers.max() >= MAX_SUPERPIXELS:
         raise ValueError(
             f"{path} has values from {numbers.min():.0f} to {numbers.max():.0f}; expected superpixels numbered from 1 "
@@ -216,18 +191,11 @@ def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, .
     return numbers.astype(np.int32)
 
 
-def _read_like(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
-    """Voxels of a file that must lie on the grid of an image, cut to 256 x 256."""
-    volume = read_voxels(path)
-    check_same_size(path, volume.shape, image, shape)
-    return volume[:, :SLICE_SIZE, :SLICE_SIZE]
-
-
-def read_label(folder: Path, scan_id: str, shape: tuple[int, ...], data_set: DataSet | None) -> np.ndarray:
-    """Labels on the grid of an image of this shape, cut to 256 x 256, uint8."""
-    path, image = label_path(folder, scan_id), image_path(folder, scan_id)
-    voxels = _read_like(path, shape, image)
-    check_label_file(path, image)
+def read_label(folder: Path, scan_id: str, data_set: DataSet | None) -> np.ndarray:
+    """Labels on the grid of the scan's image, cut to 256 x 256, uint8."""
+    path = label_path(folder, scan_id)
+    check_label_file(path, image_path(folder, scan_id))
+    voxels = read_voxels(path)[:, :SLICE_SIZE, :SLICE_SIZE]
     if data_set is None:
         return voxels.astype(np.uint8)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
-from Stage2.datasets.volumes import SLICE_SIZE, Statistics, own_statistics_of
+from Stage2.datasets.volumes import SLICE_SIZE, Statistics, own_statistics
 from Stage2.io.grid import check_slice_size
 from Stage2.io.nifti import check_label_file, read_voxels
 from Stage2.models.alp import DegenerateEpisodeError
@@ -94,7 +94,7 @@ def read_slices(
     image, label = read_voxels(image_path).astype(np.float32), read_voxels(label_path)
     check_slice_size(image_path, image.shape)
     check_label_file(label_path, image_path)
-    statistics = statistics or own_statistics_of(image, image_path)
+    statistics = statistics or own_statistics(image, image_path)
     normalised = (image - np.float32(statistics.mean)) / np.float32(statistics.std)
     present = [int(value) for value in np.unique(label) if value != 0]
     wanted = present if labels is None else labels

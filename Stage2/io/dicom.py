@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.io.dicom_kinds import is_dicom, what_it_is, why_unreadable
-from Stage2.io.grid import at_right_angles
-from Stage2.io.guards import expect_fits, plain_name
+from Stage2.io.dicom_file import DicomSlice, is_dicom, numbers_of, read_slice_header, read_slice_voxels, what_it_is
+from Stage2.io.grid import at_right_angles, times
+from Stage2.io.guards import expect_fits
 
 # Distances between neighbouring slices may differ by this share of their median: headers are rounded, and a slice
 # that is missing differs by a whole one.
@@ -24,45 +24,13 @@ MAX_IRREGULARITY = 0.05
 # Slices nearer than this share of the median distance are at one place.
 SAME_PLACE = 0.1
 MAX_SHEAR = 1.0  # pixels, by which the last slice may be shifted sideways against the first
-MAX_SKEW = 1e-3  # of ImageOrientationPatient, against unit vectors at right angles: what rounding leaves
 
-_SERIES, _NUMBER, _FRAMES, _PHOTOMETRIC = "0020|000e", "0020|0013", "0028|0008", "0028|0004"
 # What must be the same in all slices beside sizes and directions; absent in all will do.
 _SHARED = {
     "0020|0052": "FrameOfReferenceUID", "0028|1054": "RescaleType", "0054|1001": "Units", "0008|0060": "Modality",
 }  # fmt: skip
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DicomSlice:
-    """What the header of one file says.
-
-    Attributes:
-        path: of the file.
-        series: UID of the series.
-        number: InstanceNumber, or None.
-        shape: rows and columns.
-        spacing: between columns and between rows, mm.
-        position: of the first voxel in the patient, mm (LPS).
-        axes: directions of a row, of a column, and their normal, as the columns of a (3, 3) matrix.
-        tags: all tags, key -> text.
-    """
-
-    path: Path
-    series: str
-    number: int | None
-    shape: tuple[int, int]
-    spacing: tuple[float, float]
-    position: np.ndarray
-    axes: np.ndarray
-    tags: Mapping[str, str]
-
-    @property
-    def height(self) -> float:
-        """Place along the normal, mm."""
-        return float(self.position @ self.axes[:, 2])
 
 
 @dataclass(frozen=True)
@@ -97,13 +65,13 @@ def read_series(paths: Sequence[Path]) -> Series:
             absent or without meaning, several series, slices of several sizes, spacings or orientations, different
             slices at one place, missing slices, or slices shifted sideways (gantry tilt).
     """
-    slices = [_read_header(path) for path in _only_slices(paths)]
+    slices = [read_slice_header(path) for path in _only_slices(paths)]
     folder = slices[0].path.parent
     _expect_one_series(slices)
     _expect_one_grid(slices)
     expect_fits(folder, (*slices[0].shape[::-1], len(slices)), 4)
     slices.sort(key=lambda one: one.height)
-    slices, voxels = _without_copies(slices, [_read_voxels(one) for one in slices])
+    slices, voxels = _without_copies(slices, [read_slice_voxels(one) for one in slices])
     step = _expect_even_steps(slices)
     _expect_no_shear(slices)
     image = sitk.GetImageFromArray(_stack(voxels))
@@ -131,86 +99,13 @@ def _only_slices(paths: Sequence[Path]) -> list[Path]:
     """Files that are to be slices; what lies beside them is told of."""
     found = {path: what_it_is(path) for path in paths}
     slices = [path for path, what in found.items() if what is None]
-    others = ", ".join(f"{path.name} ({what})" for path, what in list(found.items()) if what is not None)
+    others = ", ".join(f"{path.name} ({what})" for path, what in found.items() if what is not None)
     if not slices:
         folder = paths[0].parent if paths else "the folder"
         raise ValueError(f"{folder} holds no DICOM scan but {others or 'nothing'}; expected the slices of one series.")
     if others:
         logger.warning("%s: no slices of the scan, left out: %s.", slices[0].parent, others)
     return slices
-
-
-def _reader(name: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.LoadPrivateTagsOff()
-    reader.SetFileName(name)
-    return reader
-
-
-def _read_header(path: Path) -> DicomSlice:
-    with plain_name(path) as name:
-        reader = _reader(name)
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            raise ValueError(why_unreadable(path)) from None
-    tags = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
-    photometric = tags.get(_PHOTOMETRIC, "MONOCHROME2")
-    columns, rows, *frames = reader.GetSize()
-    if max(frames, default=1) != 1 or tags.get(_FRAMES, "1") not in ("", "1"):
-        raise ValueError(
-            f"{path} holds {max(frames, default=1)} frames; expected one slice a file: convert it to NIfTI (dcm2niix), "
-            "and give that."
-        )
-    if reader.GetNumberOfComponents() != 1 or photometric != "MONOCHROME2":
-        raise ValueError(f"{path} is a picture in {photometric}; expected grey values (MONOCHROME2): leave it out.")
-    position = _numbers(path, tags, "0020|0032", "ImagePositionPatient", 3)
-    directions = _numbers(path, tags, "0020|0037", "ImageOrientationPatient", 6).reshape(2, 3)
-    if np.abs(directions @ directions.T - np.eye(2)).max() > MAX_SKEW:
-        raise ValueError(
-            f"{path} has ImageOrientationPatient {_short(directions.ravel())}; expected two directions at right angles."
-        )
-    between_rows, between_columns = _numbers(path, tags, "0028|0030", "PixelSpacing", 2)
-    if min(between_rows, between_columns) <= 0:
-        raise ValueError(f"{path} has PixelSpacing {between_rows} x {between_columns}; expected more than 0 mm.")
-    for key, what in (("0028|1053", "RescaleSlope"), ("0028|1052", "RescaleIntercept")):
-        if key in tags and _numbers(path, tags, key, what, 1)[0] == 0 and what == "RescaleSlope":
-            raise ValueError(f"{path} has RescaleSlope 0, which leaves no contrast; export it again.")
-    number = tags.get(_NUMBER, "")
-    return DicomSlice(
-        path=path,
-        series=tags.get(_SERIES, ""),
-        number=int(number) if re.fullmatch(r"[+-]?\d+", number) else None,
-        shape=(rows, columns),
-        spacing=(float(between_columns), float(between_rows)),
-        position=position,
-        axes=np.stack([*directions, np.cross(*directions)], axis=1),
-        tags=tags,
-    )
-
-
-def _numbers(path: Path, tags: Mapping[str, str], key: str, what: str, count: int) -> np.ndarray:
-    """Values of a tag that places or scales voxels."""
-    text = tags.get(key, "")
-    if not text:
-        raise ValueError(f"{path} has no {what}, so the place or size of its voxels is unknown; leave it out.")
-    try:
-        values = np.array([float(part) for part in text.split("\\")])
-    except ValueError:
-        values = np.empty(0)
-    if len(values) != count or not np.isfinite(values).all():
-        raise ValueError(f"{path} has {what} {text!r}; expected {count} number(s): export it again.")
-    return values
-
-
-def _read_voxels(one: DicomSlice) -> np.ndarray:
-    """(H, W), in units of the scanner: rescale slope and intercept are applied."""
-    with plain_name(one.path) as name:
-        try:
-            return sitk.GetArrayFromImage(_reader(name).Execute()).reshape(one.shape)
-        except RuntimeError:
-            raise ValueError(why_unreadable(one.path)) from None
 
 
 def _expect_one_series(slices: Sequence[DicomSlice]) -> None:
@@ -236,7 +131,7 @@ def _expect_one_grid(slices: Sequence[DicomSlice]) -> None:
         ):
             if not np.allclose(ours, theirs, rtol=0, atol=1e-3):
                 raise ValueError(
-                    f"{other.path} has {what} {_short(theirs)}, but {first.path.name} has {_short(ours)}; expected one "
+                    f"{other.path} has {what} {times(theirs)}, but {first.path.name} has {times(ours)}; expected one "
                     "stack of parallel slices: take scouts and reformatted images away."
                 )
         for key, what in _SHARED.items():
@@ -273,7 +168,7 @@ def _without_copies(
 def _expect_even_steps(slices: Sequence[DicomSlice]) -> float:
     """Distance of neighbouring slices, mm; of a single one, its thickness."""
     if len(slices) == 1:
-        (thickness,) = _numbers(slices[0].path, slices[0].tags, "0018|0050", "SliceThickness", 1)
+        (thickness,) = numbers_of(slices[0].path, slices[0].tags, "0018|0050", "SliceThickness", 1)
         if thickness <= 0:
             raise ValueError(f"{slices[0].path} has SliceThickness {thickness:g}; expected more than 0 mm.")
         return float(thickness)
@@ -321,7 +216,3 @@ def _stack(slices: Sequence[np.ndarray]) -> np.ndarray:
     range16 = np.iinfo(np.int16)
     fits = range16.min <= voxels.min() and voxels.max() <= range16.max
     return voxels.astype(np.int16 if fits else np.int32)
-
-
-def _short(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

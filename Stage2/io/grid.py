@@ -92,7 +92,7 @@ def check_slice_size(path: Path, size: Sequence[int]) -> None:
     if len(wrong) == 1:
         axis = {1: "second", 2: "first"}[wrong[0]]
         raise ValueError(
-            f"{path} is an array of {_times(size[::-1])} voxels, with its slices along the {axis} axis; "
+            f"{path} is an array of {times(size[::-1])} voxels, with its slices along the {axis} axis; "
             "expected columns x rows x slices, 256 x 256 x slices: reorder its axes, and those of its label."
         )
     raise ValueError(f"{path} has slices of {size[1]} x {size[2]} pixels; expected 256 x 256: resample or crop it.")
@@ -106,8 +106,8 @@ def check_same_size(path: Path | str, size: Sequence[int], image_path: Path | st
     """
     if tuple(size) != tuple(image_size):
         raise ValueError(
-            f"{path} has {_times(size[::-1])} voxels (columns, rows, slices) but {image_path} has "
-            f"{_times(image_size[::-1])}; both must lie on one grid: they may be of different scans, or resample it."
+            f"{path} has {times(size[::-1])} voxels (columns, rows, slices) but {image_path} has "
+            f"{times(image_size[::-1])}; both must lie on one grid: they may be of different scans, or resample it."
         )
 
 
@@ -118,12 +118,17 @@ def check_same_grid(path: Path | str, grid: Grid, image_path: Path | str, image_
         ValueError: sizes differ, or a corner lies further from its counterpart than MAX_SHIFT of the smallest side.
     """
     check_same_size(path, grid.size, image_path, image_grid.size)
-    if not _is_same(grid, image_grid):
-        distance = np.linalg.norm(grid.corners - image_grid.corners, axis=1).max()
+    distance = distance_of(grid, image_grid)
+    if not distance <= MAX_SHIFT * min(image_grid.spacing):
         raise ValueError(
             f"{path} lies elsewhere than {image_path}: {_shown(grid)} against {_shown(image_grid)}, corners up to "
             f"{distance:.4g} mm apart; resample the label to the image's grid, or correct its header."
         )
+
+
+def distance_of(grid: Grid, other: Grid) -> float:
+    """How far the corners of two grids of one size are apart, mm."""
+    return float(np.linalg.norm(grid.corners - other.corners, axis=1).max())
 
 
 def turned_to(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
@@ -147,26 +152,21 @@ def on_grid_of(mask: sitk.Image, image: sitk.Image, path: Path | str, image_path
     Raises:
         ValueError: as `check_same_grid`.
     """
-    turned = mask if mask.GetDirection() == image.GetDirection() else turned_to(mask, image)
-    if not _is_same(grid_of(turned), grid_of(image)):
-        check_same_grid(path, grid_of(mask), image_path, grid_of(image))
+    turned, grid = turned_to(mask, image), grid_of(image)
+    try:
+        check_same_grid(path, grid_of(turned), image_path, grid)
+    except ValueError:
+        check_same_grid(path, grid_of(mask), image_path, grid)  # in the words of its own header
     return turned
-
-
-def _is_same(grid: Grid, other: Grid) -> bool:
-    """Whether sizes agree and no corner is further from its counterpart than MAX_SHIFT of the smallest side."""
-    if tuple(grid.size) != tuple(other.size):
-        return False
-    distance = np.linalg.norm(grid.corners - other.corners, axis=1).max()
-    return bool(distance <= MAX_SHIFT * min(other.spacing))
 
 
 def _shown(grid: Grid) -> str:
     axes = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
         (_TO_RAS[:3, :3] @ grid.affine[:3, :3] / grid.spacing[::-1]).ravel().tolist()
     )
-    return f"{axes}, voxels of {_times(grid.spacing[::-1])} mm"
+    return f"{axes}, voxels of {times(grid.spacing[::-1])} mm"
 
 
-def _times(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)
+def times(values: Sequence[float]) -> str:
+    """Numbers as in 256 x 256 x 30."""
+    return " x ".join(f"{value}" if isinstance(value, int) else f"{value:.4g}" for value in values)

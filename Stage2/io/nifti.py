@@ -19,7 +19,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from Stage2.io.grid import Grid, check_same_grid
+from Stage2.io.grid import Grid, check_same_grid, distance_of, times
 from Stage2.io.guards import expect_fits, one_line
 from Stage2.io.names import SUFFIX, SUPERPIXELS
 
@@ -73,10 +73,10 @@ class VolumeHeader:
             affine = header.get_sform().astype(float)
             taken = Grid(self.size, affine)
             if not has_sides or not np.allclose(taken.spacing[::-1], sides, rtol=0.01):
-                _warn(f"{path}: voxels of {shown} mm (pixdim) against {_times(taken.spacing[::-1])} mm of its sform; "
+                _warn(f"{path}: voxels of {shown} mm (pixdim) against {times(taken.spacing[::-1])} mm of its sform; "
                       "the sform is taken.")
             elif qform is not None:
-                distance = np.linalg.norm(taken.corners - Grid(self.size, qform).corners, axis=1).max()
+                distance = distance_of(taken, Grid(self.size, qform))
                 if distance > min(taken.spacing):
                     _warn(f"{path}: sform and qform are up to {distance:.4g} mm apart; the sform is taken.")
         elif qform is not None:
@@ -132,7 +132,8 @@ def read_voxels(path: Path) -> np.ndarray:
     with _opened(path) as stream:
         start = stream.read(_START)
         header = _parse(path, start)
-        dtype, offset = header.raw.get_data_dtype(), _offset(header.raw)
+        dtype = header.raw.get_data_dtype()
+        offset = max(int(header.raw["vox_offset"]), header.raw.single_vox_offset)
         expect_fits(path, header.size, max(dtype.itemsize, 4))
         end = offset + int(np.prod(header.size)) * dtype.itemsize
         content = start + stream.read(max(0, end - len(start)))
@@ -187,7 +188,7 @@ def _parse(path: Path, start: bytes) -> VolumeHeader:
         remedy = "give one volume of it (fslroi, nibabel's four_to_three)" if len(shape) > 3 else "convert it"
         values = "colour" if dtype.fields is not None else dtype
         raise ValueError(
-            f"{path} has {len(shape)} dimensions ({_times(shape)}) of {values} voxels; expected a 3D volume with one "
+            f"{path} has {len(shape)} dimensions ({times(shape)}) of {values} voxels; expected a 3D volume with one "
             f"value per voxel, a real number: {remedy}."
         )
     header.set_data_shape(shape)
@@ -195,16 +196,7 @@ def _parse(path: Path, start: bytes) -> VolumeHeader:
     return VolumeHeader(path, shape[::-1], header["descrip"].item().decode(errors="replace"), header)
 
 
-def _offset(header: nibabel.Nifti1Header) -> int:
-    """Byte at which the voxels start; what is too small stands for the smallest one."""
-    return max(int(header["vox_offset"]), header.single_vox_offset)
-
-
 @cache
 def _warn(text: str) -> None:
     """Once in a process: a header is read more often than that."""
     logger.warning(text)
-
-
-def _times(values) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

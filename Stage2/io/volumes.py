@@ -95,9 +95,9 @@ def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: 
 def _read_by_itk(path: Path) -> sitk.Image:
     """A NRRD or MetaImage file."""
     reader = sitk.ImageFileReader()
-    with one_line(path), plain_name(path) as name:
-        start = path.open("rb").read(1 << 16)
-        _expect_own_voxels(path, start)
+    with one_line(path), plain_name(path) as name, path.open("rb") as file:
+        start = file.read(1 << 16)
+        _expect_own_voxels(path, start, is_plain=name == str(path))
         if not _SIDES.search(start):
             logger.warning("%s does not say how large its voxels are; 1 mm is assumed.", path)
         reader.SetFileName(name)
@@ -111,8 +111,8 @@ def _read_by_itk(path: Path) -> sitk.Image:
         return reader.Execute()
 
 
-def _expect_own_voxels(path: Path, start: bytes) -> None:
-    """Refuse a header whose voxels lie in several files, or outside its own folder."""
+def _expect_own_voxels(path: Path, start: bytes, is_plain: bool) -> None:
+    """Refuse a header whose voxels lie in several files, or outside its own folder, or which ITK cannot be told."""
     found = _VOXEL_FILE.search(start)
     if not found or found[1].upper() == b"LOCAL":
         return
@@ -123,3 +123,5 @@ def _expect_own_voxels(path: Path, start: bytes) -> None:
         raise ValueError(f"{path} takes its voxels from {name}; expected a file beside it: correct the header.")
     if not (path.parent / name).is_file():
         raise ValueError(f"{path} takes its voxels from {name}, which is missing; copy it beside the header.")
+    if not is_plain:
+        raise ValueError(f"{path} has a name that is not in UTF-8, and its voxels in another file; rename it.")

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from PIL import Image, UnidentifiedImageError
 
 from Stage2.io.dicom import DicomSlice, read_series
-from Stage2.io.grid import image_on_grid
+from Stage2.io.grid import check_same_size, image_on_grid
 from Stage2.preparation.raw.scan import RawScan, RawVolumes
 from Stage2.preparation.raw.source import Source
 from Stage2.preparation.steps.normalise import labels_from_grey_values
@@ -23,7 +23,7 @@ ORIENTATION = "LAS"
 MIN_AXIAL = 0.8  # cosine between the normal of the slices and the patient's axis
 
 _FILE = re.compile(r"(?P<scan>(?:.*/)?[^/]+/T2SPIR)/(?P<part>DICOM_anon|Ground)/(?P<file>[^/]+)")
-_EXPECTED = "expected CHAOS_Train_Sets.zip or its unpacked folder, with MR/<id>/T2SPIR/DICOM_anon/*.dcm"
+_KINDS = {"DICOM_anon": ".dcm", "Ground": ".png"}
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +38,20 @@ def list_chaos_scans(source: Source) -> list[RawScan]:
     files: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"DICOM_anon": [], "Ground": []})
     for name in source.names:
         match = _FILE.fullmatch(name)
-        if match and match["file"].lower().endswith(".dcm" if match["part"] == "DICOM_anon" else ".png"):
+        if match and match["file"].lower().endswith(_KINDS[match["part"]]):
             files[match["scan"]][match["part"]].append(name)
     annotated = {scan: parts for scan, parts in files.items() if "Test_Sets" not in scan.split("/")}
     if not annotated:
-        raise ValueError(f"{source.path} has no annotated T2-SPIR scan; {_EXPECTED}, and Ground/*.png beside it.")
+        raise ValueError(
+            f"{source.path} has no annotated T2-SPIR scan; expected CHAOS_Train_Sets.zip or its unpacked folder, with "
+            "MR/<id>/T2SPIR/DICOM_anon/*.dcm, and Ground/*.png beside it."
+        )
     scans: dict[int, RawScan] = {}
-    places: dict[int, str] = {}
+    places: dict[int, str] = {}  # number -> where it was found
     for scan, parts in annotated.items():
-        for part, names in parts.items():
-            if not names:
-                kind = "*.dcm" if part == "DICOM_anon" else "*.png"
-                raise ValueError(f"{source.path}: {scan}/{part} has no {kind}; unpack or download the archive again.")
+        for part, kind in _KINDS.items():
+            if not parts[part]:
+                raise ValueError(f"{source.path}: {scan}/{part} has no *{kind}; unpack or download the archive again.")
         text = scan.split("/")[-2]
         if not text.isdecimal():
             raise ValueError(f"{source.path}: {scan} has {text!r} for the scan's number; expected MR/<number>/T2SPIR.")
@@ -68,11 +70,7 @@ def list_chaos_scans(source: Source) -> list[RawScan]:
 
 
 def read_chaos_scan(paths: Mapping[str, Path], slices: Sequence[str], ground: Sequence[str]) -> RawVolumes:
-    """Image and label of one scan, oriented as published.
-
-    Args:
-        paths: name -> file.
-        slices, ground: names of the DICOM and of the PNG files.
+    """Image and label of one scan, oriented as published; `paths` are by name, those of slices and pictures given.
 
     Raises:
         ValueError: see `read_series`; slices that are not axial; ground truth that does not match the slices.
@@ -110,41 +108,27 @@ def match_ground(pictures: Sequence[Path], slices: Sequence[DicomSlice]) -> list
         if number in by_number:
             raise ValueError(f"{path} and {by_number[number].name} have one number; expected one picture a slice.")
         by_number[number] = path
-    numberings = {
-        "InstanceNumber": _numbers(slices, lambda one: one.number),
-        "file names": _numbers(slices, lambda one: _last_number(one.path)),
-    }
-    complete = [numbers for numbers in numberings.values() if set(numbers) == by_number.keys()]
-    in_order = [numbers for numbers in complete if _is_monotonic(numbers)]
+    numberings = [[one.number for one in slices], [_last_number(one.path) for one in slices]]
+    complete = [own for own in numberings if len(set(own)) == len(own) and set(own) == by_number.keys()]
+    in_order = [own for own in complete if own in (sorted(own), sorted(own, reverse=True))]
     if not complete:
-        numbers = next(iter(numberings.values()), [])
-        without = sorted(set(numbers) - by_number.keys())
-        beyond = sorted(by_number.keys() - set(numbers))
+        found = {number for number in numberings[0] if number is not None}
+        without, beyond = sorted(found - by_number.keys()), sorted(by_number.keys() - found)
         raise ValueError(
             f"{folder} has {len(by_number)} pictures for {len(slices)} slices (slices without one: "
             f"{_some(without)}; pictures without slice: {_some(beyond)}); expected one for each: download it again."
         )
     if not in_order or any(numbers != in_order[0] for numbers in in_order):
         raise ValueError(
-            f"{folder}: the numbers of the slices ({', '.join(numberings)}) do not say which picture belongs to which "
-            "slice, as they do not run along the body; download the archive again."
+            f"{folder}: the numbers of the slices (InstanceNumber, file names) do not say which picture belongs to "
+            "which slice, as they do not run along the body; download the archive again."
         )
     return [by_number[number] for number in in_order[0]]
-
-
-def _numbers(slices: Sequence[DicomSlice], number_of: Callable[[DicomSlice], int | None]) -> list[int]:
-    """Numbers of all slices; none where one lacks its own or shares it."""
-    numbers = [number_of(one) for one in slices]
-    return numbers if None not in numbers and len(set(numbers)) == len(numbers) else []
 
 
 def _last_number(path: Path) -> int | None:
     found = re.search(r"(\d+)$", path.stem)
     return int(found[1]) if found else None
-
-
-def _is_monotonic(numbers: Sequence[int]) -> bool:
-    return list(numbers) in (sorted(numbers), sorted(numbers, reverse=True))
 
 
 def _some(numbers: Sequence[int]) -> str:
@@ -161,11 +145,7 @@ def _read_ground(path: Path, rows_columns: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"{path} cannot be read as a picture ({error}); download it again.") from None
     if mode != "L":
         raise ValueError(f"{path} is a picture of mode {mode}; expected 8-bit grey values.")
-    if grey.shape != rows_columns:
-        raise ValueError(
-            f"{path} has {grey.shape[0]} x {grey.shape[1]} pixels but its slice {rows_columns[0]} x {rows_columns[1]} "
-            "(rows x columns); both must lie on one grid: it may be of another scan, or turned."
-        )
+    check_same_size(path, (1, *grey.shape), "its slice", (1, *rows_columns))
     try:
         return labels_from_grey_values(grey)
     except ValueError as error:

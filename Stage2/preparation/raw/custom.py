@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.io.dicom import read_series
+from Stage2.io.names import MANIFEST
 from Stage2.io.volumes import DETACHED, SUFFIXES, read_volume
 from Stage2.preparation.raw.scan import RawScan, RawVolumes, read_label
 from Stage2.preparation.raw.source import Source
@@ -46,27 +47,18 @@ def list_custom_scans(source: Source, data_set: DataSet, layout: Layout) -> list
     for text, number in _numbers(source, images).items():
         image, label = tuple(images[text]), tuple(labels.get(text, ()))
         reader = partial(
-            read_custom_scan,
-            image=image,
-            label=label,
-            is_series=layout.images.endswith("/"),
-            classes=dict(data_set.classes),
+            read_custom_scan, image=image, label=label, is_series=layout.images.endswith("/"),
+            classes=dict(data_set.classes), orientation=layout.orientation,
             label_values=None if layout.label_values is None else dict(layout.label_values),
-            orientation=layout.orientation,
-        )
+        )  # fmt: skip
         scans.append(RawScan(id=str(number), source=source, files=(*image, *label), reader=reader))
     return sorted(scans, key=lambda scan: int(scan.id))
 
 
 def read_custom_scan(
-    paths: Mapping[str, Path],
-    image: Sequence[str],
-    label: Sequence[str],
-    is_series: bool,
-    classes: Mapping[str, int],
-    label_values: Mapping[int, int] | None,
-    orientation: str | None,
-) -> RawVolumes:
+    paths: Mapping[str, Path], image: Sequence[str], label: Sequence[str], is_series: bool,
+    classes: Mapping[str, int], label_values: Mapping[int, int] | None, orientation: str | None,
+) -> RawVolumes:  # fmt: skip
     """Image and label of one scan.
 
     Args:
@@ -125,10 +117,9 @@ def _voxel_files(names: Sequence[str], header: str) -> list[str]:
 def _numbers(source: Source, images: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Text of {scan} -> number of the scan."""
     if not all(text.isdecimal() for text in images):
-        numbers = {text: number for number, text in enumerate(sorted(images, key=_natural))}
-        first = next(iter(numbers))
-        logger.info("Scans are numbered from 0 in the order of their names, %s first; manifest.json has all.", first)
-        return numbers
+        names = sorted(images, key=_natural)
+        logger.info("Scans are numbered from 0 in the order of their names, %s first; %s has all.", names[0], MANIFEST)
+        return {text: number for number, text in enumerate(names)}
     by_number: dict[int, str] = {}
     for text in images:
         other = by_number.setdefault(int(text), text)

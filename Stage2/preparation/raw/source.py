@@ -1,6 +1,7 @@
 """A data set as it was downloaded, an unpacked folder or the zip archive itself, read in one way."""
 
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -11,6 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 # What file managers leave behind, beside names that start with a dot.
+BOMB_BYTES, BOMB_FACTOR = 1 << 30, 200  # archives that unpack to more than that, and to so many times themselves
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "DICOMDIR"})
 
 
@@ -98,15 +100,37 @@ def _archive_stamps(path: Path) -> dict[str, str]:
     found = {}
     with _reading(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            parts = PurePosixPath(member.filename).parts
+            name = _name_of(member)
+            parts = name.split("/")
+            if name.startswith("/") or ".." in parts:
+                raise ValueError(f"{path} names a file outside itself ({member.filename}); it is not safe to unpack.")
             if not member.is_dir() and not any(_is_junk(part) for part in parts):
-                found[member.filename] = f"{member.file_size} bytes, {member.CRC:08x}"
+                found[name] = f"{member.file_size} bytes, {member.CRC:08x}"
     return dict(sorted(found.items()))
 
 
 def _unpack(path: Path, names: Sequence[str], folder: Path) -> dict[str, Path]:
     with _reading(path), zipfile.ZipFile(path) as archive:
-        return {name: Path(archive.extract(name, folder)) for name in names}
+        members = {_name_of(member): member for member in archive.infolist()}
+        needed = sum(members[name].file_size for name in names)
+        packed = sum(members[name].compress_size for name in names)
+        free = shutil.disk_usage(folder).free
+        if needed > free or (needed > BOMB_BYTES and needed > BOMB_FACTOR * packed):
+            raise ValueError(
+                f"{path}: {names[0]} and what belongs to it unpack to {needed / 2**30:.1f} GiB from "
+                f"{packed / 2**20:.1f} MiB, with {free / 2**30:.1f} GiB free in {folder.parent}; make room (TMPDIR), "
+                "or download the archive again."
+            )
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(members[name]) as packed_file, (folder / name).open("wb") as file:
+                shutil.copyfileobj(packed_file, file)
+    return {name: folder / name for name in names}
+
+
+def _name_of(member: zipfile.ZipInfo) -> str:
+    """Its name with slashes: some programs write backslashes."""
+    return PurePosixPath(member.filename.replace("\\", "/")).as_posix()
 
 
 @contextmanager

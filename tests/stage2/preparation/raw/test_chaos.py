@@ -114,7 +114,7 @@ DAMAGES = {
     ),
     "another size": (
         partial(change_picture, change=lambda pixels: pixels[:, :48]),
-        r"00003\.png has 64 x 48 pixels but its slice 64 x 64",
+        r"00003\.png has 48 x 64 x 1 voxels .* but its slice has 64 x 64 x 1",
     ),
     "colours": (
         partial(change_picture, change=lambda pixels: np.stack([pixels] * 3, axis=2)),
