@@ -1,5 +1,6 @@
 """Work over several processes: the pool of preparation, of ROCO and of the phantoms, and a stream in order."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -78,6 +79,17 @@ def stream_results(
         return
     context = multiprocessing.get_context("fork")
     started: list[tuple[multiprocessing.Process, Connection]] = []
+
+    def end() -> None:
+        for _, connection in started:
+            connection.close()  # whoever waits for its result to be fetched ends
+        for process, _ in started:
+            process.join(SECONDS_TO_END)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    atexit.register(end)  # for an error that leaves the iterator open
     try:
         try:
             for number in range(workers):
@@ -98,19 +110,14 @@ def stream_results(
                     return
             try:
                 result, error = connection.recv()
-            except EOFError:
+            except (EOFError, OSError):  # before or in the middle of a result
                 raise OSError(f"a worker process ended in the middle of its work{_how_ended([process])}.") from None
             if error is not None:
                 raise error
             yield result
     finally:
-        for _, connection in started:
-            connection.close()  # whoever waits for its result to be fetched ends
-        for process, _ in started:
-            process.join(SECONDS_TO_END)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        end()
+        atexit.unregister(end)
 
 
 def _send_results(

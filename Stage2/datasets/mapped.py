@@ -7,6 +7,7 @@ needs it. What is written depends on the files alone, so that folds, runs and wo
 import errno
 import fcntl
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -94,7 +95,7 @@ class SliceCache:
         _remove_abandoned_files(self.folder)
 
     def array(self, sources: list[Path], make: Callable[[], np.ndarray], meaning: str = "") -> tuple[Path, int]:
-        """File with an array, made where it is not there yet or its sources have changed, and its number of slices.
+        """File with an array, made where none can be read yet or its sources have changed, and its number of slices.
 
         Args:
             sources: files that the array depends on; the first one gives it its name.
@@ -104,14 +105,24 @@ class SliceCache:
         what = f"{sources[0].resolve().parent}|{meaning}"
         name = f"{sources[0].name.removesuffix(SUFFIX)}-{_hash(what)}"
         path = self.folder / f"{name}-{_hash(_state_of(sources))}.npy"
-        if not path.is_file():
+        if _slices_in(path) is None:
             array = make()
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                np.save(file, array)
+                content = io.BytesIO()  # numpy's own writing to a file hides why it failed
+                np.save(content, array)
+                file.write(content.getbuffer())
             for outdated in set(self.folder.glob(f"{name}-*.npy")) - {path}:
                 outdated.unlink(missing_ok=True)
-        return path, len(np.load(path, mmap_mode="r"))
+        return path, _slices_in(path)
+
+
+def _slices_in(path: Path) -> int | None:
+    """Number of slices in an array file; None where there is no whole one."""
+    try:
+        return len(np.load(path, mmap_mode="r"))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _remove_abandoned_folders() -> None:

@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sacred.dependencies import get_digest
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
-from Stage1.files import write_text
+from Stage1.files import whole_file, write_text
 from Stage2.run_folders.layout import SCALARS
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,19 @@ class RunFolderObserver(FileStorageObserver):
         answer = super().started_event(*args, **kwargs)
         self._started = True
         return answer
+
+    def failed_event(self, *args: Any, **kwargs: Any) -> None:
+        if self._started:  # sacred would fail anew where the run folder could not be made
+            super().failed_event(*args, **kwargs)
+
+    def find_or_save(self, filename: str, store_dir: str) -> Path:
+        """Keep a source file under its hash, whole or not at all."""
+        source = Path(filename)
+        stored = Path(store_dir) / f"{source.stem}_{get_digest(source)}{source.suffix}"
+        if not stored.exists():
+            with whole_file(stored) as temporary:
+                temporary.write_bytes(source.read_bytes())
+        return stored
 
     def save_json(self, obj: Any, filename: str) -> None:
         """Write a JSON file.

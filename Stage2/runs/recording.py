@@ -195,5 +195,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
-        with whole_file(target) as temporary:
-            shutil.copyfile(source, temporary)
+        with whole_file(target) as temporary, source.open("rb") as stored, temporary.open("wb") as file:
+            shutil.copyfileobj(stored, file)
