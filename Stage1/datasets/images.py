@@ -90,17 +90,17 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def scale_to_bytes(image: np.ndarray) -> np.ndarray:
-    """Grey values of any type as bytes, without clipping.
+    """Values of any type as bytes, without clipping.
 
     Whole numbers are divided so that the fewest bits, at least 8, that hold the largest of them map to 0..255: 12-bit
     data in a 16-bit file keeps its contrast. If there are negative ones, the smallest is subtracted before. Fractions
     go from their minimum (0) to their maximum (255); those that are not finite become 0.
 
     Args:
-        image: (H, W), integer or floating point.
+        image: (H, W) or, scaled as one, (H, W, 3); integer or floating point.
 
     Returns:
-        (H, W) uint8.
+        The same shape, uint8.
     """
     if np.issubdtype(image.dtype, np.floating):
         finite = np.isfinite(image)
@@ -123,12 +123,27 @@ def _decode(image: Image.Image, content: bytes) -> np.ndarray:
         return planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
     if image.mode.startswith("I") or image.mode == "F":
         return scale_to_bytes(np.array(image))
+    deep = _decode_deep_colours(image, content)
+    if deep is not None:
+        return scale_to_bytes(deep)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         over_black = Image.new("RGB", image.size)
         over_black.paste(image, mask=image)
         return np.array(over_black)
     return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _decode_deep_colours(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """Colours of more than 8 bits, (H, W, 3) uint16 over black, which Pillow would cut to their high bytes."""
+    if image.format not in ("PNG", "TIFF", "JPEG2000") or (image.format == "PNG" and content[24] <= 8):
+        return None
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        return None
+    if pixels.shape[2] == 4:
+        pixels = np.rint(pixels[..., :3] * (pixels[..., 3:] / 65535)).astype(np.uint16)
+    return pixels[..., ::-1]
 
 
 def _without_equal_planes(image: np.ndarray) -> Tensor:

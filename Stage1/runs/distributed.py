@@ -10,11 +10,14 @@ import torch
 from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from Stage1.files import printable
+from Stage1.processes import end_with_parent
+
 NEEDED = {"none": (), "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"), "slurm": ("SLURM_PROCID", "SLURM_NTASKS")}
 DEFAULT_PORT = 29500
 JOIN_SECONDS = 300  # how long processes wait for each other at the start; JOIN_TIMEOUT changes it
 LOST_ANOTHER = 3  # exit status of a process that was fine until another one was gone
-EXPECTED = (ValueError, FileNotFoundError)  # mistakes in the input, said in one sentence without a traceback
+EXPECTED = (ValueError, OSError)  # mistakes in the input and disks that are full, said in one sentence
 
 
 def processes(launcher: str) -> int:
@@ -73,6 +76,8 @@ def join_group(launcher: str, backend: str = "nccl", timeout: float = 1800) -> N
         return
     if launcher == "slurm":
         take_slurm_environment()
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()  # or it would train on, unseen, after its launcher was killed
     local_rank = int(os.environ["LOCAL_RANK"])
     check_gpus(local_rank + 1)
     if torch.cuda.is_available():
@@ -154,7 +159,7 @@ def leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def report_failure(error: Exception, name: str, everywhere: bool) -> int:
+def report_failure(error: Exception, name: str, folder: str, everywhere: bool) -> int:
     """Says once for all processes why a run ends, with a traceback if the reason is not a mistake in the input.
 
     A process of tools/dist_train.sh leaves its error to that launcher, which knows who failed first. Slurm's processes
@@ -163,6 +168,7 @@ def report_failure(error: Exception, name: str, everywhere: bool) -> int:
     Args:
         error: that ends the run.
         name: of the program, for the message.
+        folder: that the run writes to, for an error of the system that does not say which file it is about.
         everywhere: all processes have this error, as they had the same input.
 
     Returns:
@@ -173,15 +179,23 @@ def report_failure(error: Exception, name: str, everywhere: bool) -> int:
         if not lost:
             handler = get_error_handler()
             handler.initialize()
-            handler.record_exception(error)
+            handler.record_exception(ValueError(sentence(error, folder)) if isinstance(error, EXPECTED) else error)
     elif lost:
         print(f"{name}: error: rank {rank()} lost the connection to another rank, which failed", file=sys.stderr)
     elif isinstance(error, EXPECTED):
         if rank() == 0 or not everywhere:
-            print(f"{name}: error: {str(error).splitlines()[-1]}", file=sys.stderr)
+            print(f"{name}: error: {sentence(error, folder)}", file=sys.stderr)
     else:
         sys.excepthook(type(error), error, error.__traceback__)
     return LOST_ANOTHER if lost else 1
+
+
+def sentence(error: Exception, folder: str) -> str:
+    """An expected error in one line; what the system says of a file with the file's name and a remedy."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        remedy = "make room, check the permissions, or give another --work_dir"
+        return printable(f"{error.filename or folder}: {error.strerror}; {remedy}")
+    return printable((str(error).strip() or type(error).__name__).splitlines()[-1])
 
 
 def is_lost_peer(error: Exception) -> bool:

@@ -1,5 +1,6 @@
-"""Hooks of the Stage 1 run: unreadable images and throughput are reported, random states survive a resume."""
+"""Hooks of the Stage 1 run: it stops where it diverges, reports unreadable images and throughput, resumes exactly."""
 
+import math
 import random
 from pathlib import Path
 
@@ -11,9 +12,40 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from Stage1.datasets.radiographs import check_readable
+from Stage1.files import whole_file
 
 REPORT = "unreadable.txt"
 STEPS_BETWEEN_REPORTS = 100
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stops a run that has diverged, before anything of it is saved: at a loss or a weight that is not a finite number.
+
+    Raises:
+        ValueError: names the loss or weight, and the step.
+    """
+
+    REMEDY = (
+        "the training has diverged and nothing of this step is saved; set a lower lr or precision=fp32, or go on from "
+        "the last checkpoint with --auto-resume"
+    )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        for name, value in outputs.items():
+            if name.startswith("loss_") and not math.isfinite(value := float(value.detach())):
+                raise ValueError(
+                    f"found {name} {value} at step {runner.iter + 1} (epoch {runner.epoch + 1}), expected a "
+                    f"finite number: {self.REMEDY}"
+                )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        for name, tensor in checkpoint["state_dict"].items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                step = checkpoint["meta"]["iter"]
+                raise ValueError(f"found numbers that are not finite in {name} at step {step}: {self.REMEDY}")
 
 
 @HOOKS.register_module()
@@ -32,7 +64,8 @@ class UnreadableImagesHook(Hook):
                 self.report.unlink(missing_ok=True)
         elif self.report.is_file():
             places = {str(path): index for index, path in enumerate(runner.train_dataloader.dataset.paths)}
-            lines = (line.partition("\t") for line in self.report.read_text().splitlines())
+            text = self.report.read_text(encoding="utf-8", errors="surrogateescape")
+            lines = (line.rpartition("\t") for line in text.splitlines())
             self.listed = {places[path]: reason for path, _, reason in lines if path in places}
 
     def after_train_iter(
@@ -55,7 +88,8 @@ class UnreadableImagesHook(Hook):
         dataset = runner.train_dataloader.dataset
         if dist.is_main_process():
             lines = (f"{dataset.paths[index]}\t{reason}\n" for index, reason in sorted(self.listed.items()))
-            self.report.write_text("".join(lines))
+            with whole_file(self.report) as temporary:  # names are bytes, of any encoding
+                temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
         runner.logger.warning(
             f"{len(self.listed)} of {len(dataset)} images could not be read so far and were replaced by the next "
             f"readable one; they are listed in {self.report}"

@@ -19,7 +19,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from Stage1.runs.distributed import (
     DEFAULT_PORT,
-    EXPECTED,
     LOST_ANOTHER,
     check_address,
     check_gpus,
@@ -81,7 +80,7 @@ def describe(error: ChildFailedError) -> str:
     rank, failure = by_cause[0]
     if isinstance(failure.message, dict):
         kind, _, sentence = failure.message["message"].partition(": ")
-        if kind in [expected.__name__ for expected in EXPECTED]:
+        if kind == ValueError.__name__:
             return f"rank {rank}: {sentence.splitlines()[-1]}"
         trace = failure.message["extraInfo"]["py_callstack"]
         return f"{trace}{NAME}: error: rank {rank} failed as shown above{STOPPED}"

@@ -6,7 +6,12 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     checkpoint=dict(type="CheckpointHook", interval=10, save_last=True, backend_args=dict(backend="atomic_local")),
 )
-custom_hooks = [dict(type="UnreadableImagesHook"), dict(type="ThroughputHook"), dict(type="RandomStateHook")]
+custom_hooks = [
+    dict(type="FiniteHook"),
+    dict(type="UnreadableImagesHook"),
+    dict(type="ThroughputHook"),
+    dict(type="RandomStateHook"),
+]
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
 env_cfg = dict(dist_cfg=dict(backend="nccl"))
 randomness = dict(seed=0)

@@ -1,4 +1,4 @@
-"""Tiny radiograph folders and runs of a recipe that take seconds."""
+"""Tiny radiograph folders and runs of a config that take seconds."""
 
 import importlib.util
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from Stage1.runs import training
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs/selfsup/densecl/densecl_demo.py"
@@ -44,13 +46,13 @@ def train_cli():
 
 @pytest.fixture(scope="session")
 def run_tiny(radiographs, train_cli):
-    """Runs the demo recipe, made tiny, in this process; returns its runner."""
+    """Runs the demo config, made tiny, in this process; returns its runner."""
 
     def run(work_dir: Path, *arguments: str, **changes):
         settings = TINY | {"data_root": radiographs} | changes
         options = [f"{key}={value}" for key, value in settings.items()]
         args = train_cli.parse_args([str(DEMO), "--work_dir", str(work_dir), *arguments, "--cfg-options", *options])
-        runner = train_cli.build_runner(args)
+        runner = training.build_runner(training.plan_run(args), args)
         runner.train()
         return runner
 

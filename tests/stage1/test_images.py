@@ -115,6 +115,19 @@ def test_16_bit_colour_is_read(tmp_path):
     assert torch.equal(read_image(tmp_path / "a.png"), planes(smooth()))
 
 
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("planes_of_alpha", [0, 1])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_colours_of_many_bits_are_scaled_as_grey_ones_are(tmp_path, bits, planes_of_alpha, ending):
+    colours = np.random.default_rng(0).integers(0, 2**bits, (20, 30, 3)).astype(np.uint16)
+    colours[0, 0, 0] = 2**bits - 1
+    opaque = np.full((20, 30, planes_of_alpha), 65535, np.uint16)
+    path = tmp_path / f"a{ending}"
+    cv2.imwrite(str(path), np.dstack([colours[..., ::-1], opaque]))
+    assert torch.equal(read_image(path.rename(tmp_path / "a.png")), planes(scale_to_bytes(colours)))
+    assert read_image(tmp_path / "a.png").max() == 255
+
+
 @pytest.mark.parametrize("adobe", [False, True])
 def test_four_ink_jpegs_are_as_bright_as_pillow_says(saved, adobe):
     inks = Image.fromarray(np.dstack([smooth(), np.full((40, 56), 20, np.uint8)]), "CMYK")

@@ -106,7 +106,7 @@ def test_mistakes_are_one_line(train, images, tmp_path, capsys, monkeypatch):
 
 def test_spellings_and_defaults(train):
     args = train.parse_args([DEMO, "--work-dir", "w", "--resume-from", "c", "--cfg_options", "depth=50", "lr=0.1"])
-    assert (args.work_dir, args.resume_from, args.cfg_options) == ("w", "c", {"depth": 50, "lr": 0.1})
+    assert (args.work_dir, args.resume_from, args.cfg_options) == ("w", "c", ["depth=50", "lr=0.1"])
     args = train.parse_args([DEMO, "--work_dir", "w", "--resume_from", "c"])
     assert (args.work_dir, args.resume_from, args.launcher, args.seed) == ("w", "c", "none", None)
     assert (args.auto_resume, args.auto_scale_lr) == (False, False)

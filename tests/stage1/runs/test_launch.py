@@ -28,7 +28,7 @@ try:
         raise ArithmeticError("no more numbers")
     torch.distributed.all_reduce(torch.zeros(1))
 except Exception as error:
-    sys.exit(distributed.report_failure(error, "train.py", everywhere=False))
+    sys.exit(distributed.report_failure(error, "train.py", ".", everywhere=False))
 """
 
 

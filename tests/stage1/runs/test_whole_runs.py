@@ -1,13 +1,20 @@
-"""Whole runs of a tiny recipe: logs, the same seed twice, starting weights, unreadable images."""
+"""Whole runs of a tiny config: logs, the same seed twice, starting weights, unreadable images."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from stage1.comparison import assert_same_run
+from stage1.conftest import DEMO, TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from Stage1.files import locked
 from Stage1.models import ResNetC5
 from Stage1.weights.checkpoints import read_checkpoint
 
@@ -131,3 +138,62 @@ def test_the_linear_rule_is_an_option(run_tiny, tmp_path):
     assert runner.message_hub.log_scalars["train/lr"].data[0][0] == pytest.approx(0.0375 * 4 / 32)
     (log,) = tmp_path.glob("*/*.log")
     assert "linear rule" not in log.read_text()
+
+
+def test_a_run_that_diverges_stops_at_the_step_and_saves_nothing(radiographs, train_cli, tmp_path, capsys):
+    options = [f"{key}={value}" for key, value in (TINY | {"data_root": radiographs, "lr": 1e30}).items()]
+    assert train_cli.main([str(DEMO), "--work_dir", str(tmp_path / "run"), "--cfg-options", *options]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "train.py: error" in line]
+    assert re.search(r"found loss_contra_single nan at step 2 \(epoch 1\), expected a finite number: .* lower lr", line)
+    assert not list((tmp_path / "run").rglob("*.pth"))
+
+
+def test_weights_that_are_not_finite_are_not_saved(run_tiny, tmp_path, monkeypatch):
+    """The last step's gradient spoils the weights after its loss was fine."""
+    monkeypatch.setattr("Stage1.runs.hooks.FiniteHook.after_train_iter", lambda *_, **__: None)
+    with pytest.raises(ValueError, match=r"found numbers that are not finite in .* at step 3: the training"):
+        run_tiny(tmp_path / "run", lr=1e30)
+    assert not list((tmp_path / "run").rglob("*.pth"))
+
+
+def test_a_folder_and_a_file_with_unusual_names(damaged, run_tiny, tmp_path):
+    """Any character in the folder's name; bytes that are no UTF-8 in the name of an unreadable image."""
+    folder = damaged.rename(tmp_path / "my images, [new] it's \"x\"")
+    name = os.fsencode(folder) + b"/04 \xe9.jpg"
+    Path(os.fsdecode(name)).write_bytes(b"damaged")
+    (folder / "03.jpg").write_bytes((folder / "01.jpg").read_bytes())
+    runner = run_tiny(tmp_path / "run", max_epochs=1, data_root=folder, batch_size=8)
+    assert runner.train_dataloader.dataset.data_root == folder
+    listed = (tmp_path / "run/unreadable.txt").read_bytes().splitlines()
+    assert [line.rpartition(b"\t")[0] for line in listed] == [name, os.fsencode(folder / "07.jpg")]
+    assert (tmp_path / "run/epoch_1.pth").is_file()
+
+
+def test_a_second_run_in_the_same_folder_is_refused(radiographs, train_cli, tmp_path, capsys):
+    options = [f"{key}={value}" for key, value in (TINY | {"data_root": radiographs}).items()]
+    with locked(tmp_path):
+        assert train_cli.main([str(DEMO), "--work_dir", str(tmp_path), "--cfg-options", *options]) == 1
+    assert f"process {os.getpid()} on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", [20_000, 4_000_000], ids=["log", "checkpoint"])
+def test_a_full_disk_ends_a_run_with_one_line(radiographs, tmp_path, limit):
+    """A limit on the size of files stands for the disk."""
+    options = [f"{key}={value}" for key, value in (TINY | {"data_root": radiographs, "max_epochs": 1}).items()]
+    tool = str(DEMO.parents[3] / "tools/train.py")
+    program = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    program += f"sys.argv = sys.argv[1:]; runpy.run_path({tool!r}, run_name='__main__')"
+    command = [sys.executable, "-c", program, "train.py", str(DEMO), "--work_dir", str(tmp_path)]
+    done = subprocess.run([*command, "--cfg-options", *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "train.py: error" in line]
+    assert "File too large" in line and str(tmp_path) in line and "make room" in line
+    assert not list(tmp_path.glob("*.pth")) and not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(radiographs, train_cli, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    options = [f"{key}={value}" for key, value in (TINY | {"data_root": radiographs}).items()]
+    assert train_cli.main([str(DEMO), "--work_dir", str(tmp_path / "file/run"), "--cfg-options", *options]) == 1
+    assert "cannot be written (Not a directory); make room or give another folder" in capsys.readouterr().err
