@@ -5,19 +5,15 @@ Everything is measured in the run that prints it; the ratios, not the times, are
 
 import multiprocessing
 import resource
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from Stage1.datasets.colour import IMAGENET_MEAN, IMAGENET_STD, ColourAugmentation
@@ -25,15 +21,10 @@ from Stage1.datasets.radiographs import RadiographPairs, collate_pairs
 from Stage1.datasets.sampling import SampleKey
 from Stage1.models.contrast import gather_cells, match_dense_keys
 from Stage1.models.densecl import DenseCL, cells_as_rows
+from Stage1.timing import one_thread, seconds
 
 BATCH = 16  # images that the device's half of the views takes at a time
-STEPS = {
-    "plain": {},
-    "fp32": {"channels_last": True},
-    "bf16": {"channels_last": True, "precision": "bf16"},
-    "fp32 compiled": {"channels_last": True, "compile": True},
-    "bf16 compiled": {"channels_last": True, "precision": "bf16", "compile": True},
-}
+PLAIN = "plain"
 
 
 class PillowBlur(torch.nn.Module):
@@ -80,22 +71,9 @@ def plain_losses(model: DenseCL, query_images: Tensor, key_images: Tensor) -> Te
     return total
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch and OpenCV on one thread each inside the block, as in a loader's worker."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads[0])
-        cv2.setNumThreads(threads[1])
-
-
 @one_thread()
 def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict[str, float]:
-    """Milliseconds per image of both views, one thread each.
+    """Seconds per image of both views, one thread each.
 
     Args:
         folder: images, of which the first ``limit`` are used; each pipeline decodes them from their files.
@@ -130,22 +108,25 @@ def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict
         times["device"] = time.perf_counter() - begun
         if start >= 0:
             spent = {name: spent[name] + times[name] for name in spent}
-    return {name: 1e3 * seconds / count for name, seconds in spent.items()}
+    return {name: taken / count for name, taken in spent.items()}
 
 
 def training_step(name: str, depth: int, batch: int, image_size: int, device: str) -> Callable[[], None]:
     """A function that does one whole training step (both encoders, losses, backward, SGD) on fixed random views.
 
     Args:
-        name: of ``STEPS``; "plain" is float32 in the default layout with the losses of :func:`plain_losses`.
+        name: a precision, followed by "compiled" or not; or "plain", float32 in the default layout with the losses of
+            :func:`plain_losses`.
     """
     torch.manual_seed(0)
-    model = DenseCL(depth=depth, **STEPS[name]).to(device).train()
+    precision, *compiled = name.split()
+    options = {} if name == PLAIN else {"channels_last": True, "precision": precision, "compile": bool(compiled)}
+    model = DenseCL(depth=depth, **options).to(device).train()
     optimizer = torch.optim.SGD(model.encoder_q.parameters(), lr=0.0375, momentum=0.9, weight_decay=1e-4)
     views = torch.randn(2, batch, 3, image_size, image_size, device=device)
 
     def step() -> None:
-        if name == "plain":
+        if name == PLAIN:
             loss = plain_losses(model, *views)
         else:
             loss = sum(value for key, value in model.loss(*views).items() if key.startswith("loss"))
@@ -168,36 +149,9 @@ def measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
 
 
 def _measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
-    step = training_step(name, **settings)
-    step(), step()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - begun)
+    taken = seconds(training_step(name, **settings), repeats)
     if settings["device"] == "cuda":
         memory = torch.cuda.max_memory_allocated() / 2**20
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return {"seconds": statistics.median(times), "memory": memory}
-
-
-def step_flops(settings: dict) -> float:
-    """Floating-point operations of one training step."""
-    step = training_step("plain", **settings)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
-
-
-def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 5) -> float:
-    """Floating-point operations per second of a square matrix product, the best of some."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = 0.0
-    for _ in range(repeats + 1):
-        begun = time.perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / (time.perf_counter() - begun))
-    return best
+    return {"seconds": taken, "memory": memory}

@@ -3,17 +3,14 @@
 Everything is measured in the run that prints it; the ratios, not the times, are what carries over to other machines.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
-from torch.utils.flop_counter import FlopCounterMode
 
-from Stage1.benchmark import one_thread
+from Stage1.timing import flops, one_thread, seconds
 from Stage2.datasets import augmentation
 from Stage2.datasets.episodes import Episode, SuperpixelEpisodes, as_episode, three_channels
 from Stage2.datasets.folds import part_of_slice
@@ -130,24 +127,6 @@ def segmenter(modelname: str, precision: str, channels_last: bool) -> FewShotSeg
     torch.manual_seed(0)
     model = FewShotSegmenter(modelname, precision=precision)
     return model.to(memory_format=torch.channels_last) if channels_last else model
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median duration of a call, after one that is not timed."""
-    function()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
-
-
-def flops(function: Callable[[], object]) -> float:
-    """Floating-point operations of a call."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()
 
 
 def measure_testing(modelname: str, n_slices: int, repeats: int) -> tuple[dict[str, float], float]:
