@@ -14,7 +14,8 @@ repository's place have changed; an interrupted install is taken up again.
   --help    this text
 
 environment:
-  PYTHON    the Python 3.11 or 3.12 to use (default: the first of python3.12, python3.11, python3, python that fits)
+  PYTHON    the Python, 3.11 to 3.14, to use (default: the first of python3.12, python3.11, python3.13, python3.14,
+            python3, python that fits)
 EOF
 }
 
@@ -42,8 +43,8 @@ log="$venv/install.log"
 # What stays in .venv, measured: 6,580 MB, half of it torch's CUDA libraries, and a little to work in.
 needed_mb=6750
 
-# What an environment was made from. The repository's place belongs to it because an editable install holds that path.
-recipe() {
+# What an environment is made from. The repository's place belongs to it because an editable install holds that path.
+made_from() {
     printf '%s\n' "$root"
     cat -- "$root/requirements.txt" "$root/pyproject.toml"
     if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt"; fi
@@ -51,24 +52,26 @@ recipe() {
 
 is_ready() {
     [[ -x "$venv/bin/python" && -f "$venv/installed-$requirements" ]] &&
-        [[ "$(recipe "$requirements")" == "$(cat -- "$venv/installed-$requirements")" ]]
+        [[ "$(made_from "$requirements")" == "$(cat -- "$venv/installed-$requirements")" ]]
 }
+
+fits() { [[ "$1" =~ ^3\.1[1-4]$ ]]; }
 
 python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
 # Sets `python`; a command that exists but does not run (a version manager's shim) counts as absent.
 find_python() {
     local candidate version found=""
-    for candidate in ${PYTHON:+"$PYTHON"} python3.12 python3.11 python3 python; do
+    for candidate in ${PYTHON:+"$PYTHON"} python3.12 python3.11 python3.13 python3.14 python3 python; do
         version="$(python_version "$candidate")" || version=""
-        if [[ "$version" == 3.11 || "$version" == 3.12 ]]; then
+        if fits "$version"; then
             python="$candidate"
             return
         fi
         if [[ -n "$version" ]]; then found+="${found:+, }Python $version ($candidate)"; fi
         if [[ -n "${PYTHON:-}" ]]; then break; fi # a named Python is used or refused, never replaced
     done
-    die "found ${found:-no working Python${PYTHON:+ at $PYTHON}} but Python 3.11 or 3.12 is needed:" \
+    die "found ${found:-no working Python${PYTHON:+ at $PYTHON}} but Python 3.11 to 3.14 is needed:" \
         "install one, or name it, e.g. PYTHON=/usr/bin/python3.12 bash tools/setup.sh"
 }
 
@@ -86,12 +89,12 @@ check_disk() {
 make_venv() {
     if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python="$venv/bin/python"
-        case "$(python_version "$python")" in 3.11 | 3.12) return ;; esac
+        if fits "$(python_version "$python")"; then return; fi
     fi
     find_python
     if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
         die "$python has no venv module: install it (on Debian or Ubuntu: apt install python$(python_version "$python")-venv)," \
-            "or name another Python 3.11 or 3.12 in PYTHON"
+            "or name another Python, 3.11 to 3.14, in PYTHON"
     fi
     say "creating .venv with $python ($(python_version "$python"))"
     (cd -- "$venv" && rm -rf -- bin lib lib64 include pyvenv.cfg)
@@ -151,7 +154,7 @@ say "installing $requirements into .venv (about 3 GB to download the first time:
 run_pip -r "$root/$requirements"
 run_pip --no-build-isolation --no-deps -e "$root"
 for made in requirements.txt "$requirements"; do
-    recipe "$made" >"$venv/installed-$made.new"
+    made_from "$made" >"$venv/installed-$made.new"
     mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
 done
 say "done: .venv/bin/python is ready"

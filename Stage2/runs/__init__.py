@@ -1,0 +1,3 @@
+from Stage1.compatibility import mend_python
+
+mend_python()

@@ -152,18 +152,25 @@ def test_environment_whose_python_is_gone_is_made_again(checkout):
     assert len(checkout.pip_calls()) == 4
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.10", "3.13"])
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.15", "2.7"])
 def test_wrong_python(checkout, version):
     (checkout.commands / "python3.12").rename(checkout.commands / "python3")
     assert_one_sentence(
-        checkout.run(FAKE_VERSION=version), f"found Python {version} (python3)", "3.11 or 3.12 is needed", "PYTHON=/"
+        checkout.run(FAKE_VERSION=version), f"found Python {version} (python3)", "3.11 to 3.14 is needed", "PYTHON=/"
     )
     assert not (checkout.root / ".venv" / "bin").exists()
 
 
+@pytest.mark.parametrize("version", ["3.11", "3.13", "3.14"])
+def test_newer_and_older_pythons_that_fit(checkout, version):
+    (checkout.commands / "python3.12").rename(checkout.commands / f"python{version}")
+    done = checkout.run(FAKE_VERSION=version)
+    assert done.returncode == 0 and f"with python{version} ({version})" in done.stderr
+
+
 def test_no_python(checkout):
     (checkout.commands / "python3.12").unlink()
-    assert_one_sentence(checkout.run(), "found no working Python", "3.11 or 3.12 is needed")
+    assert_one_sentence(checkout.run(), "found no working Python", "3.11 to 3.14 is needed")
 
 
 def test_python_variable_is_used_or_refused_never_replaced(checkout, tmp_path):
