@@ -1,7 +1,12 @@
-"""What the pinned sacred 0.8.7 and MMEngine 0.10.7 need of Python and newer versions took away."""
+"""What the pinned libraries need of Python and of the machine, and may not find there."""
 
+import atexit
 import importlib.util
+import os
 import pkgutil
+import shutil
+import tempfile
+from pathlib import Path
 
 
 def find_loader(name: str) -> object | None:
@@ -10,7 +15,17 @@ def find_loader(name: str) -> object | None:
     return None if spec is None else spec.loader
 
 
-def mend_python() -> None:
-    """Gives ``pkgutil`` back its `find_loader`, which Python 3.14 removed."""
+def mend_process() -> None:
+    """Gives this process what sacred, MMEngine, torch and matplotlib ask for when they are imported.
+
+    `pkgutil.find_loader`, which Python 3.14 removed; and a user without home folder and without an entry among the
+    machine's users, as in many containers, gets a name and a temporary folder for the caches of these libraries.
+    """
     if not hasattr(pkgutil, "find_loader"):
         pkgutil.find_loader = find_loader
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="densemp-home-")
+        os.environ.setdefault("USER", f"user{os.getuid()}")
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)

@@ -1,3 +1,0 @@
-from Stage1.compatibility import mend_python
-
-mend_python()
