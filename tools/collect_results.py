@@ -5,15 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from Stage1.files import write_text
-from Stage2.reporting.comparisons import comparison_tables, paired_table
-from Stage2.reporting.experiments import find_experiment, group_runs
-from Stage2.reporting.overall import overall_results
-from Stage2.reporting.report import PAGE, Collected, texts
-from Stage2.reporting.runs import find_tested_runs, find_trained_runs, latest_results, list_states
-from Stage2.reporting.summaries import fold_tables
-from Stage2.reporting.tables import as_markdown
-
 
 def parse_comparison(text: str) -> tuple[str, Path]:
     """``HEADING=EXPERIMENT_FOLDER`` as (heading, folder)."""
@@ -53,29 +44,55 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    out = options.out or options.folders[0]
     try:
-        if options.data is not None and not options.data.is_dir():
-            raise FileNotFoundError(f"{options.data} is not a folder; name the processed folder of the tested scans")
-        tested = find_tested_runs(options.folders)
-        experiments = group_runs(tested)
-        comparisons = []
-        if options.compare:
-            comparisons = comparison_tables({name: latest_results(folder)[1] for name, folder in options.compare})
-        tests = [paired_table(*(find_experiment(experiments, words) for words in pair)) for pair in options.paired]
-        trained, states = find_trained_runs(options.folders), list_states(options.folders)
-        written = texts(Collected(tested, experiments, trained, states, comparisons, tests), options.data)
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in written.items():
-            write_text(out / name, text)
+        collect(options.folders, options.out or options.folders[0], options.data, options.compare or [], options.paired)
     except (OSError, ValueError) as error:
         print(f"collect_results.py: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def collect(
+    folders: Sequence[Path],
+    out: Path,
+    data: Path | None,
+    compare: Sequence[tuple[str, Path]],
+    paired: Sequence[Sequence[str]],
+) -> None:
+    """Write all files and print the tables; the arguments are those of the command line.
+
+    Raises:
+        OSError, ValueError: a folder does not exist, nothing can be tabled as asked for, or nothing can be written.
+    """
+    from Stage2.reporting.runs import find_tested_runs, find_trained_runs, list_states, open_tested_run
+
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(f"{data} is not a folder; name the processed folder of the tested scans")
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} is a file; name a folder for what is written")
+    tested = find_tested_runs(folders)
+    columns = {name: open_tested_run(folder) for name, folder in compare}
+
+    # From here on tables and charts are made: their libraries take a while to import.
+    from Stage1.files import write_text
+    from Stage2.reporting.comparisons import comparison_tables, paired_table
+    from Stage2.reporting.experiments import find_experiment, group_runs
+    from Stage2.reporting.overall import overall_results
+    from Stage2.reporting.report import PAGE, Collected, texts
+    from Stage2.reporting.summaries import fold_tables
+    from Stage2.reporting.tables import as_markdown
+
+    experiments = group_runs(tested)
+    comparisons = comparison_tables(columns) if columns else []
+    tests = [paired_table(*(find_experiment(experiments, words) for words in pair)) for pair in paired]
+    trained, states = find_trained_runs(folders), list_states(folders)
+    written = texts(Collected(tested, experiments, trained, states, comparisons, tests), data)
+    for name, text in written.items():
+        write_text(out / name, text)
     shown = comparisons or [*(overall.table() for overall in overall_results(experiments)), *fold_tables(experiments)]
     print("\n\n".join(map(as_markdown, [*shown, *tests])))
     print(f"\n{len(tested)} tested run(s): {', '.join(map(str, (out / name for name in written if name != PAGE)))}")
     print(f"the whole report: {out / PAGE}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,20 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from Stage1.correspondence import correspondence_figure, find_correspondence
-from Stage1.datasets import RandomViews
-from Stage1.datasets.images import UnreadableImageError, read_image
-from Stage1.models import ResNetC5
-from Stage1.weights.backbones import backbone_weights, load_backbone, resnet_depth
-from Stage1.weights.checkpoints import read_checkpoint
-from Stage2.preparation.steps.pseudo_labels import SCALES
-from Stage2.reporting.cases import organ_row, organs_of_methods, superpixel_rows, volume_panels
-from Stage2.reporting.curves import read_stage1_losses, stage2_losses
-from Stage2.reporting.figures import loss_figure, save_figure, segmentation_figure
-from Stage2.reporting.films import montage_figure, save_gif, superpixel_figure
-from Stage2.reporting.method_figure import method_figure
 from Stage2.reporting.runs import TestedRun, open_run, open_tested_run
-from Stage2.run_folders.layout import SCALARS, read_scalars
+from Stage2.run_folders.layout import SCALARS
 
 
 def draw_segmentation(options: argparse.Namespace) -> None:
@@ -28,6 +16,9 @@ def draw_segmentation(options: argparse.Namespace) -> None:
         methods.setdefault(heading, []).append(open_tested_run(folder))
     last = list(methods.values())[-1]
     data = scans_of(last[0], options.data)
+    from Stage2.drawing.figures import save_figure, segmentation_figure
+    from Stage2.reporting.cases import organ_row, organs_of_methods
+
     rows = {name: organ_row(data, methods, name, options.scan, options.outline) for name in organs_of_methods(methods)}
     results = last[0].results
     chosen = f"scan {options.scan}" if options.scan is not None else "the scan that the last column segments best"
@@ -41,32 +32,54 @@ def draw_volume(options: argparse.Namespace) -> None:
     """Write all slices of a tested scan, as a film or on one sheet."""
     run = open_tested_run(options.run)
     scan = options.scan or next((entry["scan"] for entry in run.results["scans"]), "")
-    panels = volume_panels(scans_of(run, options.data), run, scan)
+    data = scans_of(run, options.data)
+    from Stage2.drawing.figures import montage_figure, save_figure
+    from Stage2.reporting.cases import volume_panels
+    from Stage2.reporting.films import save_gif
+
+    panels = volume_panels(data, run, scan)
     if options.out.suffix == ".gif":
         save_gif(panels, options.out)
-        return
-    caption = f"scan {scan}, {run.results['protocol']} protocol; filled: prediction, outline: the expert's mask"
-    save_figure(montage_figure(panels, list(run.results["class_means"]), caption), options.out)
+    else:
+        title = f"scan {scan}, {run.results['protocol']} protocol"
+        save_figure(montage_figure(panels, list(run.results["class_means"]), title), options.out)
 
 
 def draw_superpixels(options: argparse.Namespace) -> None:
     """Write slices of a scan with their superpixels."""
+    from Stage2.drawing.figures import save_figure
+    from Stage2.reporting.cases import superpixel_rows
+    from Stage2.reporting.films import superpixel_figure
+
     rows = superpixel_rows(options.data, options.scan, options.scale, options.slices, options.count)
     save_figure(superpixel_figure(rows, f"scan {options.scan}, superpixels {options.scale}"), options.out)
 
 
 def draw_losses(options: argparse.Namespace) -> None:
     """Write the loss curves: a panel for Stage 1, and one for each Stage 2 run."""
+    from Stage2.reporting.curves import STAGE2_LOSSES, read_curves, read_stage1_losses
+
     panels = {}
     if options.stage1 is not None:
         panels["Stage 1: pre-training"] = read_stage1_losses(options.stage1)
     for heading, folder in options.runs:
-        panels[heading] = stage2_losses(read_scalars(open_run(folder, SCALARS)))
-    save_figure(loss_figure(panels), options.out)
+        panels[heading] = read_curves(open_run(folder, SCALARS), STAGE2_LOSSES)
+    from Stage2.drawing.figures import save_figure
+    from Stage2.reporting.charts import curve_figure
+
+    save_figure(curve_figure(panels, size=(4.6, 3.4)), options.out)
 
 
 def draw_correspondence(options: argparse.Namespace) -> None:
     """Write the figure of one image's matched cells."""
+    from Stage1.correspondence import correspondence_figure, find_correspondence
+    from Stage1.datasets import RandomViews
+    from Stage1.datasets.images import UnreadableImageError, read_image
+    from Stage1.models import ResNetC5
+    from Stage1.weights.backbones import backbone_weights, load_backbone, resnet_depth
+    from Stage1.weights.checkpoints import read_checkpoint
+    from Stage2.drawing.figures import save_figure
+
     weights = backbone_weights(read_checkpoint(options.checkpoint), options.checkpoint)
     backbone = ResNetC5(resnet_depth(weights))
     load_backbone(backbone, options.checkpoint)
@@ -81,6 +94,9 @@ def draw_correspondence(options: argparse.Namespace) -> None:
 
 def draw_overview(options: argparse.Namespace) -> None:
     """Write the method's figure."""
+    from Stage2.drawing.figures import save_figure
+    from Stage2.reporting.method_figure import method_figure
+
     save_figure(method_figure(), options.out)
 
 
@@ -129,7 +145,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     superpixels = commands.add_parser("superpixels", help="slices of a scan and their superpixels")
     superpixels.add_argument("data", type=Path, metavar="DATA", help="processed folder with superpixels")
     superpixels.add_argument("--scan", required=True, help="id of the scan")
-    superpixels.add_argument("--scale", choices=tuple(SCALES), default="MIDDLE", help="of the superpixels")
+    superpixels.add_argument("--scale", default="MIDDLE", help="of the superpixels, MIDDLE or SMALL (default MIDDLE)")
     superpixels.add_argument("--slices", type=int, nargs="+", metavar="Z", help="slices to draw")
     superpixels.add_argument("--count", type=at_least_one, default=3, help="else this many, evenly spaced (default 3)")
     superpixels.set_defaults(draw=draw_superpixels)

@@ -117,7 +117,7 @@ class Metric:
     compute: Callable[[Comparison], float]
     unit: str = ""
     better: str = "higher"
-    digits: int = 4
+    digits: int = 3
     setting: str | None = None
     published: tuple[str, str, str] | None = None
 
@@ -181,7 +181,7 @@ def heading(name: str) -> str:
 
 def digits(name: str) -> int:
     """Digits behind the point of a metric in tables."""
-    return METRICS[name].digits if name in METRICS else 4
+    return METRICS[name].digits if name in METRICS else 3
 
 
 def mean_of_defined(values: Iterable[float]) -> float:

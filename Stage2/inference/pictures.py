@@ -7,14 +7,11 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.drawing.masks import as_bytes, grey
 from Stage2.io.axes import STORED
 
 RADIOLOGICAL = "LPS"  # the patient's right is left in the picture, the front is on top; slices from the feet up
-# Okabe and Ito's colours, told apart by colour-blind eyes: orange, sky blue, green, yellow, blue, vermilion, purple.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-TRUTH_COLOUR = "#ffffff"
-FILL_OPACITY = 0.45
-PERCENTILES = (1, 99.5)  # of the volume, shown black and white
+MOST_SLICES = 24  # on a sheet
 
 
 @dataclass(frozen=True)
@@ -49,38 +46,19 @@ def pictures_of(
         for image in (scan, labels, truth)
     ]
     size = _shown_size(turned[0].GetSize(), turned[0].GetSpacing(), longest_side)
-    volume = sitk.GetArrayFromImage(turned[0]).astype(np.float32)
-    low, high = np.percentile(volume, PERCENTILES)
-    grey = (255 * np.clip((volume - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
-    shrinking = size[0] * size[1] < volume.shape[1] * volume.shape[2]
-    resized = np.stack([cv2.resize(one, size, interpolation=_smooth(shrinking)) for one in grey])
+    slices = as_bytes(grey(sitk.GetArrayFromImage(turned[0]).astype(np.float32)))
+    smooth = cv2.INTER_AREA if size[0] * size[1] < slices[0].size else cv2.INTER_LINEAR
+    resized = np.stack([cv2.resize(one, size, interpolation=smooth) for one in slices])
     masks = [None if image is None else _resized_labels(image, size) for image in turned[1:]]
     return Pictures(resized, *masks)
 
 
-def colour_of(labels: Sequence[int], label: int) -> str:
-    """Colour of a label among the labels; they repeat after seven."""
-    return COLOURS[list(labels).index(label) % len(COLOURS)]
-
-
-def outline(mask: np.ndarray, width: int = 1) -> np.ndarray:
-    """Pixels of a mask (H, W) bool next to its edge, bool; the edge of the picture is one."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1]
-    return mask & ~inner.astype(bool)
-
-
-def overlay(mask: np.ndarray, colour: str, fill: float = FILL_OPACITY) -> np.ndarray:
-    """A mask (H, W) bool as a layer (H, W, 4) uint8 of red, green, blue and opacity: filled, its outline opaque."""
-    layer = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    layer[mask] = [*rgb(colour), round(255 * fill)]
-    layer[outline(mask), 3] = 255
-    return layer
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of #rrggbb, 0 to 255."""
-    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))
+def slices_to_show(labels: np.ndarray, most: int = MOST_SLICES) -> list[int]:
+    """Slices with any label and one beyond on either side, evenly thinned to `most`; of an empty mask, all slices."""
+    shown = np.flatnonzero(labels.any(axis=(1, 2)))
+    first, last = (max(shown[0] - 1, 0), min(shown[-1] + 1, len(labels) - 1)) if len(shown) else (0, len(labels) - 1)
+    count = min(most, last - first + 1)
+    return np.unique(np.rint(np.linspace(first, last, count)).astype(int)).tolist()
 
 
 def _shown_size(size: Sequence[int], spacing: Sequence[float], longest_side: int) -> tuple[int, int]:
@@ -93,7 +71,3 @@ def _shown_size(size: Sequence[int], spacing: Sequence[float], longest_side: int
 def _resized_labels(image: sitk.Image, size: tuple[int, int]) -> np.ndarray:
     voxels = sitk.GetArrayFromImage(image).astype(np.uint16)
     return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for one in voxels])
-
-
-def _smooth(shrinking: bool) -> int:
-    return cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR

@@ -9,25 +9,24 @@ import numpy as np
 
 from Stage2.datasets.folds import part_of_slice
 from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.drawing.figures import Panel
+from Stage2.drawing.masks import window_of
 from Stage2.io.names import image_path, label_path, superpixel_path
 from Stage2.io.nifti import read_header, read_voxels
-from Stage2.reporting.figures import Panel
 from Stage2.reporting.runs import TestedRun
 from Stage2.run_folders.layout import prediction_path
 
 
 @dataclass(frozen=True)
-class Case:
+class TestedCase:
     """One class in one tested scan.
 
     Attributes:
         run: the test.
-        class_name: the class.
         entry: of the scan and class in the results.
     """
 
     run: TestedRun
-    class_name: str
     entry: Mapping
 
 
@@ -45,14 +44,17 @@ def read_upright(path: Path) -> np.ndarray:
 
 
 def read_slice(path: Path, z: int) -> np.ndarray:
-    """One axial slice of a volume, (256, 256), as radiologists see it."""
-    return read_upright(path)[z]
+    """One axial slice of a volume, (256, 256), as radiologists see it; ValueError where it has not so many slices."""
+    volume = read_upright(path)
+    if not 0 <= z < len(volume):
+        raise ValueError(f"{path} has {len(volume)} slices, but slice {z} was tested; name the scans that were tested")
+    return volume[z]
 
 
-def scan_entries(results: Mapping, class_name: str) -> dict[str, Mapping]:
+def scan_entries(run: TestedRun, class_name: str) -> dict[str, Mapping]:
     """Scan id -> its entry in ``results.json``, of one class; scans without the class are left out."""
-    entries = (entry for entry in results["scans"] if entry["class"] == class_name)
-    return {entry["scan"]: entry for entry in entries if entry["z_min"] is not None}
+    entries = (entry for entry in run.results["scans"] if entry["class"] == class_name)
+    return {entry["scan"]: entry for entry in entries if None not in (entry["z_min"], entry["z_max"])}
 
 
 def stored_values(results: Mapping, label: int) -> list[int]:
@@ -61,24 +63,20 @@ def stored_values(results: Mapping, label: int) -> list[int]:
     return [label] if mapping is None else [int(value) for value, own in mapping.items() if own == label]
 
 
-def best_median_worst(runs: Sequence[TestedRun], class_name: str) -> dict[str, Case]:
+def best_median_worst(runs: Sequence[TestedRun], class_name: str) -> dict[str, TestedCase]:
     """Title -> case, of the highest, the middle (the lower one of two) and the lowest Dice of a class over all scans.
 
     Scans with an undefined Dice are left out; of few scans the same one may be several of these.
     """
-    cases = [
-        Case(run, class_name, entry)
-        for run in runs
-        for entry in scan_entries(run.results, class_name).values()
-        if entry["dice"] is not None
-    ]
+    entries = [(run, entry) for run in runs for entry in scan_entries(run, class_name).values()]
+    cases = [TestedCase(run, entry) for run, entry in entries if entry.get("dice") is not None]
     cases.sort(key=lambda case: case.entry["dice"])
     if not cases:
         return {}
     return {"best": cases[-1], "median": cases[(len(cases) - 1) // 2], "worst": cases[0]}
 
 
-def case_panel(data: Path, case: Case) -> Panel:
+def case_panel(data: Path, case: TestedCase) -> Panel:
     """The slice of a case where the class is largest, with the prediction and the outline of the truth.
 
     Raises:
@@ -112,9 +110,9 @@ def organ_row(
     Raises:
         FileNotFoundError, ValueError: the scan was not tested, the runs do not fit together, or a file is missing.
     """
-    last = [Case(run, class_name, e) for run in methods[list(methods)[-1]] for e in _entries(run, class_name).values()]
+    last = [TestedCase(run, e) for run in methods[list(methods)[-1]] for e in scan_entries(run, class_name).values()]
     if scan is None and last:
-        scan = max(last, key=lambda case: -1.0 if case.entry["dice"] is None else case.entry["dice"]).entry["scan"]
+        scan = max(last, key=lambda case: -1.0 if case.entry.get("dice") is None else case.entry["dice"]).entry["scan"]
     chosen = next((case for case in last if case.entry["scan"] == scan), None)
     if chosen is None:
         known = ", ".join(case.entry["scan"] for case in last) or "none"
@@ -139,13 +137,13 @@ def organ_row(
         if not tested:
             panels.append(Panel(image, text="not tested"))
             continue
-        own = next((run for run in tested if scan in _entries(run, class_name)), None)
+        own = next((run for run in tested if scan in scan_entries(run, class_name)), None)
         if own is None or own.results.get("support", {}).get(class_name, [None])[0] != support:
             raise ValueError(
                 f"{tested[0].folder} has another support or other scans for {class_name}; draw tests of one setting"
             )
         predicted = read_slice(prediction_path(own.folder, scan, entry["label"]), z) > 0
-        dice = _entries(own, class_name)[scan]["dice"]
+        dice = scan_entries(own, class_name)[scan].get("dice")
         text = f"Dice of the scan {'undefined' if dice is None else f'{dice:.2f}'}"
         panels.append(Panel(image, drawn if outline else None, predicted, text))
     panels.append(Panel(image, drawn=drawn, text=f"scan {scan}, slice {z}"))
@@ -178,15 +176,12 @@ def volume_panels(data: Path, run: TestedRun, scan: str) -> list[Panel]:
     label = read_upright(label_path(data, scan))
     drawn, predicted = np.zeros(image.shape, dtype=np.uint8), np.zeros(image.shape, dtype=np.uint8)
     for number, name in enumerate(run.results["class_means"], start=1):
-        entry = _entries(run, name).get(scan)
+        entry = scan_entries(run, name).get(scan)
         if entry is not None:
             drawn[np.isin(label, stored_values(run.results, entry["label"]))] = number
             predicted[read_upright(prediction_path(run.folder, scan, entry["label"])) > 0] = number
-    low, high = np.percentile(image, [1, 99.5])
-    return [
-        Panel(image[z], drawn=drawn[z], predicted=predicted[z], text=f"slice {z}", range=(float(low), float(high)))
-        for z in range(len(image))
-    ]
+    window = window_of(image)
+    return [Panel(image[z], drawn[z], predicted[z], f"slice {z}", window) for z in range(len(image))]
 
 
 def superpixel_rows(data: Path, scan: str, scale: str, slices: Sequence[int] | None, count: int) -> dict[str, tuple]:
@@ -216,13 +211,11 @@ def superpixel_rows(data: Path, scan: str, scale: str, slices: Sequence[int] | N
     return {f"slice {z}": (image[z], superpixels[z], None if label is None else label[z]) for z in slices}
 
 
-def _entries(run: TestedRun, class_name: str) -> dict[str, Mapping]:
-    return scan_entries(run.results, class_name)
-
-
 def _largest_slice(data: Path, results: Mapping, entry: Mapping) -> tuple[np.ndarray, int]:
     """The truth of a class in the slice where it is largest, (H, W) bool, and the slice."""
     truth = np.isin(read_upright(label_path(data, entry["scan"])), stored_values(results, entry["label"]))
     z_min, z_max = entry["z_min"], entry["z_max"]
+    if not z_min <= z_max < len(truth):
+        raise ValueError(f"scan {entry['scan']} has {len(truth)} slices, but slices {z_min} to {z_max} were tested")
     z = z_min + int(truth[z_min : z_max + 1].sum(axis=(1, 2)).argmax())
     return truth[z], z

@@ -1,20 +1,35 @@
 """Tested runs as experiments: the folds and seeds that belong together, and those that are missing."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
+import pandas as pd
+
+from Stage2.reporting.checks import metrics_of
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
+from Stage2.run_folders.layout import FULL_VOLUME
 
 BEST = "best tested step of every fold"
 UNTRAINED = "untrained"
-Place = tuple[int, int | None]  # fold, seed
+
+
+class FoldSeed(NamedTuple):
+    """What tells the runs of an experiment apart; the seed is None where no config.json tells it."""
+
+    fold: int
+    seed: int | None
+
+    def text(self, with_seed: bool = True) -> str:
+        return f"fold {self.fold}, seed {self.seed}" if with_seed else f"fold {self.fold}"
 
 
 @dataclass(frozen=True)
-class Setting:
+class TestSetting:
     """What results must share to stand in one table.
 
     Attributes:
@@ -25,39 +40,42 @@ class Setting:
         excluded: labels whose slices were left out of training.
     """
 
+    __test__ = False  # no test class, whatever its name
+
     protocol: str
     slice_matching: str | None
     dataset: str
     label_set: int
     excluded: tuple[int, ...]
 
-    @property
-    def words(self) -> str:
-        """The setting as a sentence."""
+    def words(self, fold: int | None = None) -> str:
+        """The setting as a sentence, with the fold where the tests share one."""
         excluded = ", ".join(map(str, self.excluded)) or "none"
         matching = f", slices matched by `{self.slice_matching}`" if self.slice_matching else ""
         return (
-            f"Protocol `{self.protocol}`{matching}; {self.dataset}, label set {self.label_set}; "
-            f"classes excluded from training slices: {excluded}."
+            f"Protocol `{self.protocol}`{matching}; {self.dataset}, label set {self.label_set}"
+            f"{'' if fold is None else f', fold {fold}'}; classes excluded from training slices: {excluded}."
         )
 
 
 @dataclass(frozen=True)
-class Experiment:
+class TestedExperiment:
     """The tests of one experiment with one rule for the snapshot: a run for every fold and seed.
 
     Attributes:
         name: path of the experiment folders, with * for the fold, and without a seed.
         setting: what was tested.
         snapshot: which snapshot was tested: "step 100100", "chosen by train_scans", "untrained", `BEST` ...
-        runs: (fold, seed) -> the latest run of it.
+        runs: the latest run of every fold and seed.
         n_folds: of the data set.
     """
 
+    __test__ = False
+
     name: str
-    setting: Setting
+    setting: TestSetting
     snapshot: str
-    runs: dict[Place, TestedRun]
+    runs: Mapping[FoldSeed, TestedRun]
     n_folds: int
 
     @property
@@ -75,42 +93,78 @@ class Experiment:
         return sorted({seed for _, seed in self.runs}, key=lambda seed: -1 if seed is None else seed)
 
     @property
-    def places(self) -> list[Place]:
+    def expected(self) -> list[FoldSeed]:
         """Every fold of every seed, whether there is a run or not."""
-        return [(fold, seed) for seed in self.seeds for fold in range(self.n_folds)]
+        return [FoldSeed(fold, seed) for seed in self.seeds for fold in range(self.n_folds)]
 
     @property
-    def missing(self) -> list[Place]:
-        return [place for place in self.places if place not in self.runs]
+    def done(self) -> list[FoldSeed]:
+        """The folds and seeds that there are runs of, in order."""
+        return [key for key in self.expected if key in self.runs]
+
+    @property
+    def missing(self) -> list[FoldSeed]:
+        return [key for key in self.expected if key not in self.runs]
+
+    @property
+    def missing_text(self) -> str:
+        """ "3, 4", with seeds where there are several; empty for none."""
+        several = len(self.seeds) > 1
+        return ", ".join(f"{fold} (seed {seed})" if several else str(fold) for fold, seed in self.missing)
 
     @property
     def classes(self) -> list[str]:
         """The tested classes, in the order of the results."""
         return list(dict.fromkeys(name for run in self.runs.values() for name in run.results["class_means"]))
 
-    def value(self, place: Place, class_name: str, metric: str, region: str = IN_RANGE) -> float | None:
-        """Mean over scans of a class in a run, or over classes for `MEAN`; None where undefined or absent."""
-        if place not in self.runs:
-            return None
-        view = region_of(self.runs[place].results, region)
-        entry = view[MEAN] if class_name == MEAN else view["class_means"].get(class_name, {})
-        return entry.get(metric)
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """What was scored: the class ranges, and perhaps the full volumes."""
+        whole = any(FULL_VOLUME in run.results[MEAN] for run in self.runs.values())
+        return (IN_RANGE, FULL_VOLUME) if whole else (IN_RANGE,)
 
-    def values(self, class_name: str, metric: str, region: str = IN_RANGE) -> list[float | None]:
-        """The value of every run there is, in order of seed and fold."""
-        return [self.value(place, class_name, metric, region) for place in self.places if place in self.runs]
+    def metrics(self, region: str = IN_RANGE) -> list[str]:
+        """The metrics that any run holds; Dice first, where there is Dice."""
+        return metrics_of({name: 0 for run in self.runs.values() for name in region_of(run.results, region)[MEAN]})
 
-    def scan_scores(self, class_name: str | None, metric: str = "dice") -> dict[tuple[int, str], float | None]:
-        """(fold, scan) -> score of a class, averaged over seeds; None for the class: averaged over classes too."""
-        collected: dict[tuple[int, str], list[float | None]] = {}
-        for (fold, _), run in self.runs.items():
-            for entry in run.results["scans"]:
-                if class_name in (None, entry["class"]):
-                    collected.setdefault((fold, entry["scan"]), []).append(entry[metric])
-        return {key: _average(values) for key, values in collected.items()}
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Means over scans, NaN where undefined or absent: rows (region, metric, class or `MEAN`), a column per run.
+
+        Columns are texts of folds with seeds, in order of seed and fold.
+        """
+        rows = [
+            (region, metric, name)
+            for region in self.regions
+            for metric in self.metrics(region)
+            for name in dict.fromkeys([*self.classes, MEAN])
+        ]
+        index = pd.MultiIndex.from_tuples(rows, names=["region", "metric", "class"])
+        columns = {}
+        for key in self.done:
+            views = {region: region_of(self.runs[key].results, region) for region in self.regions}
+            entries = {region: view["class_means"] | {MEAN: view[MEAN]} for region, view in views.items()}
+            columns[key.text()] = [entries[region].get(name, {}).get(metric) for region, metric, name in rows]
+        return pd.DataFrame(columns, index).astype(float)
+
+    def values(self, class_name: str, metric: str = "dice", region: str = IN_RANGE) -> pd.Series:
+        """A score of a class, or of `MEAN`, in every run; empty where no run has the metric or the class."""
+        row = (region, metric, class_name)
+        return self.scores.loc[row] if row in self.scores.index else pd.Series(dtype=float)
+
+    def scan_scores(self, class_name: str | None, metric: str = "dice") -> pd.Series:
+        """Score of a class by (fold, scan), averaged over seeds; None for the class: averaged over classes too."""
+        rows = [
+            (fold, entry["scan"], entry.get(metric))
+            for (fold, _), run in self.runs.items()
+            for entry in run.results["scans"]
+            if class_name in (None, entry["class"])
+        ]
+        frame = pd.DataFrame(rows, columns=["fold", "scan", "score"]).astype({"score": float})
+        return frame.groupby(["fold", "scan"])["score"].mean()
 
 
-def group_runs(runs: Iterable[TestedRun]) -> list[Experiment]:
+def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
     """Runs as experiments, ordered by name, setting and snapshot.
 
     Runs whose experiment folders differ in the fold or seed only belong together if they tested the same step, or a
@@ -118,20 +172,20 @@ def group_runs(runs: Iterable[TestedRun]) -> list[Experiment]:
     one of every fold by test Dice, which is the published habit, makes one experiment more. Of several tests of the
     same fold, seed and snapshot the latest counts.
     """
-    groups: dict[tuple[str, Setting, str], dict[Place, TestedRun]] = {}
+    groups: dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
         key = (_without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
-        groups.setdefault(key, {})[run.results["fold"], run.seed] = run
-    for (name, setting), places in _best_by_test_dice(groups).items():
-        groups[name, setting, BEST] = places
+        groups.setdefault(key, {})[FoldSeed(run.results["fold"], run.seed)] = run
+    for (name, setting), of_best in _best_by_test_dice(groups).items():
+        groups[name, setting, BEST] = of_best
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], str(item[0][1]), _natural(item[0][2])))
-    return [Experiment(*key, places, _count_folds(places)) for key, places in ordered]
+    return [TestedExperiment(*key, of_key, _count_folds(of_key)) for key, of_key in ordered]
 
 
-def setting_of(run: TestedRun) -> Setting:
+def setting_of(run: TestedRun) -> TestSetting:
     """The setting of a tested run."""
     results = run.results
-    return Setting(
+    return TestSetting(
         protocol=results["protocol"],
         slice_matching=results.get("slice_matching"),
         dataset=results["dataset"].removesuffix("_Superpix"),
@@ -149,7 +203,7 @@ def describe_snapshot(run: TestedRun) -> str:
     return UNTRAINED if run.results.get("snapshot") is None else str(run.results["snapshot"])
 
 
-def published_setting(experiment: Experiment) -> int | None:
+def published_setting(experiment: TestedExperiment) -> int | None:
     """1 or 2, the published setting that an experiment belongs to; None for another exclusion or data set."""
     run = next(iter(experiment.runs.values()))
     data_set = run.data_set()
@@ -159,14 +213,14 @@ def published_setting(experiment: Experiment) -> int | None:
     return {(): 1, tuple(data_set.test_labels(experiment.setting.label_set)): 2}.get(tuple(excluded))
 
 
-def find_experiment(experiments: Sequence[Experiment], words: str) -> Experiment:
+def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> TestedExperiment:
     """The one experiment whose title, protocol or label set contain all these words.
 
     Raises:
         ValueError: there is none, or more than one.
     """
     wanted = words.split()
-    found = [one for one in experiments if all(word in f"{one.title}, {one.setting.words}" for word in wanted)]
+    found = [one for one in experiments if all(word in f"{one.title}, {one.setting.words()}" for word in wanted)]
     if len(found) != 1:
         listed = "; ".join(
             f"'{one.title}, {one.setting.protocol} protocol, label set {one.setting.label_set}'"
@@ -198,40 +252,32 @@ def _without_fold_and_seed(name: str) -> str:
 
 
 def _best_by_test_dice(
-    groups: dict[tuple[str, Setting, str], dict[Place, TestedRun]],
-) -> dict[tuple[str, Setting], dict[Place, TestedRun]]:
-    steps: dict[tuple[str, Setting], list[dict[Place, TestedRun]]] = {}
-    for (name, setting, snapshot), places in groups.items():
+    groups: Mapping[tuple[str, TestSetting, str], Mapping[FoldSeed, TestedRun]],
+) -> dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]]:
+    steps: dict[tuple[str, TestSetting], list[Mapping[FoldSeed, TestedRun]]] = {}
+    for (name, setting, snapshot), runs in groups.items():
         if setting.protocol == PAPER and snapshot.startswith("step "):
-            steps.setdefault((name, setting), []).append(places)
-    best: dict[tuple[str, Setting], dict[Place, TestedRun]] = {}
-    for key, of_steps in steps.items():
-        if len(of_steps) < 2:
-            continue
-        best[key] = {}
-        for place, run in (item for places in of_steps for item in places.items()):
-            other = best[key].get(place)
-            if other is None or _mean_dice(run) > _mean_dice(other):
-                best[key][place] = run
+            steps.setdefault((name, setting), []).append(runs)
+    best: dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]] = {}
+    for group, of_steps in steps.items():
+        for key, run in (item for runs in of_steps for item in runs.items() if len(of_steps) > 1):
+            other = best.setdefault(group, {}).setdefault(key, run)
+            if _mean_dice(run) > _mean_dice(other):
+                best[group][key] = run
     return best
 
 
 def _mean_dice(run: TestedRun) -> float:
-    dice = run.results[MEAN]["dice"]
+    dice = run.results[MEAN].get("dice")
     return -1.0 if dice is None else dice
 
 
-def _count_folds(places: dict[Place, TestedRun]) -> int:
-    data_set = next(iter(places.values())).data_set()
-    tested = max(fold for fold, _ in places) + 1
+def _count_folds(runs: Mapping[FoldSeed, TestedRun]) -> int:
+    data_set = next(iter(runs.values())).data_set()
+    tested = max(fold for fold, _ in runs) + 1
     return tested if data_set is None else max(data_set.n_folds, tested)
 
 
 def _natural(text: str) -> tuple:
     """A key that sorts step 900 before step 1000."""
     return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text))
-
-
-def _average(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

@@ -1,33 +1,53 @@
 """The report of all runs below some folders: what is written where, and what its page shows."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from Stage2.drawing.figures import as_jpeg, as_svg, segmentation_figure
+from Stage2.drawing.pages import embedded, render
 from Stage2.io.text import csv_text
 from Stage2.reporting.cases import best_median_worst, case_panel
-from Stage2.reporting.charts import SERIES_PER_CHART, Series, bar_figure, training_figure
-from Stage2.reporting.curves import stage2_kinds
-from Stage2.reporting.experiments import BEST, Experiment, short_name
-from Stage2.reporting.figures import segmentation_figure
-from Stage2.reporting.overall import Row, overall_results
-from Stage2.reporting.page import Section, chart, folded, heading, note, photograph, render_page
+from Stage2.reporting.charts import SERIES_PER_CHART, bar_figure, curve_figure
+from Stage2.reporting.curves import Curves
+from Stage2.reporting.experiments import BEST, TestedExperiment, short_name
+from Stage2.reporting.latex import PREAMBLE, as_latex
+from Stage2.reporting.overall import overall_results
 from Stage2.reporting.runs import MEAN, RunState, TestedRun, TrainedRun
-from Stage2.reporting.summaries import (
-    LONG_COLUMNS,
-    MORE_COLUMNS,
-    SUMMARY_COLUMNS,
-    fold_tables,
-    long_rows,
-    sorted_places,
-    summary_rows,
-)
-from Stage2.reporting.tables import Table, as_html, as_latex, as_markdown
+from Stage2.reporting.summaries import SUMMARY_COLUMNS, fold_tables, long_columns, long_rows, summary_rows
+from Stage2.reporting.tables import Table, as_markdown
 
 CSV, SUMMARY, MARKDOWN, LATEX, PAGE = "results.csv", "summary.csv", "results.md", "results.tex", "report.html"
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the page: its address (the file itself), what it shows, and a line that a click opens it by."""
+
+    source: str
+    alternative: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a section, each of its fields perhaps empty."""
+
+    title: str = ""
+    table: Table | None = None
+    note: str = ""
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the page: its name in links, its heading, its pieces."""
+
+    anchor: str
+    title: str
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class Collected:
     """
 
     tested: Sequence[TestedRun]
-    experiments: Sequence[Experiment]
+    experiments: Sequence[TestedExperiment]
     trained: Sequence[TrainedRun]
     states: Sequence[RunState]
     comparisons: Sequence[Table] = ()
@@ -63,7 +83,7 @@ def tables_markdown(collected: Collected) -> str:
 def tables_latex(collected: Collected) -> str:
     r"""results.tex: tables to \input."""
     tables = [*collected.comparisons, *(table for _, tables in _chapters(collected) for table in tables)]
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(map(as_latex, tables)) + "\n"
+    return PREAMBLE + "\n".join(map(as_latex, tables))
 
 
 def texts(collected: Collected, data: Path | None) -> dict[str, str]:
@@ -73,8 +93,9 @@ def texts(collected: Collected, data: Path | None) -> dict[str, str]:
         collected: what it is made from.
         data: processed folder of the tested scans; None: the one that each run's config.json names.
     """
+    rows = long_rows(collected.experiments, collected.tested)
     return {
-        CSV: csv_text(long_rows(collected.experiments, collected.tested), LONG_COLUMNS, MORE_COLUMNS),
+        CSV: csv_text(rows, long_columns(rows)),
         SUMMARY: csv_text(summary_rows(collected.experiments), SUMMARY_COLUMNS),
         MARKDOWN: tables_markdown(collected),
         LATEX: tables_latex(collected),
@@ -84,21 +105,22 @@ def texts(collected: Collected, data: Path | None) -> dict[str, str]:
 
 def page(collected: Collected, data: Path | None) -> str:
     """report.html; see `texts`."""
+    experiments, tests, states = collected.experiments, collected.tests, collected.states
     sections = [
-        Section("comparison", "Comparison", [as_html(table) for table in collected.comparisons]),
-        Section("overall", "Overall", list(_overall_parts(collected.experiments))),
-        Section("tests", "Paired tests", list(_table_parts(collected.tests))),
-        Section("folds", "Folds", list(_table_parts(fold_tables(collected.experiments)))),
-        Section("cases", "Best, median and worst cases", list(_case_parts(collected.experiments, data))),
+        Section("comparison", "Comparison", [Part(table=table) for table in collected.comparisons]),
+        Section("overall", "Overall", list(_overall_parts(experiments))),
+        Section("tests", "Paired tests", [Part(table.title, table) for table in tests]),
+        Section("folds", "Folds", [Part(table.title, table) for table in fold_tables(experiments)]),
+        Section("cases", "Best, median and worst cases", [_case_part(one, data) for one in _one_snapshot(experiments)]),
         Section("training", "Training curves", list(_training_parts(collected.trained))),
-        Section("runs", "Runs", [as_html(_runs_table(collected.states))] if collected.states else []),
+        Section("runs", "Runs", [Part(table=_runs_table(states))] if states else []),
     ]
     lead = (
-        f"{len(collected.tested)} tested runs in {len(collected.experiments)} experiments, "
-        f"{len(collected.trained)} trainings. Scores are between 0 and 1. Every table names its protocol; tables of "
-        "different protocols do not compare."
+        f"{len(collected.tested)} tested runs in {len(experiments)} experiments, {len(collected.trained)} trainings. "
+        "Scores are between 0 and 1. Every table names its protocol; tables of different protocols do not compare."
     )
-    return render_page("DenseMP: results", lead, sections)
+    shown = [section for section in sections if section.parts]
+    return render("report.html", title="DenseMP: results", lead=lead, sections=shown)
 
 
 def _chapters(collected: Collected) -> list[tuple[str, Sequence[Table]]]:
@@ -108,59 +130,45 @@ def _chapters(collected: Collected) -> list[tuple[str, Sequence[Table]]]:
     return [(title, tables) for title, tables in chapters if tables]
 
 
-def _table_parts(tables: Iterable[Table]) -> Iterable[str]:
-    for table in tables:
-        yield heading(table.title)
-        yield as_html(table)
-
-
-def _overall_parts(experiments: Sequence[Experiment]) -> Iterable[str]:
+def _overall_parts(experiments: Sequence[TestedExperiment]) -> Iterable[Part]:
     for overall in overall_results(experiments):
-        yield from _table_parts([overall.table()])
-        series = [one for one in (_series(row, overall.organs) for row in overall.rows) if one is not None]
-        for first in range(0, len(series), SERIES_PER_CHART):
-            shown = series[first : first + SERIES_PER_CHART]
-            groups = [group for group in (*overall.organs, MEAN) if any(group in one.values for one in shown)]
-            references = overall.published if MEAN in groups else {}
-            yield chart(bar_figure(groups, shown, references, MEAN), f"Dice per organ: {overall.title}")
+        dice = {f"{row.name}, {row.snapshot}": row.dice(overall.organs) for row in overall.rows}
+        defined = {name: {g: own.dropna() for g, own in of.items() if own.notna().any()} for name, of in dice.items()}
+        names = [name for name, own in defined.items() if own]
+        pictures = []
+        for first in range(0, len(names), SERIES_PER_CHART):
+            shown = {name: defined[name] for name in names[first : first + SERIES_PER_CHART]}
+            groups = [group for group in (*overall.organs, MEAN) if any(group in own for own in shown.values())]
+            figure = bar_figure(groups, shown, overall.published if MEAN in groups else {}, MEAN)
+            pictures.append(_chart(figure, f"Dice per organ: {overall.title}"))
+        yield Part(overall.title, overall.table(), pictures=pictures)
 
 
-def _series(row: Row, organs: Sequence[str]) -> Series | None:
-    """The bars of a row; None where no Dice of it is defined."""
-    values = {organ: row.values(organ) for organ in organs} | {MEAN: row.means(organs)}
-    defined = {group: [v for v in own if v is not None] for group, own in values.items() if own is not None}
-    defined = {group: own for group, own in defined.items() if own}
-    return Series(f"{row.name}, {row.snapshot}", defined) if defined else None
+def _case_part(one: TestedExperiment, data: Path | None) -> Part:
+    folder = data or next(iter(one.runs.values())).data_folder()
+    if folder is None:
+        return Part(one.title, note="The scans are not where the tests found them; name their folder with --data.")
+    try:
+        rows = {
+            name: {title: case_panel(folder, case) for title, case in cases.items()}
+            for name in one.classes
+            if (cases := best_median_worst([one.runs[key] for key in one.done], name))
+        }
+    except (OSError, ValueError) as error:
+        return Part(one.title, note=f"No pictures: {error}")
+    if not rows:
+        return Part(one.title)
+    grid = {name: list(panels.values()) for name, panels in rows.items()}
+    caption = "yellow: prediction; turquoise: outline of the expert's mask; slice where the organ is largest"
+    source = embedded(as_jpeg(segmentation_figure(["best", "median", "worst"], grid, caption)), "image/jpeg")
+    organs = ", ".join(rows)
+    alternative = f"best, median and worst case of {organs}: {one.title}"
+    return Part(one.title, pictures=[Picture(source, alternative, f"{organs}; {one.setting.protocol} protocol")])
 
 
-def _case_parts(experiments: Sequence[Experiment], data: Path | None) -> Iterable[str]:
-    for one in _one_snapshot_each(experiments):
-        folder = data or next(iter(one.runs.values())).data_folder()
-        runs = [one.runs[place] for place in sorted_places(one)]
-        yield heading(one.title)
-        if folder is None:
-            yield note("The scans are not where the tests found them; name their folder with --data.")
-            continue
-        try:
-            rows = {
-                name: {title: case_panel(folder, case) for title, case in cases.items()}
-                for name in one.classes
-                if (cases := best_median_worst(runs, name))
-            }
-        except (OSError, ValueError) as error:
-            yield note(f"No pictures: {error}")
-            continue
-        if rows:
-            grid = {name: list(panels.values()) for name, panels in rows.items()}
-            caption = "yellow: prediction; turquoise: outline of the expert's mask; slice where the organ is largest"
-            figure = segmentation_figure(["best", "median", "worst"], grid, caption)
-            alternative = f"best, median and worst case of {', '.join(rows)}: {one.title}"
-            yield folded(f"{', '.join(rows)}; {one.setting.protocol} protocol", [photograph(figure, alternative)])
-
-
-def _one_snapshot_each(experiments: Sequence[Experiment]) -> list[Experiment]:
+def _one_snapshot(experiments: Sequence[TestedExperiment]) -> list[TestedExperiment]:
     """Of an experiment of which several snapshots were tested, the best or the last: they look alike."""
-    chosen: dict[tuple, Experiment] = {}
+    chosen: dict[tuple, TestedExperiment] = {}
     for one in experiments:  # by rising step
         other = chosen.get((one.name, one.setting))
         if other is None or other.snapshot != BEST:
@@ -168,15 +176,19 @@ def _one_snapshot_each(experiments: Sequence[Experiment]) -> list[Experiment]:
     return list(chosen.values())
 
 
-def _training_parts(trained: Sequence[TrainedRun]) -> Iterable[str]:
-    groups: dict[str, dict[str, Mapping]] = {}
+def _training_parts(trained: Sequence[TrainedRun]) -> Iterable[Part]:
+    """A figure of every experiment: a panel for every kind of curve, a line for every fold."""
+    groups: dict[str, dict[str, Curves]] = {}
     for run in trained:
         name, fold = _split_fold(run.experiment)
-        groups.setdefault(name, {})[fold] = run.scalars  # the latest run of a fold counts
-    for name, runs in groups.items():
-        yield heading(short_name(name))
-        curves = {fold: stage2_kinds(scalars) for fold, scalars in runs.items()}
-        yield chart(training_figure(curves), f"training curves of {name}")
+        for kind, curve in run.curves.items():
+            groups.setdefault(name, {}).setdefault(kind, {})[fold] = curve  # the latest run of a fold counts
+    for name, kinds in groups.items():
+        yield Part(short_name(name), pictures=[_chart(curve_figure(kinds), f"training curves of {name}")])
+
+
+def _chart(figure: Figure, alternative: str) -> Picture:
+    return Picture(embedded(as_svg(figure), "image/svg+xml"), alternative)
 
 
 def _split_fold(experiment: str) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""The run folders below a folder: tested ones with their results, trained ones with their scalars."""
+"""The run folders below a folder: tested ones with their results, trained ones with their curves, states of all.
+
+Files that are damaged leave their run out, with one line that names them; the others go on.
+"""
 
 import logging
 import os
@@ -10,6 +13,9 @@ from typing import Any
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.io.names import MANIFEST
+from Stage2.io.text import printable
+from Stage2.reporting.checks import check_config, check_results, check_status
+from Stage2.reporting.curves import STAGE2_KINDS, Curves, read_curves
 from Stage2.run_folders.layout import (
     CONFIG,
     FULL_VOLUME,
@@ -19,7 +25,6 @@ from Stage2.run_folders.layout import (
     list_runs,
     read_config,
     read_results,
-    read_scalars,
     read_status,
 )
 
@@ -28,10 +33,7 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 MEAN = "mean"
 IN_RANGE = "in_range"
-NEEDED = ("protocol", "dataset", "fold", "label_set", "exclude_classes", "scans", "class_means", MEAN)
-SCORES = ("dice", "precision", "recall")
-OF_SCAN = ("class", "label", "scan", "z_min", "z_max", *SCORES)
-TRAINED_BY = "query_loss"  # the scalar that every training and fine-tuning logs
+TRAINED_BY = STAGE2_KINDS["query_loss"]  # the curve that every training and fine-tuning has
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TestedRun:
         results: content of ``results.json``.
         folder: the run folder.
         config: content of ``config.json``; empty where there is none.
+        seed: of the training that made the tested snapshot, where its run folder is still there, else of the test.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -53,21 +56,12 @@ class TestedRun:
     results: Mapping
     folder: Path
     config: Mapping = field(default_factory=dict)
-
-    @property
-    def seed(self) -> int | None:
-        """Seed of the training that made the tested snapshot, where its run folder is still there, else of the test."""
-        snapshot = self.results.get("snapshot")
-        if snapshot is not None:
-            trained = _existing(Path(snapshot).parent.parent / CONFIG)
-            if trained is not None:
-                return read_config(trained.parent).get("seed")
-        return self.config.get("seed")
+    seed: int | None = None
 
     def data_set(self) -> DataSet | None:
         """The data set that was tested; None where its file is gone."""
         name = self.results["dataset"]
-        configured = self.config.get("dataset", name)
+        configured = self.config.get("dataset") or name
         try:
             return get_dataset(configured if is_dataset_file(configured) else name)
         except (OSError, ValueError):
@@ -75,7 +69,7 @@ class TestedRun:
 
     def data_folder(self) -> Path | None:
         """The processed folder that was tested; None where it is gone."""
-        given = self.config.get("path", {}).get("data_dir")
+        given = (self.config.get("path") or {}).get("data_dir")
         if given is not None:
             return _existing(Path(given))
         data_set = self.data_set()
@@ -95,13 +89,13 @@ class TrainedRun:
         experiment: path of the experiment folder below the folder that was searched.
         run: run id.
         folder: the run folder.
-        scalars: name -> (steps, values).
+        curves: name -> (steps, values).
     """
 
     experiment: str
     run: int
     folder: Path
-    scalars: Mapping[str, tuple[list[int], list[float]]]
+    curves: Curves
 
 
 @dataclass(frozen=True)
@@ -127,93 +121,79 @@ class RunState:
 
 
 def load_results(run: Path) -> dict:
-    """``results.json`` of a run, checked for the fields that the tables need.
+    """``results.json`` of a run, checked for what tables and figures take from it.
 
     Raises:
         FileNotFoundError: the run has none.
-        ValueError: the file is broken or lacks a field.
+        ValueError: the file is broken, lacks a field, or holds one of another kind.
     """
     results = read_results(run)
-    missing = [name for name in NEEDED if name not in results]
-    if missing:
-        raise ValueError(f"{run / RESULTS} lacks {', '.join(missing)}; test this experiment again")
-    expected = [(entry, OF_SCAN) for entry in results["scans"]]
-    expected += [(entry, SCORES) for entry in (*results["class_means"].values(), results[MEAN])]
-    for entry, names in expected:
-        missing = [name for name in names if not isinstance(entry, dict) or name not in entry]
-        if missing:
-            raise ValueError(f"{run / RESULTS} has an entry without {', '.join(missing)}; test this experiment again")
+    check_results(results, run / RESULTS)
     return results
+
+
+def load_tested_run(experiment: str, run: Path) -> TestedRun:
+    """A tested run with its results and settings; raises as `load_results`, for ``config.json`` too."""
+    results, config = load_results(run), read_config(run)
+    check_config(config, run / CONFIG)
+    made_by = config
+    if results.get("snapshot") is not None:
+        trained = _existing(Path(results["snapshot"]).parent.parent / CONFIG)
+        if trained is not None:
+            made_by = read_config(trained.parent)
+            check_config(made_by, trained)
+    number = int(run.name) if run.name.isdecimal() else 0
+    return TestedRun(experiment, number, results, run, config, made_by.get("seed"))
 
 
 def find_tested_runs(folders: Iterable[Path]) -> list[TestedRun]:
     """All tested runs below the folders, ordered by experiment and run id; each run folder once.
 
     Raises:
-        FileNotFoundError: a folder does not exist, or none of them holds a result.
-        ValueError: a ``results.json`` is broken.
+        FileNotFoundError: a folder does not exist, or none of them holds a result that can be read.
     """
     folders = list(folders)
-    found = [
-        TestedRun(experiment, int(run.name), load_results(run), run, read_config(run))
-        for experiment, run in _runs_with(folders, RESULTS)
-    ]
+    found = list(_readable(_runs_with(folders, RESULTS), load_tested_run))
     if not found:
         names = ", ".join(map(str, folders))
-        raise FileNotFoundError(f"no <run id>/{RESULTS} below {names}; test an experiment first")
+        raise FileNotFoundError(f"no <run id>/{RESULTS} below {names} that can be read; test an experiment first")
     return found
 
 
 def find_trained_runs(folders: Iterable[Path]) -> list[TrainedRun]:
     """All runs below the folders that logged a training loss, ordered by experiment and run id.
 
-    A run whose ``metrics.json`` is broken is left out, with a warning: its curves are no result.
-
     Raises:
         FileNotFoundError: a folder does not exist.
     """
-    found = _readable(_runs_with(folders, SCALARS), read_scalars)
-    return [
-        TrainedRun(experiment, int(run.name), run, scalars)
-        for experiment, run, scalars in found
-        if len(scalars.get(TRAINED_BY, ((), ()))[0])
-    ]
+
+    def load(experiment: str, run: Path) -> TrainedRun:
+        return TrainedRun(experiment, int(run.name), run, read_curves(run, STAGE2_KINDS))
+
+    trained = _readable(_runs_with(folders, SCALARS), load)
+    return [run for run in trained if TRAINED_BY in run.curves and len(run.curves[TRAINED_BY][0])]
 
 
 def list_states(folders: Iterable[Path]) -> list[RunState]:
-    """State of every run below the folders that sacred has started, ordered by experiment and run id.
+    """State of every run below the folders that sacred has started, ordered by experiment and run id."""
 
-    A run whose ``run.json`` is broken is left out, with a warning.
-    """
-    states = []
-    for experiment, run, content in _readable(_runs_with(folders, STATUS), read_status):
-        about = content.get("experiment", {})
-        repositories = about.get("repositories") or [{}]
-        commit = repositories[0].get("commit")
-        states.append(
-            RunState(
-                experiment=experiment,
-                run=int(run.name),
-                entry_point=str(about.get("name", "")),
-                status=str(content.get("status", "")),
-                started=str(content.get("start_time", ""))[:19],
-                host=str(content.get("host", {}).get("hostname", "")),
-                commit=None if commit is None else commit[:10] + ("+" if repositories[0].get("dirty") else ""),
-            )
+    def load(experiment: str, run: Path) -> RunState:
+        content = read_status(run)
+        check_status(content, run / STATUS)
+        about = content.get("experiment") or {}
+        repository = ((about.get("repositories") or []) + [{}])[0]
+        commit = repository.get("commit")
+        return RunState(
+            experiment=experiment,
+            run=int(run.name),
+            entry_point=about.get("name") or "",
+            status=content.get("status") or "",
+            started=(content.get("start_time") or "")[:19],
+            host=(content.get("host") or {}).get("hostname") or "",
+            commit=None if commit is None else commit[:10] + ("+" if repository.get("dirty") else ""),
         )
-    return states
 
-
-def latest_results(experiment: Path) -> tuple[Path, dict]:
-    """Run folder and results of the latest tested run of an experiment folder.
-
-    Raises:
-        FileNotFoundError: no run of it has results.
-    """
-    for run in reversed(list_runs(experiment)):
-        if (run / RESULTS).is_file():
-            return run, load_results(run)
-    raise FileNotFoundError(f"no run in {experiment} holds {RESULTS}; test this experiment first")
+    return list(_readable(_runs_with(folders, STATUS), load))
 
 
 def open_run(folder: Path, file: str) -> Path:
@@ -225,7 +205,10 @@ def open_run(folder: Path, file: str) -> Path:
     for run in (folder, *reversed(list_runs(folder))):
         if (run / file).is_file():
             return run
-    raise FileNotFoundError(f"neither {folder} nor a run in it holds {file}; name a run folder or experiment folder")
+    raise FileNotFoundError(
+        f"neither {folder} nor a run in it holds {file}; name a run folder or experiment folder, or "
+        f"{'test' if file == RESULTS else 'train'} this experiment first"
+    )
 
 
 def open_tested_run(folder: Path) -> TestedRun:
@@ -235,8 +218,7 @@ def open_tested_run(folder: Path) -> TestedRun:
         FileNotFoundError, ValueError: there is none, or its results are broken.
     """
     run = open_run(folder, RESULTS).resolve()
-    number = int(run.name) if run.name.isdecimal() else 0
-    return TestedRun(run.parent.name, number, load_results(run), run, read_config(run))
+    return load_tested_run(run.parent.name, run)
 
 
 def region_of(results: Mapping, region: str) -> Mapping[str, Any]:
@@ -247,13 +229,13 @@ def region_of(results: Mapping, region: str) -> Mapping[str, Any]:
     return {"class_means": means, MEAN: results[MEAN].get(FULL_VOLUME, {})}
 
 
-def _readable(runs: Iterable[tuple[str, Path]], read: Callable[[Path], dict]) -> Iterator[tuple[str, Path, dict]]:
-    """The runs with what is read from them; those that cannot be read are left out, with a warning."""
+def _readable(runs: Iterable[tuple[str, Path]], load: Callable[[str, Path], Any]) -> Iterator[Any]:
+    """What is loaded from the runs; those that cannot be read are left out, with a warning."""
     for experiment, run in runs:
         try:
-            yield experiment, run, read(run)
-        except ValueError as error:
-            logger.warning("left out: %s", error)
+            yield load(experiment, run)
+        except (OSError, ValueError) as error:
+            logger.warning("left out: %s", printable(str(error)))
 
 
 def _runs_with(folders: Iterable[Path], file: str) -> Iterator[tuple[str, Path]]:
@@ -283,4 +265,10 @@ def _files_named(folder: Path, file: str) -> Iterator[Path]:
 
 def _existing(path: Path) -> Path | None:
     """The path as it is, or below the repository root, where a run of another working folder may have meant it."""
-    return next((place for place in (path, ROOT / path) if place.exists()), None)
+    for place in (path, ROOT / path):
+        try:
+            if place.exists():
+                return place
+        except (OSError, ValueError):  # no possible name
+            return None
+    return None

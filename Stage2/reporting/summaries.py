@@ -2,41 +2,30 @@
 
 from collections.abc import Iterable, Mapping
 
-from Stage2.reporting.experiments import Experiment, Place
-from Stage2.reporting.runs import IN_RANGE, MEAN, SCORES, TestedRun, region_of
-from Stage2.reporting.statistics import spread
+import pandas as pd
+
+from Stage2.evaluation.metrics import METRICS, digits, heading
+from Stage2.reporting.checks import metrics_of
+from Stage2.reporting.experiments import TestedExperiment
+from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
 from Stage2.reporting.tables import MISSING, Table, number
 from Stage2.run_folders.layout import FULL_VOLUME
 
-METRICS = SCORES
-DISTANCES = ("hd95_mm", "assd_mm")
-HEADINGS = {
-    "dice": "Dice",
-    "precision": "precision",
-    "recall": "recall",
-    "hd95_mm": "HD95 (mm)",
-    "assd_mm": "ASSD (mm)",
-}
-DIGITS = {"hd95_mm": 1, "assd_mm": 1}
 SCORED_OVER = {
     IN_RANGE: " Scored in the range: the slices that show the class.",
     FULL_VOLUME: " Scored in the full volume: all slices.",
 }
-LONG_COLUMNS = ("experiment", "run", "protocol", "dataset", "fold", "label_set", "class", "scan", *METRICS)
-MORE_COLUMNS = (
-    "slice_matching", *DISTANCES, *(f"{FULL_VOLUME}_{name}" for name in (*METRICS, *DISTANCES)), "seed", "snapshot",
-)  # fmt: skip
+LONG_COLUMNS = ("experiment", "run", "protocol", "dataset", "fold", "label_set", "class", "scan")
 SUMMARY_COLUMNS = (
     "experiment", "snapshot", "protocol", "slice_matching", "dataset", "label_set", "excluded", "region", "class",
     "metric", "mean", "sd", "runs", "undefined", "missing_folds",
 )  # fmt: skip
 
 
-def long_rows(experiments: Iterable[Experiment], runs: Iterable[TestedRun]) -> list[dict]:
+def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]) -> list[dict]:
     """One row per scan and class, per class mean, and one for the mean, of every run.
 
-    The keys are LONG_COLUMNS and, where the run has them, MORE_COLUMNS. Undefined values (0/0) are None; they are left
-    out of the means by the test itself.
+    Undefined values (0/0) are None; they are left out of the means by the test itself.
     """
     snapshots = {run.folder: one.snapshot for one in experiments for run in one.runs.values()}
     rows = []
@@ -44,72 +33,77 @@ def long_rows(experiments: Iterable[Experiment], runs: Iterable[TestedRun]) -> l
         results = tested.results
         head = {"experiment": tested.experiment, "run": tested.run}
         head |= {name: results[name] for name in ("protocol", "dataset", "fold", "label_set")}
-        if results.get("slice_matching"):
-            head["slice_matching"] = results["slice_matching"]
-        if tested.seed is not None:
-            head["seed"] = tested.seed
-        if tested.folder in snapshots:
-            head["snapshot"] = snapshots[tested.folder]
+        told = {"slice_matching": results.get("slice_matching"), "seed": tested.seed}
+        told |= {"snapshot": snapshots.get(tested.folder)}
+        head |= {name: value for name, value in told.items() if value not in (None, "")}
         cells = [(entry["class"], entry["scan"], entry) for entry in results["scans"]]
         cells += [(name, MEAN, entry) for name, entry in results["class_means"].items()]
         cells.append((MEAN, MEAN, results[MEAN]))
         for class_name, scan, entry in cells:
-            row = head | {"class": class_name, "scan": scan} | {metric: entry[metric] for metric in METRICS}
-            row |= {name: entry[name] for name in DISTANCES if name in entry}
             whole = entry.get(FULL_VOLUME, {})
-            row |= {f"{FULL_VOLUME}_{name}": whole[name] for name in (*METRICS, *DISTANCES) if name in whole}
-            rows.append(row)
+            row = head | {"class": class_name, "scan": scan} | {name: entry[name] for name in metrics_of(entry)}
+            rows.append(row | {f"{FULL_VOLUME}_{name}": whole[name] for name in metrics_of(whole)})
     return rows
 
 
-def summary_rows(experiments: Iterable[Experiment]) -> list[dict]:
+def long_columns(rows: Iterable[Mapping]) -> list[str]:
+    """The columns of these rows: what tells them apart, metrics that every test has, then what some runs have."""
+    held = dict.fromkeys(name for row in rows for name in row if name not in LONG_COLUMNS)
+    always = [name for name in METRICS if METRICS[name].setting is None]
+    known = [name for name in METRICS if name not in always]
+    order = [*always, "slice_matching", *known, *(f"{FULL_VOLUME}_{name}" for name in (*always, *known))]
+    others = [name for name in held if name not in (*order, "seed", "snapshot")]
+    return [*LONG_COLUMNS, *(name for name in (*order, *others, "seed", "snapshot") if name in held)]
+
+
+def summary_rows(experiments: Iterable[TestedExperiment]) -> list[dict]:
     """One row per experiment, snapshot, region, class and metric: mean and standard deviation over folds and seeds."""
     rows = []
     for one in experiments:
         setting = one.setting
         head = {
-            "experiment": one.name,
-            "snapshot": one.snapshot,
-            "protocol": setting.protocol,
-            "slice_matching": setting.slice_matching,
-            "dataset": setting.dataset,
-            "label_set": setting.label_set,
-            "excluded": " ".join(map(str, setting.excluded)),
-            "missing_folds": _places(one, one.missing),
-        }
-        for region in _regions(one):
-            for metric in _metrics(one, region):
-                for name in [*one.classes, MEAN]:
-                    over = spread(one.values(name, metric, region))
-                    cells = {"region": region, "class": name, "metric": metric, "mean": over.mean, "sd": over.sd}
-                    rows.append(head | cells | {"runs": len(one.runs), "undefined": over.undefined})
+            "experiment": one.name, "snapshot": one.snapshot, "protocol": setting.protocol,
+            "slice_matching": setting.slice_matching, "dataset": setting.dataset, "label_set": setting.label_set,
+            "excluded": " ".join(map(str, setting.excluded)), "runs": len(one.runs), "missing_folds": one.missing_text,
+        }  # fmt: skip
+        over = one.scores.T.agg(["mean", "std"]).T.rename(columns={"std": "sd"})
+        over["undefined"] = one.scores.isna().sum(axis=1)
+        rows += [head | row for row in over.reset_index().to_dict("records")]
     return rows
 
 
-def fold_tables(experiments: Iterable[Experiment]) -> list[Table]:
+def fold_tables(experiments: Iterable[TestedExperiment]) -> list[Table]:
     """Per experiment a table class x fold of Dice, with mean and standard deviation of all metrics over the folds.
 
     An experiment that was scored over the full volume too has a second table of that.
     """
-    return [_fold_table(one, region) for one in experiments for region in _regions(one)]
+    return [_fold_table(one, region) for one in experiments for region in one.regions]
 
 
-def _fold_table(one: Experiment, region: str) -> Table:
-    metrics = _metrics(one, region)
+def _fold_table(one: TestedExperiment, region: str) -> Table:
+    metrics = one.metrics(region)
+    shown = metrics[0]
+    with_seed = len(one.seeds) > 1
     rows = []
-    for name in [*one.classes, MEAN]:
-        cells = [
-            number(one.value(place, name, "dice", region)) if place in one.runs else MISSING for place in one.places
-        ]
-        rows.append([name, *cells, *(_spread_cell(one.values(name, metric, region), metric) for metric in metrics)])
-    header = ["Dice", *(_place(one, place) for place in one.places), *(f"mean {HEADINGS[m]}" for m in metrics)]
-    setting = one.setting.words + (SCORED_OVER[region] if len(_regions(one)) > 1 else "")
-    steps = {place: run.results.get("step") for place, run in one.runs.items()}
+    for name in dict.fromkeys([*one.classes, MEAN]):
+        values = one.values(name, shown, region)
+        of_run = {key: number(values[key.text()], digits=digits(shown)) for key in one.done}
+        cells = [of_run.get(key, MISSING) for key in one.expected]
+        rows.append([name, *cells, *(spread(one.values(name, metric, region), digits(metric)) for metric in metrics)])
+    headings = {key: key.text(with_seed) for key in one.expected}
+    header = [heading(shown), *headings.values(), *(f"mean {heading(metric)}" for metric in metrics)]
+    setting = one.setting.words() + (SCORED_OVER[region] if len(one.regions) > 1 else "")
+    steps = {headings[key]: one.runs[key].results.get("step") for key in one.done}
     notes = []
     if len({*steps.values()}) > 1:
-        notes.append(f"Steps: {', '.join(f'{_place(one, place)}: {steps[place]}' for place in sorted_places(one))}.")
-    views = [(_place(one, place), region_of(one.runs[place].results, region)) for place in sorted_places(one)]
-    return Table(one.title, setting, header, rows, [*notes, *undefined_notes(views)], frozenset({len(rows) - 1}))
+        notes.append(f"Steps: {', '.join(f'{name}: {step}' for name, step in steps.items())}.")
+    notes += undefined_notes((headings[key], region_of(one.runs[key].results, region)) for key in one.done)
+    return Table(one.title, setting, header, rows, notes, frozenset({len(rows) - 1}))
+
+
+def spread(values: pd.Series, places: int = 3) -> str:
+    """Mean ± sample standard deviation of the defined values."""
+    return number(values.mean(), values.std(), places)
 
 
 def undefined_notes(named_results: Iterable[tuple[str, Mapping]]) -> list[str]:
@@ -118,42 +112,11 @@ def undefined_notes(named_results: Iterable[tuple[str, Mapping]]) -> list[str]:
     notes = []
     for key, what in (("undefined", "values (0/0)"), ("undefined_distances", "distances (an empty mask)")):
         counts = [
-            f"{class_name} ({heading}): {entry[key]}"
-            for heading, results in named_results
+            f"{class_name} ({name}): {entry[key]}"
+            for name, results in named_results
             for class_name, entry in results["class_means"].items()
             if entry.get(key)
         ]
         if counts:
             notes.append(f"Undefined {what}, left out of the means: {'; '.join(counts)}.")
     return notes
-
-
-def sorted_places(one: Experiment) -> list[Place]:
-    """The folds and seeds that there are runs of, in order."""
-    return [place for place in one.places if place in one.runs]
-
-
-def _regions(one: Experiment) -> tuple[str, ...]:
-    whole = any(FULL_VOLUME in run.results[MEAN] for run in one.runs.values())
-    return (IN_RANGE, FULL_VOLUME) if whole else (IN_RANGE,)
-
-
-def _metrics(one: Experiment, region: str) -> list[str]:
-    means = [region_of(run.results, region)[MEAN] for run in one.runs.values()]
-    return [*METRICS, *(name for name in DISTANCES if any(name in mean for mean in means))]
-
-
-def _spread_cell(values: Iterable[float | None], metric: str) -> str:
-    over = spread(values)
-    return number(over.mean, over.sd, DIGITS.get(metric, 3))
-
-
-def _place(one: Experiment, place: Place) -> str:
-    fold, seed = place
-    return f"fold {fold}" if len(one.seeds) == 1 else f"fold {fold}, seed {seed}"
-
-
-def _places(one: Experiment, places: Iterable[Place]) -> str:
-    """ "3, 4", with seeds where there are several; empty for none."""
-    several = len(one.seeds) > 1
-    return ", ".join(f"{fold} (seed {seed})" if several else str(fold) for fold, seed in places)

@@ -117,8 +117,8 @@ def _read_object(path: Path, remedy: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; {remedy}")
     try:
-        content = json.loads(path.read_text())
-    except ValueError:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not hold a JSON object (cut short?); {remedy.replace('first', 'again')}")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-MASK = np.array([255, 225, 25])  # yellow, as in the figures of results
+from Stage2.drawing.masks import MASK, as_bytes, coloured, paint
+
 GAP = 4  # pixels between the panels
 
 
@@ -20,20 +21,9 @@ def episode_picture(episode: Mapping[str, Tensor]) -> np.ndarray:
             (1, H, W), "logits" (1, 2, H, W).
     """
     support, query = (episode[name][0, 0].cpu().numpy() for name in ("support_image", "query_image"))
-    predicted = episode["logits"][0].argmax(dim=0).cpu().numpy() == 1
-    panels = [
-        _panel(support, episode["support_foreground"][0].cpu().numpy() > 0.5),
-        _panel(query, np.zeros(query.shape, dtype=bool)),
-        _panel(query, predicted),
-        _panel(query, episode["query_label"][0].cpu().numpy() == 1),
-    ]
-    gap = np.full((len(query), GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
-
-
-def _panel(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(image, [1, 99.5])
-    grey = np.clip((image.astype(np.float64) - low) / max(high - low, 1e-6), 0, 1) * 255
-    picture = np.repeat(grey[..., None], 3, axis=2)
-    picture[mask] = 0.5 * picture[mask] + 0.5 * MASK
-    return picture.round().astype(np.uint8)
+    panels = [coloured(image) for image in (support, query, query, query)]
+    paint(panels[0], episode["support_foreground"][0].cpu().numpy() > 0.5, MASK)
+    paint(panels[2], episode["logits"][0].argmax(dim=0).cpu().numpy() == 1, MASK)
+    paint(panels[3], episode["query_label"][0].cpu().numpy() == 1, MASK)
+    gap = np.ones((len(query), GAP, 3))
+    return as_bytes(np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1))

@@ -60,7 +60,7 @@ def test_the_comparison_is_printed_and_comes_first(collect, exps: Path, capsys):
         (["{exps}", "--data", "absent"], "absent is not a folder; name the processed folder"),
         (["{exps}", "--paired", "SimCLR", "test"], "'SimCLR' fits no experiment"),
         (["{exps}", "--paired", "untrained_vfold", "clean_vfold"], "cannot be paired"),
-        (["{exps}/../broken"], "does not hold a JSON object"),
+        (["{exps}/../broken"], "/broken that can be read; test an experiment first"),
     ],
 )
 def test_what_cannot_be_tabled_is_one_sentence(collect, exps: Path, capsys, arguments: list[str], sentence: str):

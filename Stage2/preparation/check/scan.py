@@ -9,10 +9,11 @@ import numpy as np
 
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import SLICE_SIZE
+from Stage2.drawing.masks import write_png
 from Stage2.io.grid import check_same_size, check_slice_size
 from Stage2.io.names import IMAGE, LABEL, superpixel_kind, volume_name
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
-from Stage2.preparation.check.contact_sheet import draw_contact_sheet, write_png
+from Stage2.preparation.check.contact_sheet import draw_contact_sheet
 from Stage2.preparation.steps.class_map import MIN_PIXELS, count_class_pixels
 from Stage2.preparation.steps.pseudo_labels import foreground_mask
 from Stage2.preparation.steps.superpixels import OURS, superpixel_note

@@ -115,7 +115,7 @@ def test_a_volume_has_a_panel_per_slice_with_a_number_per_class(cohort: Path, tm
     assert [panel.text for panel in panels] == [f"slice {z}" for z in range(12)]
     assert [int((panel.drawn == 1).sum()) for panel in panels] == [0, 0, 16, 16, 16, 16, 16, 16, 64, 16, 16, 0]
     assert all((panel.predicted == 1).sum() == 16 for panel in panels)
-    assert len({panel.range for panel in panels}) == 1  # slices of one film compare
+    assert len({panel.window for panel in panels}) == 1  # slices of one film compare
     with pytest.raises(ValueError, match=r"scan 2 was not tested in .*; choose one of 1"):
         volume_panels(cohort, run, "2")
 

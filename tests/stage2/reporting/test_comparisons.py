@@ -7,11 +7,15 @@ from stage2.reporting.result_folders import make_results, write_run
 
 from Stage2.reporting.comparisons import comparison_tables, paired_table
 from Stage2.reporting.experiments import group_runs
-from Stage2.reporting.runs import find_tested_runs
+from Stage2.reporting.runs import TestedRun, find_tested_runs
 
 
 def experiments_of(folder: Path):
     return group_runs(find_tested_runs([folder]))
+
+
+def run_of(results: dict) -> TestedRun:
+    return TestedRun("e", 1, results, Path("e/1"))
 
 
 def rows_of(table) -> dict[str, list[str]]:
@@ -21,8 +25,8 @@ def rows_of(table) -> dict[str, list[str]]:
 def test_the_comparison_names_protocol_and_undefined_values():
     (table,) = comparison_tables(
         {
-            "untrained": make_results({"RK": [0.1, None], "LK": [0.3]}),
-            "trained": make_results({"RK": [0.5], "LK": [0.7]}),
+            "untrained": run_of(make_results({"RK": [0.1, None], "LK": [0.3]})),
+            "trained": run_of(make_results({"RK": [0.5], "LK": [0.7]})),
         }
     )
     assert table.setting.startswith("Protocol `paper`; CHAOST2, label set 0, fold 0;")
@@ -35,7 +39,7 @@ def test_the_comparison_names_protocol_and_undefined_values():
 def test_different_settings_never_share_a_comparison(change: dict):
     one = make_results({"RK": [0.1]})
     with pytest.raises(ValueError, match="compare like with like"):
-        comparison_tables({"a": one, "b": one | change})
+        comparison_tables({"a": run_of(one), "b": run_of(one | change)})
 
 
 def test_two_experiments_are_paired_by_scan(tmp_path: Path):

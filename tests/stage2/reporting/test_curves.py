@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from Stage2.reporting.curves import read_stage1_losses, stage2_kinds, stage2_losses
+import pytest
+
+from Stage2.reporting.curves import STAGE2_KINDS, STAGE2_LOSSES, read_curves, read_stage1_losses
 
 
 def test_losses_of_a_resumed_stage1(tmp_path: Path):
@@ -22,11 +24,18 @@ def test_losses_of_a_resumed_stage1(tmp_path: Path):
     assert read_stage1_losses(tmp_path) == {"total": ([10, 20, 30], [4.0, 1.5, 1.0]), "dense": ([10], [3.0])}
 
 
-def test_curves_of_stage2():
+def test_curves_of_stage2(tmp_path: Path):
+    scalars = {name: {"steps": [1, 2], "values": [0.5, 0.25]} for name in ("query_loss", "lr", "train_scans_dice")}
+    (tmp_path / "metrics.json").write_text(json.dumps(scalars))
     curve = ([1, 2], [0.5, 0.25])
-    scalars = {"query_loss": curve, "lr": curve, "train_scans_dice": curve}
-    assert stage2_losses(scalars) == {"query": curve}
-    assert stage2_kinds(scalars) == {
-        "query loss": {"query_loss": curve},
-        "Dice of training classes in training scans": {"train_scans_dice": curve},
-    }
+    assert read_curves(tmp_path, STAGE2_LOSSES) == {"query": curve}
+    assert read_curves(tmp_path, STAGE2_KINDS) == {
+        "query loss": curve, "Dice of training classes in training scans": curve
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[0.5], ["a", "b"], [0.5, [1]], "ab", [True, 1]])
+def test_a_damaged_curve_is_one_sentence(tmp_path: Path, values):
+    (tmp_path / "metrics.json").write_text(json.dumps({"query_loss": {"steps": [1, 2], "values": values}}))
+    with pytest.raises(ValueError, match="damaged curve of the query in its scalars"):
+        read_curves(tmp_path, STAGE2_LOSSES)

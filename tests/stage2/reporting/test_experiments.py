@@ -26,7 +26,7 @@ def test_folds_belong_together_and_the_latest_run_counts(tmp_path: Path):
     clean, paper = group_runs(find_tested_runs([tmp_path]))
     assert (clean.setting.protocol, paper.setting.protocol) == ("clean", "paper")
     assert (paper.short_name, paper.snapshot) == ("mri_ct_s1_l0/02/test", "untrained")
-    assert paper.values("RK", "dice") == [0.2, 0.4]
+    assert list(paper.values("RK")) == [0.2, 0.4]
     assert paper.missing == [(1, 1234), (2, 1234), (4, 1234)]
     assert published_setting(paper) == 1
 
@@ -39,8 +39,8 @@ def test_seeds_are_runs_of_one_experiment(tmp_path: Path):
     (one,) = group_runs(find_tested_runs([tmp_path]))
     assert one.seeds == [1, 2]
     assert len(one.missing) == 7
-    assert one.values("RK", "dice") == pytest.approx([0.15, 0.3, 0.7])
-    assert one.scan_scores("RK") == pytest.approx({(0, "0"): 0.15, (0, "1"): 0.3, (1, "10"): 0.7})
+    assert list(one.values("RK")) == pytest.approx([0.15, 0.3, 0.7])
+    assert dict(one.scan_scores("RK")) == pytest.approx({(0, "0"): 0.15, (0, "1"): 0.3, (1, "10"): 0.7})
 
 
 def test_steps_are_apart_and_the_best_of_every_fold_is_added(tmp_path: Path):
@@ -52,7 +52,7 @@ def test_steps_are_apart_and_the_best_of_every_fold_is_added(tmp_path: Path):
     chosen = make_results({"RK": [0.5]}, fold=0, selected_by="train_scans", **at_step(1000))
     write_run(tmp_path, NAME.format(0), 99, chosen)
     experiments = group_runs(find_tested_runs([tmp_path]))
-    found = {(one.setting.protocol, one.snapshot): one.values("RK", "dice") for one in experiments}
+    found = {(one.setting.protocol, one.snapshot): list(one.values("RK")) for one in experiments}
     assert found == {
         ("clean", "step 100"): [0.3, 0.1],
         ("clean", "step 1000"): [0.2, 0.6],  # no best one: the clean protocol looks at no test label

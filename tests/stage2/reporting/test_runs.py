@@ -9,7 +9,6 @@ from stage2.reporting.result_folders import at_step, make_results, write_run
 from Stage2.reporting.runs import (
     find_tested_runs,
     find_trained_runs,
-    latest_results,
     list_states,
     load_results,
     open_tested_run,
@@ -33,8 +32,8 @@ def test_no_folder_and_no_results_are_errors(tmp_path: Path):
         find_tested_runs([tmp_path / "absent"])
     with pytest.raises(FileNotFoundError, match="test an experiment first"):
         find_tested_runs([tmp_path])
-    with pytest.raises(FileNotFoundError, match=r"holds results\.json; test this experiment first"):
-        latest_results(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds results\.json; .* test this experiment first"):
+        open_tested_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,8 @@ def test_no_folder_and_no_results_are_errors(tmp_path: Path):
     [
         (lambda results: results.pop("protocol"), "lacks protocol; test this experiment again"),
         (lambda results: results["mean"].pop("dice"), "has an entry without dice; test this"),
-        (lambda results: results["scans"].append("RK"), "has an entry without class, label, scan, z_min, z_max, dice"),
+        (lambda results: results["scans"].append("RK"), r"holds \[.* as scans, which no run writes; test this"),
+        (lambda results: results["scans"].append({}), "has an entry without class, label, scan, z_min, z_max, dice"),
         (lambda results: results["scans"][0].pop("label"), "has an entry without label; test"),
     ],
 )
@@ -78,7 +78,7 @@ def test_trainings_and_states_without_those_that_are_broken(tmp_path: Path, capl
     for name in ("metrics.json", "run.json"):
         (broken / name).write_text('{"query_loss": {"st')
     (run,) = find_trained_runs([tmp_path])
-    assert (run.experiment, run.run, run.scalars["query_loss"]) == ("train", 3, ([1, 2], [0.5, 0.25]))
+    assert (run.experiment, run.run, run.curves["query loss"]) == ("train", 3, ([1, 2], [0.5, 0.25]))
     (of_run,) = list_states([tmp_path])
     assert (of_run.entry_point, of_run.status, of_run.started, of_run.host, of_run.commit) == (
         "training", "INTERRUPTED", "2026-01-02T03:04:05", "node1", "0123456789+",

@@ -1,20 +1,11 @@
-"""Means and spreads against plain loops, the paired test against counting every sign."""
+"""The paired test against counting every sign."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 
-from Stage2.reporting.statistics import paired_test, spread
-
-
-def test_spread_leaves_undefined_values_out():
-    over = spread([0.5, None, 0.7, float("nan"), 0.9])
-    assert (over.count, over.undefined) == (3, 2)
-    assert over.mean == pytest.approx(0.7)
-    assert over.sd == pytest.approx((((0.2**2) + 0 + (0.2**2)) / 2) ** 0.5)
-    assert (spread([0.5]).mean, spread([0.5]).sd) == (0.5, None)
-    assert (spread([None]).mean, spread([]).sd) == (None, None)
+from Stage2.reporting.statistics import paired_test
 
 
 def counted_p_value(differences: list[float]) -> float:

@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 from stage2.reporting.result_folders import make_results, write_run
 
+from Stage2.evaluation.metrics import METRICS, Metric
 from Stage2.io.text import csv_text
+from Stage2.reporting.comparisons import comparison_tables
 from Stage2.reporting.experiments import group_runs
 from Stage2.reporting.runs import find_tested_runs
-from Stage2.reporting.summaries import (
-    LONG_COLUMNS,
-    MORE_COLUMNS,
-    fold_tables,
-    long_rows,
-    summary_rows,
-)
+from Stage2.reporting.summaries import LONG_COLUMNS, fold_tables, long_columns, long_rows, summary_rows
 
 
 def experiments_of(folder: Path):
@@ -30,9 +26,9 @@ def rows_of(table) -> dict[str, list[str]]:
 def test_the_long_table_has_every_scan_and_the_means(tmp_path: Path):
     write_run(tmp_path, "e_vfold3", 1, make_results({"RK": [0.2, None], "LK": [0.6, 0.8]}, fold=3))
     runs = find_tested_runs([tmp_path])
-    text = csv_text(long_rows(group_runs(runs), runs), LONG_COLUMNS, MORE_COLUMNS)
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(rows[0]) == (*LONG_COLUMNS, "seed", "snapshot")
+    found = long_rows(group_runs(runs), runs)
+    rows = list(csv.DictReader(io.StringIO(csv_text(found, long_columns(found)))))
+    assert tuple(rows[0]) == (*LONG_COLUMNS, "dice", "precision", "recall", "seed", "snapshot")
     assert {(row["protocol"], row["dataset"], row["fold"], row["label_set"]) for row in rows} == {
         ("paper", "CHAOST2", "3", "0")
     }
@@ -60,7 +56,7 @@ def test_folds_share_a_table_with_mean_and_spread_and_missing_ones_are_shown(tmp
 
 
 def test_distances_and_the_full_volume_have_their_columns(tmp_path: Path):
-    results = make_results({"RK": [0.5]})
+    results = make_results({"RK": [0.5]}, protocol="clean", slice_matching="extent")
     for entry in (*results["scans"], results["class_means"]["RK"], results["mean"]):
         entry |= {"hd95_mm": 12.34, "assd_mm": None}
         entry["full_volume"] = {"dice": 0.25, "precision": 0.5, "recall": 0.5, "hd95_mm": 99.9, "assd_mm": 1.0}
@@ -70,6 +66,30 @@ def test_distances_and_the_full_volume_have_their_columns(tmp_path: Path):
     assert rows_of(in_range)["RK"][-2:] == ["12.3", "-"]
     assert rows_of(whole)["RK"][0] == "0.250"
     assert "full volume" in whole.setting
+    columns = long_columns(long_rows([], find_tested_runs([tmp_path])))
+    assert columns[len(LONG_COLUMNS) :] == [
+        *("dice", "precision", "recall", "slice_matching", "hd95_mm", "assd_mm", "full_volume_dice"),
+        *("full_volume_precision", "full_volume_recall", "full_volume_hd95_mm", "full_volume_assd_mm", "seed"),
+    ]
     of_class = [row for row in summary_rows(experiments_of(tmp_path)) if row["class"] == "RK"]
     values = {(row["region"], row["metric"]): row["mean"] for row in of_class}
     assert (values["in_range", "hd95_mm"], values["full_volume", "hd95_mm"]) == (12.34, 99.9)
+
+
+def test_a_metric_that_a_file_holds_is_in_every_table(tmp_path: Path, monkeypatch):
+    """One in the project's table, with its heading, unit and digits; one that nobody knows, as it is named."""
+    monkeypatch.setitem(METRICS, "volume_ml", Metric("volume error", lambda masks: 0.0, "ml", "lower", digits=1))
+    results = make_results({"RK": [0.5]})
+    for entry in (*results["scans"], results["class_means"]["RK"], results["mean"]):
+        entry |= {"oddity": 0.25, "volume_ml": 12.34}
+    write_run(tmp_path, "test_vfold0", 1, results)
+    (table,) = fold_tables(experiments_of(tmp_path))
+    assert list(table.header[-2:]) == ["mean volume error (ml)", "mean oddity"]
+    assert rows_of(table)["RK"][-2:] == ["12.3", "0.250"]
+    columns = long_columns(rows := long_rows([], find_tested_runs([tmp_path])))
+    assert columns[-4:] == ["recall", "volume_ml", "oddity", "seed"]
+    assert [row["oddity"] for row in rows] == [0.25] * 3
+    assert {row["metric"] for row in summary_rows(experiments_of(tmp_path))} >= {"volume_ml", "oddity"}
+    (run,) = find_tested_runs([tmp_path])
+    compared = comparison_tables({"a": run, "b": run})
+    assert [table.header[0] for table in compared] == ["Dice", "volume error (ml)", "oddity"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from Stage2.runs.episode_picture import GAP, MASK, episode_picture
+from Stage2.drawing.masks import MASK, rgb
+from Stage2.runs.episode_picture import GAP, episode_picture
 from Stage2.runs.event_log import PATTERN, EventLog, read_events
 
 
@@ -71,7 +72,7 @@ def test_the_picture_shows_four_panels_with_their_masks(shots: int):
     for panel, mask in ((panels[0], support[0] == 1), (panels[2], logits[0, 1] == 1), (panels[3], label[0] == 1)):
         painted = mask.numpy()
         np.testing.assert_array_equal(panel[~painted], bare[~painted])
-        np.testing.assert_allclose(panel[painted], (bare[painted] + MASK) / 2, atol=1)
+        np.testing.assert_allclose(panel[painted], (bare[painted] + rgb(MASK)) / 2, atol=1)
 
 
 def test_pictures_change_no_number_of_a_training():
