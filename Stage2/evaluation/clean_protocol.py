@@ -5,11 +5,12 @@ As in the paper protocol every slice is segmented, also those far from the organ
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.protocol import OVERLAP, ClassTask, ScanResult, score_scan
+from Stage2.evaluation.protocol import ClassTask, ScanResult, score_scan
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.segmentation.matching import Extent
@@ -23,58 +24,42 @@ class CleanProtocol:
     Args:
         model: the segmenter, in evaluation mode.
         supports: support scans with labels.
-        tasks: the classes.
+        tasks: the classes; here they get the support slices that the method takes.
         method: how queries are segmented.
         extent_of: scan id -> first and last slice of its body; asked where slices are matched by position.
-
-    Attributes:
-        tasks: the classes, with the support slices that the method takes.
 
     Raises:
         ValueError: a support scan lacks a class.
     """
 
     def __init__(
-        self,
-        model: FewShotSegmenter,
-        supports: Sequence[Scan],
-        tasks: Sequence[ClassTask],
-        method: Method,
+        self, model: FewShotSegmenter, supports: Sequence[Scan], tasks: Sequence[ClassTask], method: Method,
         extent_of: Callable[[str], Extent],
-    ):
+    ):  # fmt: skip
         self.model, self.method, self._extent_of = model, method, extent_of
-        labels = [task.label for task in tasks]
-        self.supports = [
-            replace(self._prepared(scan), masks={label: scan.label == label for label in labels}) for scan in supports
-        ]
-        for task, scan in ((task, scan) for task in tasks for scan in supports):
-            if not (scan.label == task.label).any():
-                raise ValueError(f"support scan {scan.id} shows no {task.name}; choose another one with support_idx.")
-        self.tasks = [
-            replace(
-                task, support_slices={scan.name: support_slices_of(scan, task.label, method) for scan in self.supports}
-            )
-            for task in tasks
-        ]
+        self.supports, self.tasks = [], []
+        for scan in supports:
+            masks = {task.label: scan.label == task.label for task in tasks}
+            lacking = [task.name for task in tasks if not masks[task.label].any()]
+            if lacking:
+                raise ValueError(f"support scan {scan.id} shows no {lacking[0]}; choose another one with support_idx.")
+            self.supports.append(replace(self._prepared(scan), masks=masks))
+        for task in tasks:
+            slices = {scan.name: support_slices_of(scan, task.label, method) for scan in self.supports}
+            self.tasks.append(replace(task, support_slices=slices))
 
-    def evaluate(
-        self,
-        query: Scan,
-        z_margin: int,
-        spacing: Sequence[float] = (1.0, 1.0, 1.0),
-        metrics: Sequence[str] = OVERLAP,
-    ) -> list[ScanResult]:
+    def evaluate(self, query: Scan, **scoring: Any) -> list[ScanResult]:
         """Segment every class in one query scan, then score it over its class range and over the full volume.
 
         A scan without the class is segmented too: its full volume counts what is wrongly found.
 
         Args:
             query: scan with label, which is read after all masks are made.
-            z_margin, spacing, metrics: as in `score_scan`.
+            scoring: of `score_scan`.
         """
         masks = self.masks(Scan(query.id, query.image))
         return [
-            score_scan(task, query, mask, z_margin, full_volume=True, spacing=spacing, metrics=metrics)
+            score_scan(task, query, mask, full_volume=True, **scoring)
             for task, mask in zip(self.tasks, masks, strict=True)
         ]
 

@@ -15,10 +15,9 @@ from Stage2.run_folders.selection import TRAIN_SCANS_DICE
 
 @dataclass(frozen=True)
 class TrainingScanTest:
-    """Segments the training classes in some training scans, from the support scans, as testing does later.
+    """Segments the training classes in some training scans by the paper protocol, as testing does later.
 
-    No label of a test scan and no test class comes in. Slices are matched by the class's range in the query, which is
-    known for training scans.
+    No label of a test scan and no test class comes in; the class's range in the query is known for training scans.
 
     Attributes:
         cohort: where the scans are.
@@ -40,17 +39,15 @@ class TrainingScanTest:
         model.eval()
         try:
             prototypes = {task.name: support_prototypes(model, self.supports, task, self.window) for task in self.tasks}
-            dice: dict[str, list[float]] = {task.name: [] for task in self.tasks}
-            for scan_id in self.query_ids:
-                query = self.cohort.annotated_scan(scan_id)
-                for result in evaluate_scan(model, query, self.tasks, prototypes, z_margin=0):
-                    dice[result.task.name].append(result.scores["dice"])
+            queries = map(self.cohort.annotated_scan, self.query_ids)
+            results = [result for query in queries for result in evaluate_scan(model, query, self.tasks, prototypes)]
         finally:
             model.train(training)
-        means = {name: mean_of_defined(values) for name, values in dice.items()}
-        return {TRAIN_SCANS_DICE: mean_of_defined(list(means.values()))} | {
-            f"{TRAIN_SCANS_DICE}_{name}": value for name, value in means.items()
+        means = {
+            task.name: mean_of_defined(own.scores["dice"] for own in results if own.task is task) for task in self.tasks
         }
+        named = {f"{TRAIN_SCANS_DICE}_{name}": value for name, value in means.items()}
+        return {TRAIN_SCANS_DICE: mean_of_defined(means.values())} | named
 
 
 def spread_over(scan_ids: Sequence[str], count: int) -> list[str]:

@@ -8,10 +8,12 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import compute_metrics
@@ -44,6 +46,29 @@ class ClassTask:
     @property
     def n_parts(self) -> int:
         return len(next(iter(self.support_slices.values())))
+
+
+def list_tasks(
+    cohort: Cohort, labels: Sequence[int], support_ids: Sequence[str], query_ids: Sequence[str], n_parts: int,
+    min_pixels: int,
+) -> list[ClassTask]:  # fmt: skip
+    """A task for every class of a cohort.
+
+    Args:
+        cohort: where the scans are, with what its class maps say of them.
+        labels: the classes.
+        support_ids, query_ids: the support scans, and the scans to test.
+        n_parts: support slices of a class in a support scan.
+        min_pixels: fewest pixels of the class in a slice that may be a support.
+
+    Raises:
+        ValueError: a support scan does not show a class.
+    """
+    tasks = []
+    for label in labels:
+        slices = {scan_id: cohort.support_slices(label, scan_id, n_parts, min_pixels) for scan_id in support_ids}
+        tasks.append(ClassTask(cohort.data_set.class_name(label), label, slices, cohort.ranges(label, query_ids)))
+    return tasks
 
 
 @dataclass(frozen=True)
@@ -96,10 +121,7 @@ def evaluate_scan(
     query: Scan,
     tasks: Sequence[ClassTask],
     prototypes: Mapping[str, Sequence[Prototypes]],
-    z_margin: int,
-    full_volume: bool = False,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
-    metrics: Sequence[str] = OVERLAP,
+    **scoring: Any,
 ) -> list[ScanResult]:
     """Segment and score every class in one query scan by the paper protocol.
 
@@ -108,7 +130,7 @@ def evaluate_scan(
         query: scan with label.
         tasks: the classes.
         prototypes: class name -> prototypes of every part.
-        z_margin, full_volume, spacing, metrics: as in `score_scan`.
+        scoring: of `score_scan`.
     """
     features = encode_slices(model, query.image, layout=torch.contiguous_format)
     results = []
@@ -119,7 +141,7 @@ def evaluate_scan(
             mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:]) > 0.5
         else:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
-        results.append(score_scan(task, query, mask, z_margin, full_volume, spacing, metrics))
+        results.append(score_scan(task, query, mask, **scoring))
     return results
 
 
@@ -127,7 +149,7 @@ def score_scan(
     task: ClassTask,
     query: Scan,
     mask: np.ndarray | None,
-    z_margin: int,
+    z_margin: int = 0,
     full_volume: bool = False,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     metrics: Sequence[str] = OVERLAP,
@@ -145,12 +167,11 @@ def score_scan(
     """
     slice_range = task.ranges.get(query.id)
 
-    def score(first: int, last: int | None) -> dict[str, float]:
-        if mask is None:
+    def score(scored: slice | None) -> dict[str, float]:
+        if mask is None or scored is None:
             return dict.fromkeys(metrics, math.nan)
-        return compute_metrics(mask[first:last], query.label[first:last] == task.label, spacing, metrics)
+        return compute_metrics(mask[scored], query.label[scored] == task.label, spacing, metrics)
 
-    in_range = dict.fromkeys(metrics, math.nan)
-    if slice_range is not None:
-        in_range = score(max(slice_range[0] - z_margin, 0), slice_range[1] + z_margin + 1)
-    return ScanResult(task, query.id, slice_range, mask, in_range, score(0, None) if full_volume else None)
+    in_range = slice_range and slice(max(slice_range[0] - z_margin, 0), slice_range[1] + z_margin + 1)
+    whole = score(slice(None)) if full_volume else None
+    return ScanResult(task, query.id, slice_range, mask, score(in_range), whole)

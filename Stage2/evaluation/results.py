@@ -23,8 +23,6 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
     null in the raw table; means leave them out, `undefined` counts the scans without Dice and `undefined_distances`
     those without surface distances (either mask is empty).
     """
-    tasks = list({result.task.name: result.task for result in results}.values())
-    class_means, mean = _means(results, [result.scores for result in results])
     scans = [
         {
             "class": result.task.name,
@@ -36,39 +34,34 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
         }
         for result in results
     ]
+    class_means, mean = _means([(result.task.name, result.scores) for result in results])
     if all(result.whole_scores is not None for result in results):
-        whole_class_means, mean[FULL_VOLUME] = _means(results, [result.whole_scores for result in results])
+        whole_class_means, mean[FULL_VOLUME] = _means([(result.task.name, result.whole_scores) for result in results])
         for row, result in zip(scans, results, strict=True):
             row[FULL_VOLUME] = _nulled(result.whole_scores)
         for name, row in whole_class_means.items():
             class_means[name][FULL_VOLUME] = row
-    return {
-        "support": {
-            task.name: [{"scan": scan_id, "slices": list(slices)} for scan_id, slices in task.support_slices.items()]
-            for task in tasks
-        },
-        "scans": scans,
-        "class_means": class_means,
-        "mean": mean,
+    support = {
+        result.task.name: [{"scan": scan, "slices": list(own)} for scan, own in result.task.support_slices.items()]
+        for result in results
     }
+    return {"support": support, "scans": scans, "class_means": class_means, "mean": mean}
 
 
-def _means(results: Sequence[ScanResult], scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, dict], dict]:
-    """Means of every class over scans, and the means of these over classes."""
+def _means(scores: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[dict[str, dict], dict]:
+    """Means of every class over scans, and the means of these over classes, of (class, scores) of every scan."""
     by_class: dict[str, list[Mapping[str, float]]] = {}
-    for result, row in zip(results, scores, strict=True):
-        by_class.setdefault(result.task.name, []).append(row)
+    for name, row in scores:
+        by_class.setdefault(name, []).append(row)
     means, class_means = {}, {}
     for name, rows in by_class.items():
-        means[name] = {metric: mean_of_defined([row[metric] for row in rows]) for metric in rows[0]}
+        means[name] = {metric: mean_of_defined(row[metric] for row in rows) for metric in rows[0]}
         undefined = {metric: sum(math.isnan(row[metric]) for row in rows) for metric in rows[0]}
         class_means[name] = _nulled(means[name]) | {"scans": len(rows), "undefined": undefined["dice"]}
-        distances = [metric for metric in rows[0] if METRICS[metric].setting == "surface_distances"]
-        if distances:
-            class_means[name]["undefined_distances"] = max(undefined[metric] for metric in distances)
+        distances = [undefined[metric] for metric in rows[0] if METRICS[metric].setting == "surface_distances"]
+        class_means[name] |= {"undefined_distances": max(distances)} if distances else {}
     metrics = next(iter(means.values()), {})
-    over_classes = {metric: mean_of_defined([row[metric] for row in means.values()]) for metric in metrics}
-    return class_means, _nulled(over_classes)
+    return class_means, _nulled({own: mean_of_defined(row[own] for row in means.values()) for own in metrics})
 
 
 def _nulled(scores: Mapping[str, float]) -> dict[str, float | None]:

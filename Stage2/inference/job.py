@@ -87,16 +87,12 @@ class PredictionJob:
         if request.threads:
             torch.set_num_threads(request.threads)
         annotated = [Support(scan.read(), mask.read(), str(scan.path), str(mask.path)) for scan, mask in self.supports]
+        device = choose_device(request.device)
         network = load_network(
-            self.snapshot,
-            encoder_name=request.encoder_name,
-            precision=request.precision,
-            device=choose_device(request.device),
+            self.snapshot, encoder_name=request.encoder_name, precision=request.precision, device=device
         )
-        cache = FeatureCache(request.cache)
-        return Predictor(
-            network, annotated, request.labels, self.transform, request.method, clean_up=request.clean_up, cache=cache
-        )
+        given = (network, annotated, request.labels, self.transform, request.method)
+        return Predictor(*given, clean_up=request.clean_up, cache=FeatureCache(request.cache))
 
     def _queries(self) -> list[ScanFile]:
         found, out = find_scans(self.request.query), self.request.out
@@ -228,6 +224,7 @@ class PredictionJob:
         request = self.request
         method = asdict(request.method)
         del method["slices_at_once"]
+        kept = ("clean_up", "precision", "probabilities", "report", "warn_below")
         return {
             "snapshot": str(self.snapshot),
             "snapshot_sha256": hash_file(self.snapshot),
@@ -237,12 +234,7 @@ class PredictionJob:
             "names": [label_name(self.data_set, label) for label in request.labels],
             "transform": asdict(self.transform),
             "method": method,
-            "clean_up": request.clean_up,
-            "precision": request.precision,
-            "probabilities": request.probabilities,
-            "report": request.report,
-            "warn_below": request.warn_below,
-        }
+        } | {name: getattr(request, name) for name in kept}
 
 
 def data_set_of(request: Request, config: Mapping) -> DataSet | None:

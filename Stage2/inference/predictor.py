@@ -95,9 +95,7 @@ class Predictor:
         cache: FeatureCache | None = None,
     ):
         self.network, self.method, self.clean_up = network, method or Method(), clean_up
-        supports = [
-            replace(one, mask=mask_on_scan(one.mask, one.scan, one.mask_name, one.name)) for one in supports
-        ]
+        supports = [replace(one, mask=mask_on_scan(one.mask, one.scan, one.mask_name, one.name)) for one in supports]
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [_named(support.name, prepare_image, support.scan, transform) for support in supports]
@@ -131,7 +129,12 @@ class Predictor:
             }
         except DegenerateEpisodeError as error:
             raise ValueError(f"a support slice shows nothing but organ: {error}; annotate another scan.") from error
-        confidence = self._confidence(scan, label_map(found), size)
+        network_labels = label_map(found)
+        predicted = replace(scan, masks={label: network_labels == label for label in self.labels})
+        confidence = {
+            label: reverse_dice(self.network.model, predicted, self._showing(label), label, self.method, size)
+            for label in self.labels
+        }
         probabilities = {label: back_to_scan(volume, prepared, query) for label, volume in found.items()}
         labels = label_map(probabilities)
         if self.clean_up:
@@ -143,13 +146,6 @@ class Predictor:
 
     def _showing(self, label: int) -> list[PreparedScan]:
         return [support for support in self.supports if support.masks[label].any()]
-
-    def _confidence(self, scan: PreparedScan, labels: Array, size: tuple[int, int]) -> dict[int, float]:
-        predicted = replace(scan, masks={label: labels == label for label in self.labels})
-        return {
-            label: reverse_dice(self.network.model, predicted, self._showing(label), label, self.method, size)
-            for label in self.labels
-        }
 
     def _prepared(
         self, name: str, scan: sitk.Image, image: sitk.Image, masks: Mapping[int, Array], cache: FeatureCache
@@ -209,15 +205,8 @@ def segment(
     for scan, mask in supports:
         image = as_image(scan, transform.axes)
         annotated.append(Support(image, _mask_image(mask, image)))
-    predictor = Predictor(
-        network,
-        annotated,
-        labels,
-        transform,
-        method,
-        clean_up=clean_up,
-        cache=FeatureCache(None if cache is None else Path(cache)),
-    )
+    kept = FeatureCache(None if cache is None else Path(cache))
+    predictor = Predictor(network, annotated, labels, transform, method, clean_up=clean_up, cache=kept)
     return predictor.segment(as_image(query, transform.axes))
 
 

@@ -13,6 +13,7 @@ from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.volumes import Statistics, own_statistics
 from Stage2.inference.request import MODALITIES, Request
 from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
+from Stage2.io.grid import grid_of, turned_to
 from Stage2.io.scans import ScanFile
 from Stage2.preparation.steps.normalise import (
     CT_COARSENING,
@@ -106,7 +107,8 @@ def prepare_image(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:
     image = sitk.Cast(scan, sitk.sitkFloat32)
     if transform.prepared:
         return to_network_grid(image, transform)
-    image = clip_bright_end(image) if transform.modality == "MR" else _windowed(image)
+    image = clip_bright_end(image) if transform.modality == "MR" else window_intensities(image)
+    image = sitk.Cast(image, sitk.sitkFloat32)
     return drop_blank_trailing_slice(to_network_grid(image, transform))[0]
 
 
@@ -117,12 +119,9 @@ def prepare_masks(
 
     Each label moves as its own linear map and holds where more than one half of it does, as in preparation.
     """
-    depth = image.GetDepth()
-    masks = {}
-    for label in labels:
-        share = sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32)
-        masks[label] = np.rint(sitk.GetArrayFromImage(to_network_grid(share, transform))[:depth]).astype(bool)
-    return masks
+    shares = {label: sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32) for label in labels}
+    moved = {label: sitk.GetArrayFromImage(to_network_grid(share, transform)) for label, share in shares.items()}
+    return {label: np.rint(share[: image.GetDepth()]).astype(bool) for label, share in moved.items()}
 
 
 def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> np.ndarray:
@@ -189,15 +188,8 @@ def back_to_scan(volume: np.ndarray, prepared: sitk.Image, scan: sitk.Image) -> 
     """
     image = sitk.GetImageFromArray(volume)
     image.CopyInformation(prepared)
-    turned = sitk.DICOMOrient(image, axes_of(scan))
-    if turned.GetSize() == scan.GetSize() and all(
-        np.allclose(getattr(turned, place)(), getattr(scan, place)(), rtol=0, atol=1e-5)
-        for place in ("GetSpacing", "GetOrigin", "GetDirection")
-    ):
-        return sitk.GetArrayFromImage(turned)
-    back = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(back)
-
-
-def _windowed(image: sitk.Image) -> sitk.Image:
-    return sitk.Cast(window_intensities(image), sitk.sitkFloat32)
+    turned = turned_to(image, scan)
+    same_place = np.allclose(grid_of(turned).affine, grid_of(scan).affine, rtol=0, atol=1e-5)
+    if turned.GetSize() != scan.GetSize() or not same_place:
+        turned = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(turned)

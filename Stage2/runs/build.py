@@ -10,8 +10,7 @@ from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, SuperpixelEpisodes
 from Stage2.datasets.mapped import SliceCache
 from Stage2.evaluation.monitoring import TrainingScanTest, spread_over
-from Stage2.evaluation.protocol import ClassTask
-from Stage2.evaluation.tasks import list_tasks
+from Stage2.evaluation.protocol import ClassTask, list_tasks
 from Stage2.models.build import build_segmenter
 from Stage2.models.devices import choose_device
 from Stage2.models.few_shot import FewShotSegmenter

@@ -42,8 +42,8 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     extents = {"9": (0, 4), "1": (0, 8)}
     protocol = CleanProtocol(model, [support], [task], Method(matching, margin=None), extents.get)
-    scoring = (0, (5.0, 1.0, 1.0), list(METRICS))
-    (result,) = protocol.evaluate(query, *scoring)
+    scoring = {"spacing": (5.0, 1.0, 1.0), "metrics": list(METRICS)}
+    (result,) = protocol.evaluate(query, **scoring)
     assert protocol.tasks == [task]
 
     features = [encode_slices(model, scan.image) for scan in (query, support)]
@@ -52,14 +52,14 @@ def test_masks_are_those_of_the_placed_support_and_every_slice_is_scored(matchin
         part = int(np.argmin([abs(place - s) for s in (1, 2, 3)]))
         one_slice = Scan("1", query.image[z : z + 1], query.label[z : z + 1])
         one_part = ClassTask("RK", 2, support_slices={"9": [part + 1]}, ranges={"1": (0, 0)})
-        alone = evaluate_scan(model, one_slice, [one_part], {"RK": [prototypes["RK"][part]]}, 0)[0].mask
+        alone = evaluate_scan(model, one_slice, [one_part], {"RK": [prototypes["RK"][part]]})[0].mask
         assert (alone[0] != result.mask[z]).mean() < 1e-3
     assert result.scores == compute_metrics(result.mask[1:8], query.label[1:8] == 2, (5.0, 1.0, 1.0))
     assert result.whole_scores == compute_metrics(result.mask, query.label == 2, (5.0, 1.0, 1.0))
 
     erased = Scan("1", query.image, np.zeros_like(query.label))
     no_range = ClassTask("RK", 2, task.support_slices, ranges={})
-    (without,) = CleanProtocol(model, [support], [no_range], protocol.method, extents.get).evaluate(erased, *scoring)
+    (without,) = CleanProtocol(model, [support], [no_range], protocol.method, extents.get).evaluate(erased, **scoring)
     np.testing.assert_array_equal(without.mask, result.mask)
     assert np.isnan(without.scores["dice"]) and without.slice_range is None
     assert without.whole_scores["dice"] == 0  # what is found where there is nothing counts
@@ -92,7 +92,7 @@ def test_labels_of_queries_change_scores_but_no_mask(matching, cohort_folder, re
     torch.manual_seed(0)
     model = FewShotSegmenter("dlfcn_res18").eval()
     model.encoder = torch.nn.Conv2d(3, 16, 8, stride=8)  # how features are made is all the same here, so be quick
-    monkeypatch.setattr(validation, "configured_segmenter", lambda *_: model)
+    monkeypatch.setattr(validation, "build_network", lambda *_: model)
     runs = []
     for name, folder in (("own", cohort_folder), ("other", relabelled_folder)):
         settings = {

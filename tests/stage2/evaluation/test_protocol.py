@@ -80,7 +80,7 @@ def test_masks_equal_the_plain_loop(monkeypatch, model, support, query, n_parts,
 def test_scores_count_the_class_range_and_the_margin(model, support, query, z_margin):
     task = task_of({"1": (4, 6)})
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
-    (result,) = evaluate_scan(model, query, [task], prototypes, z_margin)
+    (result,) = evaluate_scan(model, query, [task], prototypes, z_margin=z_margin)
     intersection = predicted = target = 0
     for z in range(max(0, 4 - z_margin), min(10, 6 + z_margin) + 1):
         for row, truth in zip(result.mask[z], query.label[z] == 2, strict=True):
@@ -128,7 +128,7 @@ def test_the_full_volume_and_distances_stand_beside_unchanged_scores(model, supp
     task, spacing, metrics = task_of({"1": (4, 6)}), (7.7, 1.25, 1.25), list(METRICS)
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     (plain,) = evaluate_scan(model, query, [task], prototypes, z_margin=0)
-    (full,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, spacing=spacing, metrics=metrics)
+    (full,) = evaluate_scan(model, query, [task], prototypes, full_volume=True, spacing=spacing, metrics=metrics)
     assert plain.scores == {name: full.scores[name] for name in plain.scores}
     assert list(full.scores) == metrics and plain.whole_scores is None
     target = query.label == 2
@@ -139,5 +139,5 @@ def test_the_full_volume_and_distances_stand_beside_unchanged_scores(model, supp
 def test_a_scan_without_the_class_has_undefined_scores_everywhere(model, support, query):
     task = task_of({})
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
-    (result,) = evaluate_scan(model, query, [task], prototypes, 0, full_volume=True, metrics=list(METRICS))
+    (result,) = evaluate_scan(model, query, [task], prototypes, full_volume=True, metrics=list(METRICS))
     assert np.isnan([*result.scores.values(), *result.whole_scores.values()]).all()
