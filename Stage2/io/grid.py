@@ -61,8 +61,8 @@ def at_right_angles(path: Path, image: sitk.Image) -> sitk.Image:
     shift = np.linalg.norm((direction - left @ right) * spacing * image.GetSize(), axis=0).max()
     if shift > MAX_SHIFT * spacing.min():
         raise ValueError(
-            f"{path} has axes that are not at right angles (shear, {shift:.1f} mm from end to end); expected a rigid "
-            "geometry: resample it to a straight grid."
+            f"{path} has axes that are not at right angles (shear); expected a rigid geometry: resample it to a "
+            "straight grid."
         )
     image.SetDirection((left @ right).ravel().tolist())
     return image

@@ -1,14 +1,17 @@
 """A DICOM series is read by position, in units of the scanner; whatever does not fit is named."""
 
 import locale
+import os
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from stage2.preparation.drawn_archives import SPACING, draw_abdomen, write_series, write_slice
 
 from Stage2.io.dicom import kept_locale, read_series
+from Stage2.io.scans import ScanFile, find_scans
 
 IMAGE = draw_abdomen()[0]
 
@@ -157,3 +160,109 @@ def test_what_does_not_fit_is_named(tmp_path, name):
     damage(tmp_path / "s")
     with pytest.raises(ValueError, match=message):
         read_series(sorted((tmp_path / "s").iterdir()))
+
+
+def write_one(folder: Path, name: str, **changes: object) -> None:
+    """A slice by pydicom, with attributes changed, or taken away where they are None."""
+    write_slice(folder / name, IMAGE[2], SPACING[2] * 2 - 20, 3)
+    found = pydicom.dcmread(folder / name)
+    for attribute, value in changes.items():
+        if value is None:
+            delattr(found, attribute)
+        else:
+            setattr(found, attribute, value)
+    found.save_as(folder / name)
+
+
+TAGS = {
+    "no position": ({"ImagePositionPatient": None}, r"2\.dcm has no ImagePositionPatient"),
+    "an empty position": ({"ImagePositionPatient": []}, r"2\.dcm has no ImagePositionPatient"),
+    "a short position": ({"ImagePositionPatient": [1, 2]}, r"has ImagePositionPatient '1.*2.*'; expected 3 number"),
+    "no orientation": ({"ImageOrientationPatient": None}, r"2\.dcm has no ImageOrientationPatient"),
+    "a skewed orientation": (
+        {"ImageOrientationPatient": [1, 0, 0, 0.5, 0.5, 0]},
+        r"has ImageOrientationPatient 1 x 0 .*; expected two directions at right angles",
+    ),
+    "no pixel spacing": ({"PixelSpacing": None}, r"2\.dcm has no PixelSpacing"),
+    "a pixel spacing of 0": ({"PixelSpacing": [0, 5]}, r"has PixelSpacing 0.0 x 5.0; expected more than 0 mm"),
+    "another pixel spacing": ({"PixelSpacing": [5, 4]}, r"2\.dcm has pixel spacing 4 x 5, but 0\.dcm has 5 x 5"),
+    "a slope of 0": ({"RescaleSlope": 0, "RescaleIntercept": 0}, r"2\.dcm has RescaleSlope 0"),
+    "another frame of reference": ({"FrameOfReferenceUID": "1.2.77"}, r"2\.dcm has FrameOfReferenceUID 1\.2\.77, but"),
+    "another unit": ({"RescaleType": "HU"}, r"2\.dcm has RescaleType HU, but 0\.dcm has .*; expected one"),
+    "enhanced": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}, r"2\.dcm holds 1 frames; .* convert it to NIfTI"),
+}
+
+
+@pytest.mark.parametrize("name", TAGS)
+def test_a_tag_that_places_or_scales_voxels_is_present_and_consistent_or_named(tmp_path, name):
+    changes, message = TAGS[name]
+    write_series(tmp_path, IMAGE)
+    write_one(tmp_path, "2.dcm", **changes)
+    for read in (read_series, lambda paths: ScanFile(paths[0].parent).read()):
+        with pytest.raises(ValueError, match=message):
+            read(sorted(tmp_path.iterdir()))
+
+
+def test_a_single_slice_is_as_thick_as_its_file_says(tmp_path):
+    write_one(tmp_path, "2.dcm", SliceThickness=6.5)
+    assert read_series([tmp_path / "2.dcm"]).image.GetSpacing() == (5, 5, 6.5)
+    write_one(tmp_path, "2.dcm", SliceThickness=None)
+    with pytest.raises(ValueError, match=r"2\.dcm has no SliceThickness"):
+        read_series([tmp_path / "2.dcm"])
+
+
+def test_a_fractional_slope_that_differs_by_slice_gives_real_values(tmp_path):
+    write_series(tmp_path, IMAGE)
+    for z, path in enumerate(sorted(tmp_path.iterdir())):
+        found = pydicom.dcmread(path)
+        found.RescaleSlope, found.RescaleIntercept = 0.25 * (z + 1), 0.5
+        found.save_as(path)
+    expected = IMAGE * (0.25 * np.arange(1, 7))[:, None, None] + 0.5
+    np.testing.assert_allclose(sitk.GetArrayFromImage(ScanFile(tmp_path).read()), expected)
+
+
+def test_files_without_slices_beside_a_series_are_left_out_and_told(tmp_path, caplog):
+    write_series(tmp_path, IMAGE)
+    uids = {"structures": "481.3", "dose": "481.2", "segmentation": "66.4", "report": "88.11"}
+    for what, uid in uids.items():
+        write_one(tmp_path, f"{what}.dcm", SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}", SeriesInstanceUID="1.9")
+        found = pydicom.dcmread(tmp_path / f"{what}.dcm")
+        found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
+        found.save_as(tmp_path / f"{what}.dcm")
+    (tmp_path / "notes.txt").write_text("drawn by two readers")
+    (scan,) = find_scans(tmp_path)
+    assert np.array_equal(sitk.GetArrayFromImage(scan.read()), IMAGE)
+    assert all(f"{what}.dcm (" in caplog.text for what in uids) and "notes.txt (no DICOM file)" in caplog.text
+
+
+def test_a_mask_beside_a_series_is_not_taken_for_the_scan(tmp_path, caplog):
+    write_series(tmp_path, IMAGE)
+    sitk.WriteImage(sitk.GetImageFromArray(IMAGE), str(tmp_path / "mask.nii.gz"))
+    assert find_scans(tmp_path) == [ScanFile(tmp_path)]
+    assert "mask.nii.gz lies beside a DICOM series" in caplog.text
+    assert np.array_equal(sitk.GetArrayFromImage(ScanFile(tmp_path).read()), IMAGE)
+
+
+def test_positions_are_taken_and_another_distance_in_the_header_told(tmp_path, caplog):
+    write_series(tmp_path, IMAGE)
+    for path in tmp_path.iterdir():
+        found = pydicom.dcmread(path)
+        found.SpacingBetweenSlices = 4
+        found.save_as(path)
+    assert ScanFile(tmp_path).read().GetSpacing() == (5, 5, 8)
+    assert "SpacingBetweenSlices says 4" in caplog.text
+
+
+def test_names_that_are_not_utf8_and_files_that_cannot_be_read(tmp_path):
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    strange.mkdir()
+    for path in write_series(tmp_path / "s", IMAGE):
+        path.rename(strange / path.name)
+    (tmp_path / "s").rmdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "1.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    found = find_scans(tmp_path)
+    assert [scan.path for scan in found] == sorted([strange, tmp_path / "damaged"])
+    assert np.array_equal(sitk.GetArrayFromImage(ScanFile(strange).read()), IMAGE)
+    with pytest.raises(ValueError, match=r"1\.dcm holds no pixels"):
+        ScanFile(tmp_path / "damaged").read()

@@ -117,7 +117,7 @@ def test_a_mask_and_its_scan_must_share_their_voxels():
 def test_axes_that_are_not_at_right_angles_are_refused_and_rounded_ones_made_straight():
     sheared = np.eye(3)
     sheared[1, 2] = np.tan(np.radians(15))
-    with pytest.raises(ValueError, match=r"a\.nrrd has axes that are not at right angles \(shear, .* mm"):
+    with pytest.raises(ValueError, match=r"a\.nrrd has axes that are not at right angles \(shear\)"):
         at_right_angles(Path("a.nrrd"), drawn(direction=sheared))
     sheared[1, 2] = 1e-4
     direction = np.reshape(at_right_angles(Path("a.nrrd"), drawn(direction=sheared)).GetDirection(), (3, 3))
