@@ -31,7 +31,7 @@ def main(_run: Run, _config: dict) -> str:
         )
     _run.info |= choice_record(start)
     logger.info("fine-tuning %s (%s)", start.snapshot, start)
-    training = build_training(settings, build_network(settings, start))
+    training = build_training(settings, build_network(settings, start, or_backbone=True))
     cohort = open_cohort(settings)
     episodes = fine_tuning_episodes(settings, cohort)
     return str(train_and_record(_run, training, episodes, settings, training_scan_test(settings, cohort)))

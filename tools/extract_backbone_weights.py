@@ -7,9 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from Stage1.weights.backbones import backbone_weights
-from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
-
 AUTHOR = "DenseMP"
 
 
@@ -18,6 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="checkpoint of tools/train.py, of DenseCL / OpenSelfSup, or a ResNet file")
     parser.add_argument("output", help="file to write: {'state_dict': {'conv1.weight': ...}, 'author': 'DenseMP'}")
     args = parser.parse_args(argv)
+    from Stage1.weights.backbones import backbone_weights
+    from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
+
     try:
         if Path(args.output).is_dir():
             raise ValueError(f"found a folder at {args.output}, expected the name of a file to write")

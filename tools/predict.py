@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from Stage2.inference.request import MODALITIES, WARN_BELOW, Request
-from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
+from Stage2.models.registry import ENCODERS, PRECISIONS
 from Stage2.segmentation.method import MATCHINGS, Method
 
 logger = logging.getLogger("predict")
@@ -71,8 +71,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--parts", type=positive, default=default.parts, help="support slices of an organ (default %(default)s)")
     add("--margin", type=margin, default=default.margin, help="slices beyond the support's organ to look in, or all")
     add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes")
-    add("--modelname", dest="encoder_name", choices=ENCODER_NAMES, help="refuse a snapshot of another encoder")
-    add("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the encoder (default fp32)")
+    add("--modelname", dest="encoder_name", choices=ENCODERS, help="refuse a snapshot of another encoder")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (default fp32)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--slice-batch", type=positive, default=default.slices_at_once, help="slices in memory (default %(default)s)")
     add("--threads", type=positive, help="CPU threads (default: all)")

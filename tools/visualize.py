@@ -76,12 +76,12 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     from Stage1.datasets import RandomViews
     from Stage1.datasets.images import UnreadableImageError, read_image
     from Stage1.models import ResNetC5
-    from Stage1.weights.backbones import backbone_weights, load_backbone, resnet_depth
+    from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
     from Stage1.weights.checkpoints import read_checkpoint
     from Stage2.drawing.figures import save_figure
 
     weights = backbone_weights(read_checkpoint(options.checkpoint), options.checkpoint)
-    backbone = ResNetC5(resnet_depth(weights))
+    backbone = ResNetC5(built_depth(weights, options.checkpoint))
     load_backbone(backbone, options.checkpoint)
     try:
         image = read_image(options.image)

@@ -3,11 +3,7 @@
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-STAGES = {
-    18: (BasicBlock, [2, 2, 2, 2]),
-    50: (Bottleneck, [3, 4, 6, 3]),
-    101: (Bottleneck, [3, 4, 23, 3]),
-}
+from Stage1.weights.layouts import BUILT_DEPTHS, RESNETS
 
 
 class ResNetC5(ResNet):
@@ -23,10 +19,10 @@ class ResNetC5(ResNet):
     """
 
     def __init__(self, depth: int) -> None:
-        if depth not in STAGES:
-            raise ValueError(f"found backbone depth {depth}, expected one of {sorted(STAGES)}; set depth=101")
-        block, blocks_per_stage = STAGES[depth]
-        super().__init__(block, blocks_per_stage)
+        if depth not in BUILT_DEPTHS:
+            raise ValueError(f"found backbone depth {depth}, expected one of {list(BUILT_DEPTHS)}; set depth=101")
+        blocks_per_stage, bottlenecks = RESNETS[depth]
+        super().__init__(Bottleneck if bottlenecks else BasicBlock, list(blocks_per_stage))
         self.out_channels = self.fc.in_features
         del self.fc, self.avgpool
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from Stage1.files import remove_partial
-from Stage1.weights.backbones import name_some
+from Stage1.weights.backbones import describe_mismatch
 from Stage1.weights.checkpoints import read_checkpoint
 
 CHECKPOINT = re.compile(r"epoch_(\d+)\.pth")
@@ -110,12 +110,11 @@ def check_schedule(cfg: Config, checkpoint: dict, path: str | Path) -> None:
 
 def check_model(state_dict: dict[str, Tensor], checkpoint: dict, path: str | Path) -> None:
     """Raises a ValueError unless a checkpoint's weights and queues are those of a model with this state dict."""
-    saved = checkpoint["state_dict"]
-    differing = [key for key in saved.keys() | state_dict.keys() if _shape(saved, key) != _shape(state_dict, key)]
-    if differing:
+    mismatch = describe_mismatch(state_dict, checkpoint["state_dict"])
+    if mismatch:
         raise ValueError(
-            f"found {len(differing)} tensors in {path} that do not fit the model ({name_some(sorted(differing))}), "
-            "expected a checkpoint of the same model; resume with the configuration that wrote it"
+            f"found tensors in {path} that do not fit the model ({mismatch}), expected a checkpoint of the same model; "
+            "resume with the configuration that wrote it"
         )
 
 
@@ -171,7 +170,3 @@ def _flatten(name: str, value: ast.expr) -> dict[str, object]:
         except ValueError:
             return {name: ast.unparse(value)}
     return {path: leaf for key, entry in items for path, leaf in _flatten(f"{name}.{key}", entry).items()}
-
-
-def _shape(state_dict: dict[str, Tensor], key: str) -> tuple | None:
-    return tuple(state_dict[key].shape) if key in state_dict else None

@@ -1,130 +1,197 @@
-"""The backbone inside every published format of checkpoints."""
+"""The backbone inside every published format of weights: finding it, fitting it to a network, saying what was taken."""
 
-import re
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from Stage1.weights.checkpoints import read_checkpoint
+from Stage1.weights.layouts import BUILT_DEPTHS, DERIVED, Layout, fit, layouts_of, resnet_depth
 
-# Where a backbone may sit in a state dict, tried in this order, and who writes such files.
-FORMATS = {
+# Where a backbone may lie in a file, tried in this order, and who writes such files.
+PREFIXES = {
     "encoder_q.0.": "a DenseCL or OpenSelfSup checkpoint",
     "backbone.": "an MMSelfSup or MMPretrain file",
+    "encoder.backbone.": "a snapshot of Stage 2",
     "": "a backbone file",  # published by DenseCL, or of tools/extract_backbone_weights.py
 }
-CLASSIFIER = "fc."
-FIRST_LAYER = "conv1.weight"
+ALIAS = "backbone."  # DenseCL's second name of encoder_q.0.
 RESNET_PARTS = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
-COUNTER = "num_batches_tracked"
-BLOCKS = re.compile(r"(layer[1-4])\.(\d+)\.")
-# Blocks per stage, and whether a block has a third convolution.
-DEPTHS = {
-    ((2, 2, 2, 2), False): 18,
-    ((3, 4, 6, 3), False): 34,
-    ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101,
-    ((3, 8, 36, 3), True): 152,
-}
-LAYERS_NAMED = 4
+COUNTER = "num_batches_tracked"  # of batch norm; files older than it are complete without it
+LISTED_KEYS = 5  # an error names this many keys of each kind
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """What was taken from a file of weights: its format, how many tensors, and what stayed behind or was not there."""
+    """What was taken from a file of weights.
+
+    Attributes:
+        source: who writes such files.
+        tensors: how many were taken.
+        resized: how many of them belonged to another window or image size.
+        absent_counters: how many step counters of batch norm the file lacks.
+        left_out: names in the file of everything else.
+    """
 
     source: str
     tensors: int
-    left_out: tuple[str, ...]
+    resized: int
     absent_counters: int
+    left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        text = f"{self.tensors} tensors from {self.source}; left out: {summarise(self.left_out) or 'nothing'}"
-        counters = f"; {self.absent_counters} {COUNTER} counters are not in the file and stay 0"
-        return text + (counters if self.absent_counters else "")
+        parts = [f"{self.tensors} tensors from {self.source}", f"left out: {summarise(self.left_out) or 'nothing'}"]
+        if self.resized:
+            parts.append(f"{self.resized} of them resized to this network's window or image size")
+        if self.absent_counters:
+            parts.append(f"{self.absent_counters} {COUNTER} counters are not in the file and stay 0")
+        return "; ".join(parts)
 
 
-def backbone_weights(checkpoint: dict, path: str | Path) -> dict[str, Tensor]:
-    """The ResNet inside a checkpoint, under torchvision's names and without classifier.
+def load_backbone(
+    backbone: nn.Module, path: str | Path, *, content: Mapping | None = None, setting: str = "depth={depth}"
+) -> LoadedBackbone:
+    """Load a file of weights into a backbone, every tensor of which must be there and fit.
+
+    Read are the files of `tools/extract_backbone_weights.py`, checkpoints of Stage 1, DenseCL, OpenSelfSup, MMSelfSup,
+    MMPretrain, torchvision and timm files, and snapshots of Stage 2. Position embeddings and tables of relative
+    position biases for other image and window sizes are resized.
 
     Args:
-        checkpoint: content of a file: our checkpoints, DenseCL / OpenSelfSup checkpoints (``encoder_q.0.*``), backbones
-            with the prefix ``backbone.``, DenseCL backbone files and torchvision or timm files (no prefix).
-        path: of the file, for the message.
+        backbone: with parameters named as torchvision's.
+        path: of the file.
+        content: of the file, where it was read before.
+        setting: what to set for a ResNet of another depth, for the message.
 
     Raises:
-        ValueError: no backbone in it.
+        FileNotFoundError, ValueError: the file is missing or unreadable, or layers are missing, unknown or of another
+            shape; the backbone is as before then.
     """
-    state, prefix = _state_and_prefix(checkpoint, path)
-    parts = tuple(prefix + part for part in RESNET_PARTS)
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(parts)}
+    content = read_checkpoint(path) if content is None else content
+    tensors, own = state_of(content, path), backbone.state_dict()
+    layout, prefix = find_layout(tensors, layouts_of(own), path)
+    part = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    part = {key: value for key, value in part.items() if not key.startswith(layout.no_part)}
+    derived = {key for key in part if key.endswith(DERIVED)}
+    counters = [key for key, ours in layout.keys.items() if ours.endswith(COUNTER) and key not in part]
+    expected = {key: own[ours] for key, ours in layout.keys.items() if key not in counters}
+    weights = {
+        key: fit(value, layout.keys[key], own[layout.keys[key]], layout) if key in layout.keys else value
+        for key, value in part.items()
+        if key not in derived
+    }
+    mismatch = describe_mismatch(expected, weights)
+    if mismatch:
+        found, depth = resnet_depth(part), resnet_depth(own)
+        advice = f"give another file or set another {setting.partition('=')[0]}"
+        if found not in (None, depth) and depth is not None:
+            advice = f"it looks like a ResNet-{found} and the model is a ResNet-{depth}; give a ResNet-{depth} file"
+            advice += f" or set {setting.format(depth=found)}" if found in BUILT_DEPTHS else ""
+        raise ValueError(f"found layers in {path} that do not fit the model: {mismatch}; {advice}")
+    backbone.load_state_dict(own | {layout.keys[key]: value for key, value in weights.items()})
 
-
-def _state_and_prefix(checkpoint: dict, path: str | Path) -> tuple[dict[str, Tensor], str]:
-    state = checkpoint.get("state_dict", checkpoint)
-    if isinstance(state, dict):
-        state = {str(key).removeprefix("module."): value for key, value in state.items()}
-        for prefix in FORMATS:
-            if prefix + FIRST_LAYER in state:
-                return state, prefix
-    found = ", ".join(list(state)[:LAYERS_NAMED]) if isinstance(state, dict) and state else "nothing"
-    raise ValueError(
-        f"found no backbone in {path} (it holds {found}), expected conv1.weight, backbone.conv1.weight or "
-        "encoder_q.0.conv1.weight; give a Stage 1 checkpoint or a ResNet file"
+    source = PREFIXES[prefix]
+    if "message_hub" in content and prefix == "encoder_q.0.":
+        source = "a checkpoint of tools/train.py"
+    elif prefix == "" and any(key.startswith(layout.no_part) for key in tensors):
+        source = "a torchvision or timm file"
+    taken = {prefix + key for key in weights.keys() | derived}
+    taken |= {ALIAS + key for key in weights} if prefix == "encoder_q.0." else set()
+    return LoadedBackbone(
+        source=source,
+        tensors=len(weights),
+        resized=sum(weights[key].shape != part[key].shape for key in weights),
+        absent_counters=len(counters),
+        left_out=tuple(sorted(tensors.keys() - taken)),
     )
 
 
-def load_backbone(backbone: nn.Module, path: str | Path) -> LoadedBackbone:
-    """Loads a backbone file into a backbone that must match it layer by layer.
+def state_of(content: Mapping, path: str | Path) -> dict[str, object]:
+    """The weights in a file's content by name, without the prefix that data-parallel training adds."""
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"found a {type(state).__name__} as state_dict in {path}, expected the weights by name; give another file"
+        )
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def find_layout(tensors: Mapping[str, object], layouts: Iterable[Layout], path: str | Path) -> tuple[Layout, str]:
+    """The layout and the prefix under which most tensors of a backbone are found.
 
     Raises:
-        FileNotFoundError, ValueError: as read_checkpoint and backbone_weights; or layers are missing, unknown or of
-            another shape, all named by the message (up to four of each).
+        ValueError: none is found.
     """
-    checkpoint = read_checkpoint(path)
-    weights, own = backbone_weights(checkpoint, path), backbone.state_dict()
-    # Files older than BatchNorm's step counter are complete without it.
-    absent_counters = [key for key in own if key not in weights and key.endswith(COUNTER)]
-    missing = [key for key in own if key not in weights and not key.endswith(COUNTER)]
-    unknown = [key for key in weights if key not in own]
-    shapes = [key for key in own if key in weights and weights[key].shape != own[key].shape]
-    problems = {"missing": missing, "not in the model": unknown, "of another shape": shapes}
-    if any(problems.values()):
-        listed = "; ".join(f"{len(keys)} {name} ({name_some(keys)})" for name, keys in problems.items() if keys)
-        raise ValueError(f"found layers in {path} that do not fit the model: {listed}; {_depth_advice(weights, own)}")
-    backbone.load_state_dict(weights, strict=False)
-
-    state, prefix = _state_and_prefix(checkpoint, path)
-    source = FORMATS[prefix]
-    if "message_hub" in checkpoint:
-        source = "a checkpoint of tools/train.py"
-    elif prefix == "" and any(key.startswith(CLASSIFIER) for key in state):
-        source = "a torchvision or timm ResNet file"
-    taken = {prefix + key for key in weights}
-    aliases = {"backbone." + key for key in weights}  # DenseCL's second name of the query encoder's backbone
-    left_out = tuple(sorted(state.keys() - taken - aliases))
-    return LoadedBackbone(source, len(weights), left_out, len(absent_counters))
+    candidates = [(layout, prefix) for layout in layouts for prefix in PREFIXES]
+    counts = [sum(prefix + key in tensors for key in layout.keys) for layout, prefix in candidates]
+    if not any(counts):
+        raise _no_backbone(tensors, [next(iter(layout.keys)) for layout in layouts], path)
+    return candidates[counts.index(max(counts))]
 
 
-def resnet_depth(state: Iterable[str]) -> int | None:
-    """Depth of the ResNet with these parameter names, by its blocks per stage; None if it is no ResNet we know."""
-    keys = list(state)
-    blocks = {stage: set() for stage in ("layer1", "layer2", "layer3", "layer4")}
-    for match in filter(None, map(BLOCKS.match, keys)):
-        blocks[match[1]].add(match[2])
-    return DEPTHS.get((tuple(map(len, blocks.values())), "layer1.0.conv3.weight" in keys))
+def backbone_weights(content: Mapping, path: str | Path) -> dict[str, Tensor]:
+    """The ResNet in a file's content, under torchvision's names and without classifier; formats as `load_backbone`'s.
+
+    Raises:
+        ValueError: no ResNet in it, or one with values that are no tensors.
+    """
+    state = state_of(content, path)
+    for prefix in PREFIXES:
+        if f"{prefix}conv1.weight" in state:
+            parts = tuple(prefix + part for part in RESNET_PARTS)
+            weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(parts)}
+            wrong = [key for key, value in weights.items() if not isinstance(value, Tensor)]
+            if wrong:
+                raise ValueError(f"found {wrong[0]} in {path} that is no tensor, expected weights; give another file")
+            return weights
+    raise _no_backbone(state, ["conv1.weight"], path)
 
 
-def _depth_advice(weights: dict[str, Tensor], own: dict[str, Tensor]) -> str:
-    found, expected = resnet_depth(weights), resnet_depth(own)
-    if found in (None, expected):
-        return f"expected a plain ResNet-{expected}; give another file or set depth"
-    remedy = f"give a ResNet-{expected} file"
-    if found in (18, 50, 101):
-        remedy += f" or set depth={found}"
-    return f"it looks like a ResNet-{found} and the model is a ResNet-{expected}; {remedy}"
+def built_depth(weights: Iterable[str], path: str | Path) -> int:
+    """Depth of the ResNet with these parameter names, one that both stages have.
+
+    Raises:
+        ValueError: another network.
+    """
+    depth = resnet_depth(weights)
+    if depth not in BUILT_DEPTHS:
+        found = "a network that is no ResNet of torchvision's" if depth is None else f"a ResNet-{depth}"
+        raise ValueError(f"found {found} in {path}, expected a ResNet-18, 50 or 101; give another file")
+    return depth
+
+
+def _no_backbone(state: Mapping[str, object], expected: Iterable[str], path: str | Path) -> ValueError:
+    found = ", ".join(list(state)[:LISTED_KEYS]) or "nothing"
+    names = " or ".join(prefix + key for key in expected for prefix in sorted(PREFIXES))
+    return ValueError(
+        f"found no backbone of this kind in {path} (it holds {found}), expected {names}; give a Stage 1 checkpoint or "
+        "the file of a backbone of this kind"
+    )
+
+
+def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, object]) -> str:
+    """What differs between two state dicts, in words; empty where nothing does."""
+    missing = [key for key in expected if key not in found]
+    unknown = [str(key) for key in found if key not in expected]
+    reshaped = [
+        f"{key} {_shape(found[key])} instead of {tuple(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in found and _shape(found[key]) != tuple(tensor.shape)
+    ]
+    kinds = (("missing", missing), ("not in the model", unknown), ("of another shape", reshaped))
+    return "; ".join(
+        f"{len(keys)} {what}: {', '.join(keys[:LISTED_KEYS])}{', ...' if len(keys) > LISTED_KEYS else ''}"
+        for what, keys in kinds
+        if keys
+    )
+
+
+def _shape(value: object) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def summarise(keys: Iterable[str]) -> str:
@@ -135,8 +202,3 @@ def summarise(keys: Iterable[str]) -> str:
     return ", ".join(
         ", ".join(names) if len(names) <= 2 else f"{part}.* ({len(names)})" for part, names in parts.items()
     )
-
-
-def name_some(keys: list[str]) -> str:
-    """The first few of many names, for a message."""
-    return ", ".join(keys[:LAYERS_NAMED]) + (", ..." if len(keys) > LAYERS_NAMED else "")

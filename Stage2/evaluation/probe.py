@@ -7,15 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from Stage2.datasets.episodes import three_channels
 from Stage2.evaluation.cells import ScanCells
 from Stage2.evaluation.metrics import ScanCounts, mean_of_defined, overlap_counts
-from Stage2.models.encoders import DilatedResNet
+from Stage2.evaluation.probe_names import PROBES, STAGES
+from Stage2.models.resnets import DilatedResNet
 
-STAGES = {"C4": ("layer1", "layer2", "layer3"), "C5": ("layer1", "layer2", "layer3", "layer4")}
-PROBES = ("knn", "linear")
-BATCH_NORMS = ("saved", "adapted")
 SLICES_PER_BATCH = 8
 ADAPTING_SLICES = 64  # 65,536 cells of every channel: more of them move the statistics no further
 KNN_TEMPERATURE = 0.07  # as in the k-NN evaluation of instance discrimination (Wu et al., CVPR 2018)
@@ -48,50 +47,37 @@ class ProbeScore:
         return mean_of_defined(self.recall.values())
 
 
-def forward(backbone: DilatedResNet, images: np.ndarray, stage: str) -> Tensor:
-    """Features of slices up to a stage, on the backbone's device: (B, H, W) -> (B, C, H / 8, W / 8)."""
-    batch = three_channels(images).to(backbone.conv1.weight.device)
-    features = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(batch))))
-    for name in STAGES[stage]:
-        features = getattr(backbone, name)(features)
-    return features
+def network_up_to(backbone: DilatedResNet, stage: str) -> nn.Sequential:
+    """The backbone up to a stage, (B, 3, H, W) -> (B, C, H / 8, W / 8), with the same modules."""
+    return nn.Sequential(*(getattr(backbone, part) for part in ("conv1", "bn1", "relu", "maxpool", *STAGES[stage])))
 
 
-@torch.no_grad()
-def adapt_batch_norm(backbone: DilatedResNet, scans: Sequence[ScanCells], stage: str, seed: int) -> None:
-    """Re-estimate every running mean and variance on a random sample of slices; leaves the backbone in eval mode."""
+def adapt_batch_norm(network: nn.Sequential, scans: Sequence[ScanCells], seed: int) -> None:
+    """Re-estimate every running mean and variance on a random sample of slices; leaves the mode as it was."""
     places = [(scan, z) for scan in scans for z in range(len(scan.images))]
     order = np.random.default_rng(seed).permutation(len(places))[:ADAPTING_SLICES]
-    layers = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over the batches, which are of (nearly) one size for it
-    backbone.train()
-    for batch in np.array_split(order, -(-len(order) // SLICES_PER_BATCH)):
-        forward(backbone, np.stack([places[place][0].images[places[place][1]] for place in batch]), stage)
-    backbone.eval()
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    batches = np.array_split(order, -(-len(order) // SLICES_PER_BATCH))
+    images = (np.stack([places[place][0].images[places[place][1]] for place in batch]) for batch in batches)
+    # A plain mean over the batches, which are of (nearly) one size for it.
+    update_bn(map(three_channels, images), network, device=network[0].weight.device)
 
 
 @torch.no_grad()
-def dense_features(backbone: DilatedResNet, images: np.ndarray, cells: np.ndarray, stage: str) -> Iterator[Tensor]:
+def dense_features(network: nn.Sequential, images: np.ndarray, cells: np.ndarray) -> Iterator[Tensor]:
     """Features of the wanted cells of some slices at a time, in the cells' order.
 
     Args:
-        backbone: in eval mode.
+        network: in eval mode.
         images: (Z, H, W) float32.
         cells: (Z, h, w) bool, the wanted cells.
-        stage: a key of `STAGES`.
 
     Yields:
-        (n, C) float32 on the backbone's device.
+        (n, C) float32 on the network's device.
     """
     wanted = np.flatnonzero(cells.any(axis=(1, 2)))
     for start in range(0, len(wanted), SLICES_PER_BATCH):
         batch = wanted[start : start + SLICES_PER_BATCH]
-        features = forward(backbone, images[batch], stage).permute(0, 2, 3, 1)  # (B, h, w, C)
+        features = network(three_channels(images[batch]).to(network[0].weight.device)).permute(0, 2, 3, 1)  # B, h, w, C
         yield features[torch.from_numpy(cells[batch]).to(features.device)]
 
 
@@ -218,12 +204,12 @@ def probe_backbone(
     Returns:
         Probe -> its score.
     """
-    backbone.eval()
+    network = network_up_to(backbone.eval(), stage).eval()
     if batch_norm == "adapted":
-        adapt_batch_norm(backbone, training, stage, seed)
+        adapt_batch_norm(network, training, seed)
     pairs = list(zip(training, chosen, strict=True))
     features = torch.cat(
-        [part for scan, cells in pairs for part in dense_features(backbone, scan.images, cells, stage)]
+        [part for scan, cells in pairs for part in dense_features(network, scan.images, cells)]
     )
     labels = torch.from_numpy(np.concatenate([scan.labels[cells] for scan, cells in pairs])).to(features.device)
     fitted: dict[str, NeighbourProbe | LinearProbe] = {}
@@ -235,7 +221,7 @@ def probe_backbone(
     predictions: dict[str, list[np.ndarray]] = {name: [] for name in fitted}
     for scan in held_out:
         parts: dict[str, list[Tensor]] = {name: [] for name in fitted}
-        for queries in dense_features(backbone, scan.images, scan.scored, stage):
+        for queries in dense_features(network, scan.images, scan.scored):
             for name, probe in fitted.items():
                 parts[name].append(probe.predict(queries).cpu())
         for name, found in parts.items():

@@ -18,7 +18,8 @@ from Stage2.datasets.labels import check_support
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.metrics import compute_metrics
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.few_shot import FewShotSegmenter, Prototypes
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.heads import Prototypes
 from Stage2.segmentation.matching import parts_of_range
 from Stage2.segmentation.scans import encode_slices, prototypes_of_slices, segment_slices
 

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import warnings
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from Stage2.datasets.volumes import SLICE_SIZE, Statistics
 from Stage2.export.comparison import AnnotatedSlices, Comparison, compare
 from Stage2.models.encoders import FEATURE_CHANNELS, OUTPUT_STRIDE
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.portable_head import PortableHead
 
 ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE = "encoder.onnx", "head.onnx", "model.json"
 OPSET = 18  # of ONNX 1.13 (2022), the oldest that torch exports to
@@ -64,7 +64,12 @@ def export_segmenter(
         raise ValueError(f"found a file at {folder}, expected the name of a folder to write to.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     model.eval()
-    head = PortableHead(model.prototype_kind, window)
+    head = model.head.portable(window)
+    if head is None:
+        raise ValueError(
+            f"clsname={model.head_name} has no graph for ONNX and cannot be exported; expected a head with one: write "
+            "its portable(), or export another snapshot."
+        )
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         written = Path(scratch)
         write_graph(model.encoder, written / ENCODER_FILE)
@@ -106,7 +111,7 @@ def describe(
     """Content of `model.json`: what a program has to know that runs the two files."""
     return {
         "encoder": model.encoder.name,
-        "prototypes": model.prototype_kind,
+        "prototypes": model.head_name,
         "snapshot": snapshot,
         "files": GRAPHS,
         "type": "float32",
@@ -117,8 +122,8 @@ def describe(
         else {"of": "all volumes", "mean": statistics.mean, "std": statistics.std},
         "pooling_window": window,
         "classes": ["background", "foreground"],
-        "support_without_background": "NaN logits" if model.prototype_kind == "grid_proto" else "allowed",
-        "checked": comparison.as_dict(),
+        "support_without_background": model.head.portable(window).without_background,
+        "checked": asdict(comparison),
         "opset": OPSET,
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
     }

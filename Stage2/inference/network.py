@@ -8,13 +8,10 @@ from pathlib import Path
 import torch
 
 from Stage1.files import hash_file
-from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
-from Stage2.models.build import build_segmenter
-from Stage2.models.checkpoints import encoder_of_snapshot
-from Stage2.models.encoders import ENCODER_NAMES
+from Stage2.models.build import segmenter_of_snapshot
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import read_config
 
@@ -54,7 +51,7 @@ def load_network(
     precision: str = "fp32",
     device: torch.device | str = "cpu",
 ) -> Network:
-    """The network of a snapshot; which encoder it has is told by its tensors.
+    """The network of a snapshot; the file tells its encoder and head.
 
     Args:
         snapshot: <step>.pth; a config.json in the folder above is read, as run folders have it.
@@ -65,20 +62,12 @@ def load_network(
     Raises:
         FileNotFoundError, ValueError: it is no snapshot, or of another encoder than expected.
     """
-    if encoder_name is None:
-        encoder_name = encoder_of_snapshot(read_checkpoint(snapshot))
-        if encoder_name is None:
-            raise ValueError(
-                f"{snapshot} is not a snapshot of Stage 2 with a known encoder ({', '.join(ENCODER_NAMES)}); give "
-                "snapshots/<step>.pth of a training run."
-            )
     config = read_config(snapshot.resolve().parent.parent)
-    kind = config.get("clsname", "grid_proto")
-    model = build_segmenter(
-        encoder_name, kind, precision, torch.device(device), 0, snapshot=snapshot, channels_last=True
-    ).eval()
-    weights = hash_file(snapshot)
-    return Network(model, f"{weights} {encoder_name} {precision} {torch.device(device).type}", config)
+    model = segmenter_of_snapshot(
+        snapshot, encoder_name=encoder_name, run_config=config, precision=precision, device=device, channels_last=True
+    )
+    identity = f"{hash_file(snapshot)} {model.encoder.name} {precision} {torch.device(device).type}"
+    return Network(model, identity, config)
 
 
 def training_statistics(network: Network) -> Statistics | None:

@@ -5,25 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from Stage2.models.resnets import DILATED_RESNETS, PLAIN_RESNETS, DilatedResNet, PlainResNet
-from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage2.models.registry import ENCODERS, PRECISIONS, build
+from Stage2.models.resnets import DilatedResNet
 
 FEATURE_CHANNELS = 256
 OUTPUT_STRIDE = 8
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # type of the encoder's products
-_TRANSFORMERS = {"dlfcn_swin_mmcv": SwinBackbone, "dlfcn_vit_mmcv": VisionTransformerBackbone}
-ENCODER_NAMES = (*DILATED_RESNETS, *PLAIN_RESNETS, *_TRANSFORMERS)
-
-
-def build_backbone(name: str) -> nn.Module:
-    """The backbone of an encoder with random weights; its `out_channels` and `stride` say what it returns."""
-    if name in DILATED_RESNETS:
-        return DilatedResNet(name)
-    if name in PLAIN_RESNETS:
-        return PlainResNet(name)
-    if name in _TRANSFORMERS:
-        return _TRANSFORMERS[name]()
-    raise ValueError(f"modelname={name} is unknown; choose one of {', '.join(ENCODER_NAMES)}.")
+PRODUCTS = dict(zip(PRECISIONS, (None, torch.bfloat16, torch.float16), strict=True))  # type of the encoder's products
 
 
 class Encoder(nn.Module):
@@ -33,15 +20,18 @@ class Encoder(nn.Module):
     used: released snapshots carry their weights, and load strictly because of them.
 
     Args:
-        name: one of `ENCODER_NAMES`.
+        name: one of `ENCODERS`.
     """
 
     def __init__(self, name: str):
         super().__init__()
         self.name = name
-        self.backbone = build_backbone(name)
+        self.backbone = build(ENCODERS, name, "modelname")
+        if self.backbone.stride % OUTPUT_STRIDE:
+            found = self.backbone.stride
+            raise ValueError(f"modelname={name} has stride {found}; expected a multiple of {OUTPUT_STRIDE}.")
         self.upsampling = self.backbone.stride // OUTPUT_STRIDE
-        if name in DILATED_RESNETS:
+        if isinstance(self.backbone, DilatedResNet):
             self.aspp_out = nn.ModuleList(
                 [
                     ASPP(self.backbone.out_channels, [12, 24, 36], FEATURE_CHANNELS),
@@ -69,9 +59,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         device: where the encoder runs.
         precision: one of `PRECISIONS`.
     """
-    if precision not in PRECISIONS:
+    if precision not in PRODUCTS:
         raise ValueError(f"precision={precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
-    reduced = PRECISIONS[precision]
+    reduced = PRODUCTS[precision]
     return torch.autocast(device.type, reduced or torch.bfloat16, enabled=reduced is not None)
 
 

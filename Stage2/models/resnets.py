@@ -3,14 +3,13 @@
 Parameter names are torchvision's (`conv1.weight`, `layer1.0.conv1.weight`, ...), without `fc`.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18, resnet50, resnet101
 
 PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-_BUILDERS = {"dlfcn_res18": resnet18, "dlfcn_res50": resnet50, "dlfcn_res101": resnet101}
-DILATED_RESNETS = tuple(_BUILDERS)
-_PLAIN_BUILDERS = {"dlfcn_res50_mmcv": resnet50, "dlfcn_res101_mmcv": resnet101}
-PLAIN_RESNETS = tuple(_PLAIN_BUILDERS)
+BUILDERS = {18: resnet18, 50: resnet50, 101: resnet101}
 
 
 class _HeadlessResNet(nn.Module):
@@ -31,20 +30,20 @@ class DilatedResNet(_HeadlessResNet):
     """ResNet whose last two stages keep the resolution: (B, 3, H, W) -> (B, C, H/8, W/8).
 
     Args:
-        name: one of `DILATED_RESNETS`.
+        depth: 18, 50 or 101.
 
     Source: DeepLabV3 (Chen et al., 2017) as in torchvision's segmentation models.
     """
 
     stride = 8
 
-    def __init__(self, name: str):
-        if name == "dlfcn_res18":
+    def __init__(self, depth: int):
+        if depth == 18:
             resnet = resnet18()
             _dilate_basic_stage(resnet.layer3, dilation=2)
             _dilate_basic_stage(resnet.layer4, dilation=4)
         else:
-            resnet = _BUILDERS[name](replace_stride_with_dilation=[False, True, True])
+            resnet = BUILDERS[depth](replace_stride_with_dilation=[False, True, True])
         super().__init__(resnet)
 
 
@@ -52,13 +51,13 @@ class PlainResNet(_HeadlessResNet):
     """ResNet as it is trained for classification: (B, 3, H, W) -> (B, 2048, H/32, W/32).
 
     Args:
-        name: one of `PLAIN_RESNETS`.
+        depth: 50 or 101.
     """
 
     stride = 32
 
-    def __init__(self, name: str):
-        super().__init__(_PLAIN_BUILDERS[name]())
+    def __init__(self, depth: int):
+        super().__init__(BUILDERS[depth]())
 
 
 def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:
@@ -73,3 +72,7 @@ def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:
             if module.kernel_size == (3, 3):
                 own = dilation // 2 if module is first else dilation
                 module.dilation = module.padding = (own, own)
+
+
+dilated_resnet18, dilated_resnet50, dilated_resnet101 = (partial(DilatedResNet, depth) for depth in BUILDERS)
+plain_resnet50, plain_resnet101 = (partial(PlainResNet, depth) for depth in (50, 101))

@@ -49,7 +49,7 @@ class Training:
     shown: dict[str, Tensor] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self):
-        parameters = self.model.encoder.trained_parameters()
+        parameters = self.model.trained_parameters()
         self.optimiser = optim.SGD(parameters, lr=self.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
         self.scaler = torch.amp.GradScaler(parameters[0].device.type, enabled=self.model.precision == "fp16")
@@ -64,7 +64,7 @@ class Training:
             **loss_options: `window`, `align`, `weigh_classes` of `FewShotSegmenter.training_losses`.
 
         Returns:
-            query_loss, align_loss, total_loss, and the learning rate of this step as lr.
+            query_loss, align_loss and other losses of the head, total_loss, and the learning rate of this step as lr.
 
         Raises:
             DegenerateEpisodeError: none of the episodes can be learnt from; weights and optimiser are as before.
@@ -81,8 +81,9 @@ class Training:
             self.state.degenerate += len(batch) - len(usable)
         whole = len(usable) == len(batch)
         self.shown = {**batch[0], "logits": usable[0]["logits"].detach()} if whole else None
-        losses = {key: torch.stack([of_one[key] for of_one in usable]).mean() for key in ("query_loss", "align_loss")}
-        total = losses["query_loss"] + losses["align_loss"]
+        names = [name for name in usable[0] if name.endswith("_loss")]
+        losses = {name: torch.stack([of_one[name] for of_one in usable]).mean() for name in names}
+        total = sum(losses.values())
         scalars = {**{name: loss.item() for name, loss in losses.items()}, "total_loss": total.item()}
         for name, value in scalars.items():
             if not math.isfinite(value):

@@ -60,12 +60,6 @@ def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
     return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{label}.nii.gz"
 
 
-def setting_of_snapshot(snapshot: str | Path, name: str) -> object:
-    """A setting of the run that made a snapshot; None where it does not lie in a run folder."""
-    path = Path(snapshot).resolve().parents[1] / CONFIG
-    return _read_object(path, "train this experiment first").get(name) if path.is_file() else None
-
-
 def read_results(run: str | Path) -> dict:
     """``results.json`` of a test run.
 

@@ -27,8 +27,14 @@ def choose_start(settings: RunSettings) -> Choice | None:
     return resolve_choice(settings.reload_model_path, settings.select, chosen.rule, chosen.reason)
 
 
-def build_network(settings: RunSettings, start: Choice | None) -> FewShotSegmenter:
-    """The segmenter on its device, from a snapshot or with the starting weights that the settings name."""
+def build_network(settings: RunSettings, start: Choice | None, *, or_backbone: bool = False) -> FewShotSegmenter:
+    """The segmenter on its device, from a snapshot or with the starting weights that the settings name.
+
+    Args:
+        settings: of the run.
+        start: the snapshot.
+        or_backbone: `start` may be a backbone of other pre-training, and the rest of the network stays random then.
+    """
     return build_segmenter(
         settings.modelname,
         settings.clsname,
@@ -36,6 +42,7 @@ def build_network(settings: RunSettings, start: Choice | None) -> FewShotSegment
         choose_device(settings.device),
         settings.seed,
         snapshot=None if start is None else start.snapshot,
+        or_backbone=or_backbone,
         backbone=_optional_path(settings.pretrained_backbone),
         coco_folder=ROOT / "pretrained_model" if settings.use_coco_init else None,
         channels_last=settings.channels_last,

@@ -18,8 +18,7 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
 from docopt import docopt
 
 from Stage2.datasets.catalog import run_name
-from Stage2.models.encoders import ENCODER_NAMES, PRECISIONS
-from Stage2.models.few_shot import PROTOTYPE_KINDS
+from Stage2.models.registry import ENCODERS, HEADS, PRECISIONS
 from Stage2.run_folders.layout import experiment_folder
 from Stage2.runs.interruption import RunInterrupted, interruptible
 from Stage2.runs.mongo import configured_mirror
@@ -98,9 +97,9 @@ class Stage2Experiment(Experiment):
 def registered_choices() -> dict[str, Sequence[str]]:
     """The possible values of settings that name an entry of a registry."""
     return {
-        "modelname": ENCODER_NAMES,
-        "clsname": PROTOTYPE_KINDS,
-        "precision": tuple(PRECISIONS),
+        "modelname": ENCODERS,
+        "clsname": HEADS,
+        "precision": PRECISIONS,
     }
 
 

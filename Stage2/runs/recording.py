@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 
 from Stage1.files import LOCK, locked, remove_partial, whole_file
-from Stage1.weights.checkpoints import write_checkpoint
 from Stage2.datasets.catalog import dataset_identity
 from Stage2.datasets.episodes import FineTuningEpisodes, SuperpixelEpisodes
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.snapshots import save_snapshot
 from Stage2.optimisation.loop import Cadence, Listener, train
 from Stage2.optimisation.training import Training
 from Stage2.run_folders.layout import SNAPSHOTS, STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
@@ -74,9 +74,9 @@ class RunRecorder(Listener):
 
     def on_snapshot(self, training: Training) -> None:
         step = training.state.step
-        write_checkpoint(training.model.state_dict(), snapshot_path(self.folder, step))
+        save_snapshot(training.model, snapshot_path(self.folder, step))
         if training.average is not None:
-            write_checkpoint(training.average, average_path(self.folder, step))
+            save_snapshot(training.model, average_path(self.folder, step), training.average)
         self.keep_state(training)
 
     def keep_state(self, training: Training) -> None:

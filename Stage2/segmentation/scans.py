@@ -15,7 +15,8 @@ from torch import Tensor
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.few_shot import FewShotSegmenter, Prototypes, upsample
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.heads import Prototypes
 from Stage2.segmentation.matching import Extent, nearest_parts, place_slices, within_organ
 from Stage2.segmentation.method import SLICES_AT_ONCE, Method
 
@@ -110,7 +111,7 @@ def segment_slices(
         places = np.flatnonzero(parts == part)
         for first in range(0, len(places), at_once):
             chosen = places[first : first + at_once]
-            logits = upsample(model.scores(features[torch.from_numpy(chosen)], own), size)
+            logits = model.logits(features[torch.from_numpy(chosen)], own, size)
             log_odds = logits[:, 1] - logits[:, 0]
             found = torch.sigmoid(log_odds)
             found = torch.where(log_odds > 0, found.clamp(min=ABOVE_HALF), found)  # the sigmoid of 1e-8 is 0.5

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from golden.weights import GOLDEN, fill_weights, load_golden, sampled, stored
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.few_shot import QUERY_CLASS_WEIGHTS, FewShotSegmenter
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.heads import QUERY_CLASS_WEIGHTS
 from Stage2.optimisation.training import Training
 
 CASES = [f"model_{case}" for case in ("main", "tiny", "emptyq", "emptysup", "noise", "faulty")]

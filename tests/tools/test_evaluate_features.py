@@ -15,7 +15,8 @@ from torchvision.models import resnet34
 
 from Stage1.models import DenseCL
 from Stage2.datasets.catalog import get_dataset
-from Stage2.models.encoders import DilatedResNet
+from Stage2.evaluation import judge as judge_module
+from Stage2.models.resnets import DilatedResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 ORGANS = ["LIVER", "RK", "LK", "SPLEEN"]
@@ -71,7 +72,7 @@ def weights(tmp_path_factory) -> dict[str, Path]:
 def judge(tool, folder, monkeypatch, capsys):
     """Runs the tool on the tiny data set: arguments -> (exit status, stdout, stderr)."""
     tiny = dataclasses.replace(get_dataset("CHAOST2"), fold_boundaries=(0, 1, 2, 3))
-    monkeypatch.setattr(tool, "get_dataset", lambda name: tiny if name == "CHAOST2" else get_dataset(name))
+    monkeypatch.setattr(judge_module, "get_dataset", lambda name: tiny if name == "CHAOST2" else get_dataset(name))
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         defaults = ["--data", folder, "--dataset", "CHAOST2", "--slices-per-scan", 1, "--device", "cpu"]
@@ -122,28 +123,28 @@ def test_the_same_backbone_scores_the_same_in_every_file_and_run(judge, weights,
     assert found[0] == found[1] == found[2] == found[3]
 
 
-def test_random_alone_is_the_network_that_stage_2_starts_from(tool):
-    (candidate,) = tool.list_candidates(["random", "random"], True, 18, [7])
+def test_random_alone_is_the_network_that_stage_2_starts_from():
+    (candidate,) = judge_module.list_candidates(["random", "random"], True, 18, [7])
     (backbone,) = candidate.backbones()
     torch.manual_seed(7)
-    expected = DilatedResNet("dlfcn_res18").state_dict()
+    expected = DilatedResNet(18).state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
-    (deep,) = tool.list_candidates(["random"], False, None, [7])
+    (deep,) = judge_module.list_candidates(["random"], False, None, [7])
     assert deep.depth == 101
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["random", "--data", "{unlabelled}"], "has no label_<id>.nii.gz, which the probes learn from"),
+        (["random", "--data", "{unlabelled}"], "label_2.nii.gz does not exist; the probes learn from labels"),
         (["random", "--data", "{unlabelled}/absent"], "is not a folder"),
         (["random", "--fold", "3"], "--fold 3 is not a fold of CHAOST2; choose 0 to 2"),
         (["random", "--dataset", "CHAOS"], "dataset=CHAOS is unknown; choose one of CHAOST2, SABS"),
         (["random", "--dataset", "SABS"], "SABS has folds for 30 scans, but 3 were found"),
         (["{no_resnet}"], "no_resnet.pth (it holds blocks.0.weight), expected"),
-        (["{resnet34}"], "found a network with (3, 4, 6, 3) basic blocks"),
-        (["{cut}"], "does not match a ResNet-18 (4 missing: layer4.1.bn2.weight"),
-        (["{text}"], "not a readable checkpoint"),
+        (["{resnet34}"], "found a ResNet-34 in"),
+        (["{cut}"], "do not fit the model: 4 missing: layer4.1.bn2.weight"),
+        (["{text}"], "found a text file at"),
         (["absent.pth"], "found no file absent.pth"),
         (["--seed=1"], "found no weights to judge"),
         (["random", "--depth", "18", "--cells-per-class", "2", "--neighbours", "99"], "for 99 neighbours"),

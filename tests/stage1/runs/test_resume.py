@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bad_weights import BY_THE_READER, COMPLAINTS, write_bad_file
 from mmengine.config import Config
 from stage1.comparison import assert_same_run
 
@@ -121,7 +122,7 @@ def test_what_cannot_continue_is_refused(finished, run_tiny, tmp_path):
     with pytest.raises(ValueError, match=r"found max_epochs 4, .* planned for 2 epochs .* max_epochs=2, or start"):
         run_tiny(tmp_path, *arguments, max_epochs=4)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match=r"that do not fit the model \(queue, queue2\)"):
+    with pytest.raises(ValueError, match=r"that do not fit the model \(2 of another shape: queue \("):
         run_tiny(tmp_path, *arguments, queue_length=32)
     with pytest.raises(ValueError, match=r"found 6 steps per epoch, but .* was written after 3 steps in 1 epochs"):
         run_tiny(tmp_path, *arguments, batch_size=2)
@@ -161,7 +162,7 @@ def test_resuming_needs_a_whole_checkpoint_of_the_same_model():
         resume.check_complete(whole | {"meta": {"config": "import os"}}, "x.pth")
     resume.check_model(state, whole, "x.pth")
     other = DenseCL(depth=18, queue_length=8).state_dict()
-    with pytest.raises(ValueError, match=r"found 2 tensors in x\.pth that do not fit the model \(queue, queue2\)"):
+    with pytest.raises(ValueError, match=r"in x\.pth that do not fit the model \(2 of another shape: queue \("):
         resume.check_model(other, whole, "x.pth")
 
 
@@ -180,3 +181,18 @@ def test_settings_are_read_without_running_them(tmp_path):
 def test_an_unreadable_folder_of_checkpoints_starts_anew(tmp_path):
     write_checkpoint({"state_dict": {}}, tmp_path / "epoch_3.pth")
     assert resume.newest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("kind", COMPLAINTS)
+@pytest.mark.parametrize("option", ["--resume_from", "--pretrained"])
+def test_what_is_no_weights_is_one_line(option, kind, radiographs, train_cli, tmp_path, capsys):
+    if option == "--pretrained" and kind in BY_THE_READER[1:]:
+        pytest.skip("read by the same reader, after seconds of building")
+    (tmp_path / "in").mkdir()
+    bad = write_bad_file(kind, tmp_path / "in", {"conv1.weight": torch.ones(64, 3, 7, 7)})
+    small = ["batch_size=4", "queue_length=16", "depth=18", "num_workers=0", "image_size=32"]
+    arguments = [str(DEMO), option, str(bad), "--work_dir", str(tmp_path / "out"), "--cfg-options"]
+    assert train_cli.main([*arguments, f"data_root={radiographs}", *small]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    assert COMPLAINTS[kind] in line
+    assert str(bad) in line

@@ -3,10 +3,32 @@
 import pytest
 import torch
 import torchvision
+from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
 from Stage1.models import DenseCL, ResNetC5
-from Stage1.weights.backbones import backbone_weights, load_backbone, resnet_depth, summarise
+from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone, summarise
+from Stage1.weights.layouts import layouts_of, resize_grid, resnet_depth
+from Stage2.models.resnets import PlainResNet
+from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
+
+
+def swin(window=3, width=8, depths=(1, 1, 2, 1)):
+    return SwinBackbone(width, depths, heads=(1, 2, 2, 4), window=window).eval()
+
+
+def vit(image_size=64, width=16, depth=2):
+    return VisionTransformerBackbone(width, depth, heads=2, image_size=image_size).eval()
+
+
+def same(module, weights):
+    return all(torch.equal(value, weights[key]) for key, value in module.state_dict().items())
+
+
+def as_mmpretrain(backbone):
+    """State dict under MMPretrain's names behind its prefix; the order of merged cells does not matter here."""
+    own = backbone.state_dict()
+    return {f"backbone.{key}": own[our] for key, our in layouts_of(backbone.state_dict())[1].keys.items()}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +49,13 @@ def formats(model):
         "saved under data parallel": {"state_dict": {f"module.{key}": value for key, value in state.items()}},
         "without alias": {"state_dict": {k: v for k, v in state.items() if not k.startswith("backbone.")}},
         "mmpretrain backbone": {"state_dict": {f"backbone.{key}": value for key, value in bare.items()}},
+        "stage 2 snapshot": {f"encoder.backbone.{key}": value for key, value in bare.items()}
+        | {"encoder.localconv.weight": torch.ones(1)},
     }
 
 
 SOURCES = {
-    "torchvision": ("a torchvision or timm ResNet file; left out: fc.bias, fc.weight", 20),
+    "torchvision": ("a torchvision or timm file; left out: fc.bias, fc.weight", 20),
     "densecl backbone": ("a backbone file; left out: nothing", 0),
     "densecl checkpoint": (
         "a DenseCL or OpenSelfSup checkpoint; left out: encoder_k.* (128), encoder_q.* (8), queue, queue2, queue2_ptr",
@@ -46,6 +70,7 @@ SOURCES = {
         0,
     ),
     "mmpretrain backbone": ("an MMSelfSup or MMPretrain file; left out: nothing", 0),
+    "stage 2 snapshot": ("a snapshot of Stage 2; left out: encoder.localconv.weight", 0),
 }
 
 
@@ -92,7 +117,7 @@ def test_another_depth_is_refused_by_layer_and_recognised(tmp_path, file_depth, 
     backbone = ResNetC5(18)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     advice = rf"looks like a ResNet-{file_depth} and the model is a ResNet-18; .* or set depth={file_depth}$"
-    with pytest.raises(ValueError, match=rf"do not fit the model: .*{complaint} \(layer.*{advice}"):
+    with pytest.raises(ValueError, match=rf"do not fit the model: .*{complaint}: \S.*{advice}"):
         load_backbone(backbone, path)
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
@@ -103,16 +128,115 @@ def test_depth_is_read_off_the_names_of_torchvisions_layers(depth):
         names = getattr(torchvision.models, f"resnet{depth}")().state_dict()
     assert resnet_depth(names) == depth
     assert resnet_depth(name for name in names if not name.startswith("layer4.1.")) is None
+    if depth in (18, 50, 101):
+        assert built_depth(names, "x.pth") == depth
+        return
+    with pytest.raises(ValueError, match=rf"found a ResNet-{depth} in x\.pth, expected a ResNet-18, 50 or 101"):
+        built_depth(names, "x.pth")
 
 
 def test_a_missing_layer_is_named(tmp_path):
     path = tmp_path / "part.pth"
     torch.save({k: v for k, v in ResNetC5(18).state_dict().items() if k != "layer2.1.conv2.weight"}, path)
-    with pytest.raises(ValueError, match=r"1 missing \(layer2\.1\.conv2\.weight\)"):
+    with pytest.raises(ValueError, match=r"1 missing: layer2\.1\.conv2\.weight; give another file or set"):
         load_backbone(ResNetC5(18), path)
 
 
 @pytest.mark.parametrize("content", [{}, {"state_dict": {"head.weight": torch.zeros(1)}}, {"state_dict": 3}])
 def test_a_checkpoint_without_backbone_is_refused(content):
-    with pytest.raises(ValueError, match=r"found no backbone in x\.pth \(it holds (nothing|head.weight|state_dict)"):
+    with pytest.raises(ValueError, match=r"found (no backbone of this kind|a int as state_dict) in x\.pth"):
         backbone_weights(content, "x.pth")
+
+
+def test_simclr_file_of_mmpretrain_loads_into_a_plain_resnet(tmp_path):
+    """A training checkpoint of MMEngine, which keeps more than weights and plain values."""
+    torch.manual_seed(6)
+    source, backbone = PlainResNet(50), PlainResNet(50)
+    state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    state |= {"neck.fc0.weight": torch.ones(2), "neck.fc0.bias": torch.ones(2), "neck.bn0.weight": torch.ones(2)}
+    content = {
+        "meta": {"epoch": 100},
+        "state_dict": state,
+        "message_hub": {"log_scalars": {"loss": HistoryBuffer([1.0], [1])}},
+    }
+    torch.save(content, tmp_path / "simclr.pth")
+    loaded = load_backbone(backbone, tmp_path / "simclr.pth")
+    assert same(backbone, source.state_dict())
+    assert str(loaded) == "318 tensors from an MMSelfSup or MMPretrain file; left out: neck.* (3)"
+
+
+@pytest.mark.parametrize(
+    ("build", "other_size", "resized"), [(swin, {"window": 4}, 5), (vit, {"image_size": 48}, 1)], ids=["swin", "vit"]
+)
+def test_self_supervised_transformers_of_mmpretrain_load(tmp_path, build, other_size, resized):
+    """SimMIM and MAE checkpoints, of this window or image size and of another one."""
+    torch.manual_seed(7)
+    source = build()
+    extra = {"backbone.mask_token": torch.ones(1), "neck.decoder.0.weight": torch.ones(1)}
+    torch.save({"state_dict": as_mmpretrain(source) | extra}, tmp_path / "same.pth")
+    backbone = build()
+    report = load_backbone(backbone, tmp_path / "same.pth")
+    unordered = [key for key in source.state_dict() if key not in layouts_of(source.state_dict())[1].unfolded]
+    assert all(torch.equal(backbone.state_dict()[key], source.state_dict()[key]) for key in unordered)
+    assert report.resized == 0
+    assert str(report) == (
+        f"{len(as_mmpretrain(source))} tensors from an MMSelfSup or MMPretrain file; "
+        "left out: backbone.mask_token, neck.decoder.0.weight"
+    )
+
+    other = build(**other_size)
+    torch.save({"state_dict": as_mmpretrain(other) | extra}, tmp_path / "other.pth")
+    report = load_backbone(backbone, tmp_path / "other.pth")
+    assert report.resized == resized
+    assert str(report).endswith(f"; {resized} of them resized to this network's window or image size")
+    for key, value in other.state_dict().items():
+        found = backbone.state_dict()[key]
+        if key.endswith("relative_position_bias_table"):
+            torch.testing.assert_close(found, resize_grid(value, 5))
+        elif key.endswith("pos_embedding"):
+            torch.testing.assert_close(found[0, 1:], resize_grid(value[0, 1:], 4))
+        elif not key.endswith("relative_position_index") and key not in layouts_of(other.state_dict())[1].unfolded:
+            assert torch.equal(found, value), key
+    side = 128 if build is swin else 64
+    assert backbone(torch.zeros(1, 3, side, side)).isfinite().all()
+
+
+@pytest.mark.parametrize("build", [swin, vit])
+def test_torchvision_and_indexed_files_and_snapshots_of_transformers_load(tmp_path, build):
+    source = build()
+    state = source.state_dict()
+    index = {key: value for key, value in state.items() if key.endswith("relative_position_index")}
+    files = {
+        "torchvision.pth": state | {"head.weight": torch.ones(1), "heads.head.bias": torch.ones(1)},
+        "snapshot.pth": {f"encoder.backbone.{key}": value for key, value in state.items()},
+    }
+    for name, content in files.items():
+        torch.save(content, tmp_path / name)
+    save_file({key: value.contiguous() for key, value in state.items() if key not in index}, tmp_path / "x.safetensors")
+    for name in (*files, "x.safetensors"):
+        backbone = build()
+        assert load_backbone(backbone, tmp_path / name).tensors >= len(state) - len(index)
+        assert same(backbone, state), name
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence"),
+    [
+        (lambda: swin(depths=(1, 1, 3, 1)), swin, "13 not in the model: stages.2.blocks.2.norm1.weight, "),
+        (lambda: swin(depths=(1, 1, 1, 1)), swin, "13 missing: stages.2.blocks.1.norm1.weight, "),
+        (lambda: swin(width=16), swin, "patch_embed.projection.weight (16, 3, 4, 4) instead of (8, 3, 4, 4)"),
+        (lambda: vit(depth=3), vit, "12 not in the model: layers.2.ln1.weight, layers.2.ln1.bias, "),
+        (lambda: vit(depth=1), vit, "12 missing: layers.1.ln1.weight, layers.1.ln1.bias, layers.1.attn.qkv.weight"),
+        (lambda: vit(width=32), vit, "cls_token (1, 1, 32) instead of (1, 1, 16), "),
+        (lambda: swin(), vit, "missing: cls_token, pos_embed, "),
+    ],
+)  # fmt: skip
+def test_transformers_of_another_size_or_kind_are_refused_in_the_files_names(tmp_path, source, target, sentence):
+    torch.save({"state_dict": as_mmpretrain(source())}, tmp_path / "file.pth")
+    backbone = target()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(ValueError) as error:
+        load_backbone(backbone, tmp_path / "file.pth")
+    assert sentence in str(error.value)
+    assert str(error.value).endswith("give another file or set another depth")
+    assert same(backbone, before)

@@ -16,11 +16,11 @@ from Stage2.evaluation.probe import (
     NeighbourProbe,
     adapt_batch_norm,
     dense_features,
-    forward,
+    network_up_to,
     probe_backbone,
     score_predictions,
 )
-from Stage2.models.encoders import DilatedResNet
+from Stage2.models.resnets import DilatedResNet
 
 
 def clusters(n_per_class: int, seed: int, n_classes: int = 3, channels: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def clusters(n_per_class: int, seed: int, n_classes: int = 3, channels: int = 8)
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
-    return DilatedResNet("dlfcn_res18").eval()
+    return DilatedResNet(18).eval()
 
 
 def naive_vote(keys, labels, query, n_classes, neighbours):
@@ -118,17 +118,17 @@ def test_features_are_those_of_the_wanted_cells(backbone, monkeypatch):
     images = scan_cells(0, n_slices=5).images
     cells = np.zeros((5, 8, 8), dtype=bool)
     cells[0, 1, 2] = cells[2, 7, 0] = cells[4, 0, 5] = cells[4, 3, 3] = True
-    found = torch.cat(list(dense_features(backbone, images, cells, "C5")))
+    found = torch.cat(list(dense_features(network_up_to(backbone, "C5"), images, cells)))
     whole = backbone(torch.from_numpy(images)[:, None].expand(-1, 3, -1, -1))
     expected = [whole[z, :, row, column] for z, row, column in [(0, 1, 2), (2, 7, 0), (4, 0, 5), (4, 3, 3)]]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-3)
-    assert forward(backbone, images[:1], "C4").shape == (1, 256, 8, 8)
+    assert network_up_to(backbone, "C4")(torch.zeros(1, 3, 64, 64)).shape == (1, 256, 8, 8)
 
 
 def test_adapted_statistics_are_those_of_the_slices(backbone, monkeypatch):
     monkeypatch.setattr(probe, "SLICES_PER_BATCH", 2)
     scans = [scan_cells(0, n_slices=4), scan_cells(1, n_slices=2)]
-    adapt_batch_norm(backbone, scans, "C5", seed=0)
+    adapt_batch_norm(network_up_to(backbone, "C5").eval(), scans, seed=0)
     inputs = backbone.conv1(torch.cat([torch.from_numpy(scan.images) for scan in scans])[:, None].expand(-1, 3, -1, -1))
     torch.testing.assert_close(backbone.bn1.running_mean, inputs.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
     assert not backbone.training

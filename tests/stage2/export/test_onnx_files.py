@@ -12,7 +12,8 @@ from Stage2.datasets.volumes import Statistics
 from Stage2.export.comparison import AnnotatedSlices, list_supports, open_session
 from Stage2.export.onnx_files import ENCODER_FILE, GRAPHS, export_segmenter, write_graph
 from Stage2.models.encoders import Encoder
-from Stage2.models.few_shot import PROTOTYPE_KINDS, FewShotSegmenter
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.registry import HEADS
 from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
@@ -44,7 +45,7 @@ def segmenter(kind="grid_proto"):
 @pytest.fixture(scope="module")
 def exported(slices, tmp_path_factory):
     """(folder, comparison) of an export by kind of prototypes."""
-    folders = {kind: tmp_path_factory.mktemp(kind) / "new" / "exported" for kind in PROTOTYPE_KINDS}
+    folders = {kind: tmp_path_factory.mktemp(kind) / "new" / "exported" for kind in HEADS}
     statistics = Statistics(5.0, 2.0)
     return {
         kind: (folder, export_segmenter(segmenter(kind), 2, folder, slices, statistics=statistics))
@@ -52,16 +53,16 @@ def exported(slices, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("kind", PROTOTYPE_KINDS)
+@pytest.mark.parametrize("kind", HEADS)
 def test_files_tell_what_they_are_and_were_compared_on_every_branch(kind, exported, slices):
     folder, comparison = exported[kind]
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.onnx", "head.onnx", "model.json"]
     assert [path.name for path in folder.parent.iterdir()] == ["exported"]
-    degenerate = 1 if kind == "grid_proto" else 0
-    assert comparison.pixels == (len(list_supports(slices)) - degenerate) * slices.images.size
+    assert comparison.episodes == len(list_supports(slices))
     assert comparison.logit_difference < 1e-3
     described = json.loads((folder / "model.json").read_text())
     assert (described["prototypes"], described["pooling_window"]) == (kind, 2)
+    assert described["support_without_background"] == {"grid_proto": "NaN logits", "global_proto": "allowed"}[kind]
     assert described["normalisation"] == {"of": "all volumes", "mean": 5.0, "std": 2.0}
     assert described["files"] == GRAPHS
     for name, graph in GRAPHS.items():

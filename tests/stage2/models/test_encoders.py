@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from Stage2.models.encoders import ENCODER_NAMES, Encoder, pooling_window
+from Stage2.models.encoders import Encoder, pooling_window
+from Stage2.models.registry import ENCODERS
 
 COARSE = {  # name -> backbone channels, side of its features for 256 pixels
     "dlfcn_res50_mmcv": (2048, 8),
@@ -15,7 +16,7 @@ COARSE = {  # name -> backbone channels, side of its features for 256 pixels
 
 
 def test_published_names():
-    assert ("dlfcn_res18", "dlfcn_res50", "dlfcn_res101", *COARSE) == ENCODER_NAMES
+    assert ["dlfcn_res18", "dlfcn_res50", "dlfcn_res101", *COARSE] == list(ENCODERS)
     with pytest.raises(ValueError, match=r"modelname=vgg is unknown; choose one of dlfcn_res18, .*, dlfcn_vit_mmcv"):
         Encoder("vgg")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from Stage2.models.few_shot import FewShotSegmenter, upsample
+from Stage2.models.few_shot import FewShotSegmenter
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_losses_reach_the_used_weights_only(model, episode):
     losses = model.training_losses(**episode, window=2)
     assert losses["logits"].shape == (1, 2, 128, 128)
     (losses["query_loss"] + losses["align_loss"]).backward()
-    used = {id(parameter) for parameter in model.encoder.trained_parameters()}
+    used = {id(parameter) for parameter in model.trained_parameters()}
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == (id(parameter) in used), name
     model.zero_grad()
@@ -45,8 +45,8 @@ def test_alignment_loss_is_the_reverse_episode(model, episode):
     foreground = episode["support_foreground"]
     scores = model.scores(query, model.prototypes(support, foreground, 1 - foreground, 2))
     predicted = scores.argmax(dim=1).float()
-    reverse = model.scores(support, model.prototypes(query, predicted, 1 - predicted, 2))
-    expected = functional.cross_entropy(upsample(reverse, (128, 128)), foreground.long())
+    reverse = model.logits(support, model.prototypes(query, predicted, 1 - predicted, 2), (128, 128))
+    expected = functional.cross_entropy(reverse, foreground.long())
     torch.testing.assert_close(model.alignment_loss(scores, query, support, foreground, 2), expected)
 
 
@@ -92,5 +92,5 @@ def test_bfloat16_changes_features_little(episode):
 
 
 def test_unknown_prototypes_are_refused():
-    with pytest.raises(ValueError, match="clsname=x is unknown"):
+    with pytest.raises(ValueError, match="clsname=x is unknown; choose one of grid_proto, global_proto"):
         FewShotSegmenter("dlfcn_res18", "x")

@@ -8,7 +8,7 @@ from Stage2.models.resnets import DilatedResNet, PlainResNet
 
 
 def test_dilations_of_resnet_18_follow_torchvisions_rule():
-    layers = DilatedResNet("dlfcn_res18")
+    layers = DilatedResNet(18)
     found = {
         name: (module.stride, module.dilation)
         for name, module in layers.named_modules()
@@ -26,7 +26,7 @@ def test_dilated_resnet_18_computes_the_strided_network_at_a_finer_grid():
     """At every second (fourth) position the dilated features equal those of the plain network with the same weights."""
     torch.manual_seed(1)
     plain = resnet18().eval()
-    dilated = DilatedResNet("dlfcn_res18").eval()
+    dilated = DilatedResNet(18).eval()
     dilated.load_state_dict({key: value for key, value in plain.state_dict().items() if not key.startswith("fc.")})
     images = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
@@ -40,7 +40,7 @@ def test_dilated_resnet_18_computes_the_strided_network_at_a_finer_grid():
 def test_plain_resnet_is_torchvisions_up_to_the_pooling():
     torch.manual_seed(2)
     whole = resnet50().eval()
-    backbone = PlainResNet("dlfcn_res50_mmcv").eval()
+    backbone = PlainResNet(50).eval()
     backbone.load_state_dict({key: value for key, value in whole.state_dict().items() if not key.startswith("fc.")})
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -49,8 +49,8 @@ def test_plain_resnet_is_torchvisions_up_to_the_pooling():
         torch.testing.assert_close(whole.fc(features.mean(dim=(2, 3))), whole(images))
 
 
-@pytest.mark.parametrize("name", ["dlfcn_res18", "dlfcn_res50"])
-def test_dilated_resnets_have_stride_8(name):
-    backbone = DilatedResNet(name).eval()
+@pytest.mark.parametrize("depth", [18, 50])
+def test_dilated_resnets_have_stride_8(depth):
+    backbone = DilatedResNet(depth).eval()
     with torch.no_grad():
         assert backbone(torch.randn(2, 3, 64, 32)).shape == (2, backbone.out_channels, 8, 4)

@@ -12,7 +12,6 @@ from Stage2.run_folders.layout import (
     prediction_path,
     read_results,
     read_scalars,
-    setting_of_snapshot,
     snapshot_path,
 )
 
@@ -44,15 +43,6 @@ def test_snapshots_are_sorted_by_step(tmp_path: Path):
     touch(tmp_path / "snapshots" / "5.tmp")
     assert [step for step, _ in list_snapshots(tmp_path)] == [30, 200, 1000]
     assert list_snapshots(tmp_path)[0][1] == tmp_path / "snapshots" / "30.pth"
-
-
-def test_a_snapshot_in_a_run_folder_tells_the_settings_of_its_run(tmp_path: Path):
-    snapshot = touch(snapshot_path(tmp_path / "1", 200))
-    assert setting_of_snapshot(snapshot, "clsname") is None
-    (tmp_path / "1" / "config.json").write_text('{"clsname": "global_proto"}')
-    assert setting_of_snapshot(snapshot, "clsname") == "global_proto"
-    assert setting_of_snapshot(snapshot, "no_setting") is None
-    assert setting_of_snapshot(Path("5.pth"), "clsname") is None
 
 
 def test_prediction_files_carry_scan_and_label(tmp_path: Path):

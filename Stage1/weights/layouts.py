@@ -5,15 +5,27 @@ the inputs of Swin's patch merging otherwise. Its ResNets have torchvision's nam
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
-
+# Depth -> blocks of layer1 to layer4, and whether these have a third convolution.
+RESNETS = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+BUILT_DEPTHS = (18, 50, 101)  # of the backbones that both stages have
+RESNET_KEY = re.compile(r"layer([1-4])\.(\d+)\.")
+SWIN_KEY = re.compile(r"features\.(\d+)\.(\d+)\.attn\.")
+VIT_KEY = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 BIAS_TABLE = "relative_position_bias_table"
 POSITIONS = "encoder.pos_embedding"
 DERIVED = "relative_position_index"  # follows from the window, so that no file's is read
@@ -58,19 +70,31 @@ class Layout:
     no_part: tuple[str, ...] = ()
 
 
-def layouts_of(backbone: nn.Module) -> list[Layout]:
-    """The layouts in which files may hold a backbone, our own first."""
-    own = [key for key in backbone.state_dict() if not key.endswith(DERIVED)]
+def layouts_of(own: Iterable[str]) -> list[Layout]:
+    """The layouts in which files may hold a backbone with these parameter names; ours, torchvision's, first."""
+    own = [key for key in own if not key.endswith(DERIVED)]
     layouts = [Layout("torchvision", {key: key for key in own}, no_part=("fc.", "head.", "heads."))]
-    if isinstance(backbone, SwinBackbone):
-        layers = swin_layers(backbone.depths)
-        keys = {_key_in(layers, key): key for key in own}
-        merging = frozenset(key for key in own if ".downsample." in _key_in(layers, key))
-        layouts.append(Layout("MMPretrain", keys, merging, no_part=("mask_token",)))
-    elif isinstance(backbone, VisionTransformerBackbone):
-        layers = vit_layers(backbone.depth)
-        layouts.append(Layout("MMPretrain", {_key_in(layers, key): key for key in own}, no_part=("mask_token",)))
-    return layouts
+    swin = [(int(match[1]), int(match[2])) for match in map(SWIN_KEY.match, own) if match]
+    vit = [int(match[1]) for match in map(VIT_KEY.match, own) if match]
+    if swin:
+        stages = Counter(layer for layer, _ in set(swin))  # blocks of every stage
+        layers = swin_layers(tuple(stages[layer] for layer in sorted(stages)))
+    elif vit:
+        layers = vit_layers(1 + max(vit))
+    else:
+        return layouts
+    keys = {_key_in(layers, key): key for key in own}
+    merging = frozenset(ours for theirs, ours in keys.items() if ".downsample." in theirs)
+    return [*layouts, Layout("MMPretrain", keys, merging, no_part=("mask_token",))]
+
+
+def resnet_depth(keys: Iterable[str]) -> int | None:
+    """Depth of the ResNet with these parameter names, by its blocks per stage; None if it is no ResNet we know."""
+    keys = list(keys)
+    blocks = {(match[1], match[2]) for match in map(RESNET_KEY.match, keys) if match}
+    counts = tuple(sum(stage == found for found, _ in blocks) for stage in "1234")
+    shape = (counts, "layer1.0.conv3.weight" in keys)
+    return next((depth for depth, known in RESNETS.items() if known == shape), None)
 
 
 def swin_layers(depths: tuple[int, ...]) -> dict[str, str]:

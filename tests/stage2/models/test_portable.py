@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from Stage2.models.alp import DegenerateEpisodeError
-from Stage2.models.few_shot import PROTOTYPE_KINDS, FewShotSegmenter, upsample
-from Stage2.models.portable_head import PortableHead
+from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.portable import PortableGlobalPrototypes, PortableLocalPrototypes
 
 SIDE = 64  # of the slices: 8 x 8 features
 LARGE, SMALL, EMPTY, FULL = (slice(0, 32), slice(8, 14), slice(0, 0), slice(0, 64))
@@ -17,7 +17,7 @@ def mask_of(rows: slice) -> torch.Tensor:
     return mask
 
 
-@pytest.fixture(scope="module", params=PROTOTYPE_KINDS)
+@pytest.fixture(scope="module", params=["grid_proto", "global_proto"])
 def segmenter(request):
     return FewShotSegmenter("dlfcn_res18", request.param).eval()
 
@@ -32,8 +32,8 @@ def test_logits_are_the_segmenters(segmenter, shots, window):
     generator = torch.Generator().manual_seed(len(shots))
     support, query = (torch.randn(count, 16, 8, 8, generator=generator) for count in (len(shots), 3))
     masks = torch.stack([mask_of(rows) for rows in shots])
-    expected = upsample(segmenter.scores(query, segmenter.prototypes(support, masks, 1 - masks, window)), (SIDE, SIDE))
-    found = PortableHead(segmenter.prototype_kind, window)(support, masks, query)
+    expected = segmenter.logits(query, segmenter.prototypes(support, masks, 1 - masks, window), (SIDE, SIDE))
+    found = segmenter.head.portable(window)(support, masks, query)
     assert found.shape == (3, 2, SIDE, SIDE)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -42,9 +42,9 @@ def test_the_cases_take_both_branches_and_differ():
     """Otherwise the comparison above would not tell a head that ignores the branch."""
     generator = torch.Generator().manual_seed(0)
     support, query = (torch.randn(1, 16, 8, 8, generator=generator) for _ in range(2))
-    logits = [PortableHead("grid_proto", 2)(support, mask_of(rows)[None], query)[:, 1] for rows in (LARGE, SMALL)]
+    logits = [PortableLocalPrototypes(2)(support, mask_of(rows)[None], query)[:, 1] for rows in (LARGE, SMALL)]
     assert (logits[0] - logits[1]).abs().max() > 1
-    empty = PortableHead("grid_proto", 2)(support, mask_of(EMPTY)[None], query)[:, 1]
+    empty = PortableLocalPrototypes(2)(support, mask_of(EMPTY)[None], query)[:, 1]
     assert torch.equal(empty, torch.zeros_like(empty))
 
 
@@ -52,12 +52,7 @@ def test_a_support_without_background_gives_nan_where_the_segmenter_refuses_it()
     support, query, everywhere = torch.randn(1, 16, 8, 8), torch.randn(2, 16, 8, 8), mask_of(FULL)[None]
     with pytest.raises(DegenerateEpisodeError):
         FewShotSegmenter("dlfcn_res18").prototypes(support, everywhere, 1 - everywhere, 2)
-    logits = PortableHead("grid_proto", 2)(support, everywhere, query)
+    logits = PortableLocalPrototypes(2)(support, everywhere, query)
     assert logits.isnan().all()
-    global_only = PortableHead("global_proto", 2)(support, everywhere, query)
+    global_only = PortableGlobalPrototypes(2)(support, everywhere, query)
     assert torch.equal(global_only[:, 0], torch.zeros(2, SIDE, SIDE))
-
-
-def test_unknown_kind():
-    with pytest.raises(ValueError, match="clsname=mean is unknown; choose one of grid_proto, global_proto"):
-        PortableHead("mean", 2)

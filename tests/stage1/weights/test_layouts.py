@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from Stage2.models.layouts import fit, from_unfold_order, layouts_of, resize_grid
+from Stage1.weights.layouts import fit, from_unfold_order, layouts_of, resize_grid
 from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 ENDS = ("weight", "bias")
@@ -93,7 +93,7 @@ def swin_checkpoint(backbone):
 
 def loaded(backbone, content):
     """The backbone with the weights of a checkpoint in MMPretrain's layout."""
-    own, layout = backbone.state_dict(), layouts_of(backbone)[1]
+    own, layout = backbone.state_dict(), layouts_of(backbone.state_dict())[1]
     assert layout.name == "MMPretrain" and set(layout.keys) == set(content)
     backbone.load_state_dict(own | {our: fit(content[key], our, own[our], layout) for key, our in layout.keys.items()})
     return backbone
@@ -203,7 +203,7 @@ def test_every_tensor_of_the_published_sizes_has_mmpretrains_name(build, names, 
     """327 and 150 are the tensors of MMPretrain 1.2.0's Swin-B (without indices) and ViT-B."""
     with torch.device("meta"):
         backbone = build()
-    layout = layouts_of(backbone)[1]
+    layout = layouts_of(backbone.state_dict())[1]
     assert len(layout.keys) == count and set(layout.keys) == set(names)
     own = {key for key in backbone.state_dict() if not key.endswith("relative_position_index")}
     assert set(layout.keys.values()) == own
@@ -249,7 +249,7 @@ def test_resized_bias_tables_keep_directions_apart(old, new):
 
 def test_only_the_shape_of_a_grid_is_a_matter_of_resizing():
     backbone = small_swin()
-    layout = layouts_of(backbone)[1]
+    layout = layouts_of(backbone.state_dict())[1]
     key = "features.1.0.attn.relative_position_bias_table"
     like = backbone.state_dict()[key]
     same, wider, ragged = torch.randn(25, 1), torch.randn(49, 3), torch.randn(26, 1)
@@ -263,7 +263,7 @@ def test_position_embeddings_are_resized_without_the_class_tokens():
     backbone = small_vit()
     like = backbone.state_dict()["encoder.pos_embedding"]
     positions = torch.randn(1, 10, 16)
-    found = fit(positions, "encoder.pos_embedding", like, layouts_of(backbone)[1])
+    found = fit(positions, "encoder.pos_embedding", like, layouts_of(backbone.state_dict())[1])
     assert found.shape == like.shape == (1, 17, 16)
     assert torch.equal(found[:, 0], positions[:, 0])
     assert torch.equal(found[0, 1:], resize_grid(positions[0, 1:], 4))

@@ -1,7 +1,7 @@
-"""The few-shot head as one graph of fixed shape, for runtimes without data-dependent control flow (ONNX).
+"""Heads as graphs of fixed shape, for runtimes without data-dependent control flow (ONNX).
 
-`FewShotSegmenter.prototypes` and `scores` gather the cells that are prototypes and branch on the size of the
-foreground. Here every cell stays, and those that are no prototypes get no weight in the softmax: the same scores.
+The heads gather the cells that are prototypes and branch on the size of the foreground. Here every cell stays, and
+those that are no prototypes get no weight in the softmax: the same scores.
 """
 
 import torch
@@ -9,25 +9,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from Stage2.models.alp import BRANCH_WINDOW, COSINE_SCALE, PURE_CELL, global_prototypes, unit_length
-from Stage2.models.few_shot import PROTOTYPE_KINDS, upsample
 
 
-class PortableHead(nn.Module):
+class PortablePrototypes(nn.Module):
     """Segments query features by the prototypes of a support, without parameters.
 
-    A support without any background cell ("grid_proto" only), where the segmenter raises `DegenerateEpisodeError`,
-    gives logits that are all NaN. An empty mask gives foreground scores of 0, as there.
-
     Args:
-        prototype_kind: see `FewShotSegmenter`.
         window: side of a pooling cell in feature pixels.
+
+    Attributes:
+        without_background: what a support without any background cell gives, in words.
     """
 
-    def __init__(self, prototype_kind: str, window: int):
+    without_background = "allowed"
+
+    def __init__(self, window: int):
         super().__init__()
-        if prototype_kind not in PROTOTYPE_KINDS:
-            raise ValueError(f"clsname={prototype_kind} is unknown; choose one of {', '.join(PROTOTYPE_KINDS)}.")
-        self.prototype_kind = prototype_kind
         self.window = window
 
     def forward(self, support_features: Tensor, support_mask: Tensor, query_features: Tensor) -> Tensor:
@@ -44,16 +41,34 @@ class PortableHead(nn.Module):
         size = support_features.shape[-2:]
         foreground = functional.interpolate(support_mask[:, None], size, mode="bilinear")
         background = functional.interpolate(1 - support_mask[:, None], size, mode="bilinear")
-        rule = self._global_scores if self.prototype_kind == "global_proto" else self._local_scores
-        return upsample(rule(support_features, foreground, background, query_features), support_mask.shape[-2:])
+        scores = self.scores(support_features, foreground, background, query_features)
+        return functional.interpolate(scores, support_mask.shape[-2:], mode="bilinear")
 
-    def _global_scores(self, features: Tensor, foreground: Tensor, background: Tensor, query: Tensor) -> Tensor:
+    def scores(self, features: Tensor, foreground: Tensor, background: Tensor, query: Tensor) -> Tensor:
+        """(B, 2, h, w) from masks (S, 1, h, w) on the grid of the features."""
+        raise NotImplementedError
+
+
+class PortableGlobalPrototypes(PortablePrototypes):
+    """PA-Net's."""
+
+    def scores(self, features: Tensor, foreground: Tensor, background: Tensor, query: Tensor) -> Tensor:
         averages = [
             global_prototypes(features, mask).mean(dim=0, keepdim=True) for mask in (background, foreground)
         ]  # each 1, C
         return cosine_similarity(query, torch.cat(averages))
 
-    def _local_scores(self, features: Tensor, foreground: Tensor, background: Tensor, query: Tensor) -> Tensor:
+
+class PortableLocalPrototypes(PortablePrototypes):
+    """ALPNet's.
+
+    A support without any background cell, where the head raises `DegenerateEpisodeError`, gives logits that are all
+    NaN. An empty mask gives foreground scores of 0, as there.
+    """
+
+    without_background = "NaN logits"
+
+    def scores(self, features: Tensor, foreground: Tensor, background: Tensor, query: Tensor) -> Tensor:
         averages = global_prototypes(features, foreground)  # S, C
         average = averages.mean(dim=0, keepdim=True)  # 1, C
         cells = functional.avg_pool2d(features, self.window).permute(0, 2, 3, 1).flatten(0, 2)  # S h' w', C

@@ -1,0 +1,157 @@
+"""Judging frozen backbones by probes: which networks, on which cells of a processed folder, and all they score."""
+
+import argparse
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
+from Stage1.weights.checkpoints import read_checkpoint
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.cohort import Cohort
+from Stage2.evaluation.cells import choose_training_cells, read_cells
+from Stage2.evaluation.metrics import mean_of_defined
+from Stage2.evaluation.probe import ProbeScore, probe_backbone
+from Stage2.evaluation.probe_names import BATCH_NORMS
+from Stage2.io.names import label_path
+from Stage2.models.resnets import DilatedResNet
+
+RANDOM = "random"
+DEFAULT_DEPTH = 101  # the method's
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network to judge: weights of a file, or untrained networks of some seeds."""
+
+    name: str
+    depth: int
+    path: Path | None = None
+    seeds: Sequence[int] = ()
+
+    def backbones(self) -> Iterator[DilatedResNet]:
+        """The networks whose scores are averaged, one at a time."""
+        if self.path is not None:
+            backbone = DilatedResNet(self.depth)
+            load_backbone(backbone, self.path)
+            yield backbone
+        for seed in self.seeds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                yield DilatedResNet(self.depth)
+
+
+def list_candidates(
+    names: Sequence[str], with_random: bool, depth: int | None, seeds: Sequence[int]
+) -> list[Candidate]:
+    """Networks to judge: every file once, then the untrained network of every depth among them (or of `depth`).
+
+    Raises:
+        FileNotFoundError, ValueError: a file holds no ResNet; all are loaded once, before anything is computed.
+    """
+    candidates = []
+    for name in dict.fromkeys(names):
+        if name != RANDOM:
+            path = Path(name)
+            found = built_depth(backbone_weights(read_checkpoint(path), path), path)
+            candidates.append(Candidate(name, found, path=path))
+            next(candidates[-1].backbones())
+    if with_random or RANDOM in names:
+        depths = {depth} if depth else {candidate.depth for candidate in candidates} or {DEFAULT_DEPTH}
+        candidates += [Candidate(RANDOM, own, seeds=seeds) for own in sorted(depths)]
+    return candidates
+
+
+def open_cohort(folder: Path, dataset: str, fold: int) -> Cohort:
+    """The processed folder, which must have labels.
+
+    Raises:
+        FileNotFoundError, ValueError: no processed data set, no labels, unknown data set, or no such fold.
+    """
+    data_set = get_dataset(dataset)
+    if not 0 <= fold < data_set.n_folds:
+        raise ValueError(f"--fold {fold} is not a fold of {data_set.name}; choose 0 to {data_set.n_folds - 1}.")
+    cohort = Cohort(folder, data_set, fold)
+    for scan_id in (*cohort.fold.train, *cohort.fold.test):
+        if not label_path(folder, scan_id).is_file():
+            path = label_path(folder, scan_id)
+            raise FileNotFoundError(f"{path} does not exist; the probes learn from labels: add those of every scan.")
+    return cohort
+
+
+def evaluate(options: argparse.Namespace) -> dict:
+    """Everything that the table and the JSON file of `tools/evaluate_features.py` say.
+
+    Args:
+        options: the arguments of that tool.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_cohort`, `list_candidates` and `choose_training_cells`.
+    """
+    cohort = open_cohort(options.data, options.dataset, options.fold)
+    seeds = [options.seed + index for index in range(options.random_seeds)]
+    candidates = list_candidates(options.weights, options.random, options.depth, seeds)
+    names = [cohort.data_set.class_name(label) for label in (0, *cohort.data_set.evaluated)]
+    training = [read_cells(cohort, scan, options.slices_per_scan) for scan in cohort.fold.train]
+    held_out = [read_cells(cohort, scan, options.slices_per_scan) for scan in cohort.fold.test]
+    chosen = choose_training_cells(training, names, options.cells_per_class, options.seed)
+    scored = np.concatenate([scan.labels[scan.scored] for scan in held_out])
+
+    rows = []
+    for candidate in candidates:
+        runs: dict[tuple[str, str], list[ProbeScore]] = {}
+        start = time.monotonic()
+        for backbone in candidate.backbones():
+            backbone.to(options.device)
+            # In this order, because adapting overwrites what was saved.
+            for batch_norm in (own for own in BATCH_NORMS if own in options.batch_norm):
+                scores = probe_backbone(
+                    backbone, training, chosen, held_out, names, probes=options.probe, neighbours=options.neighbours,
+                    batch_norm=batch_norm, stage=options.stage, seed=options.seed,
+                )  # fmt: skip
+                for probe, score in scores.items():
+                    runs.setdefault((batch_norm, probe), []).append(score)
+        logger.info("%s, ResNet-%d: %.0f s", candidate.name, candidate.depth, time.monotonic() - start)
+        rows += [candidate_row(candidate, *conditions, found) for conditions, found in runs.items()]
+    return {
+        "dataset": cohort.data_set.name,
+        "fold": options.fold,
+        "training_scans": cohort.fold.train,
+        "held_out_scans": cohort.fold.test,
+        "training_slices": sum(len(scan.images) for scan in training),
+        "held_out_slices": sum(len(scan.images) for scan in held_out),
+        "training_cells_per_class": int(sum(cells.sum() for cells in chosen)) // len(names),
+        "held_out_cells": {name: int((scored == index).sum()) for index, name in enumerate(names)},
+        "stage": options.stage,
+        "neighbours": options.neighbours,
+        "seed": options.seed,
+        "results": rows,
+    }
+
+
+def candidate_row(candidate: Candidate, batch_norm: str, probe: str, runs: Sequence[ProbeScore]) -> dict:
+    """Scores of a candidate by one probe: means over its runs, and their standard deviation where there are several."""
+    row: dict = {"weights": candidate.name, "depth": candidate.depth, "seeds": list(candidate.seeds)}
+    row |= {"batch_norm": batch_norm, "probe": probe}
+    for kind in ("dice", "recall"):
+        tables = [getattr(run, kind) for run in runs]
+        row[kind] = {name: or_none(mean_of_defined(table[name] for table in tables)) for name in tables[0]}
+    for kind in ("mean_dice", "balanced_accuracy"):
+        values = [getattr(run, kind) for run in runs]
+        row[kind] = or_none(mean_of_defined(values))
+        row[f"{kind}_deviation"] = or_none(statistics.stdev(values)) if len(values) > 1 else None
+    return row
+
+
+def or_none(value: float) -> float | None:
+    """The value; None, which JSON has, for NaN, which it has not."""
+    return None if math.isnan(value) else value

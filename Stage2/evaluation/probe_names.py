@@ -1,0 +1,5 @@
+"""What the probes of frozen features can be asked for, by name; nothing is imported for it."""
+
+STAGES = {"C4": ("layer1", "layer2", "layer3"), "C5": ("layer1", "layer2", "layer3", "layer4")}
+PROBES = ("knn", "linear")
+BATCH_NORMS = ("saved", "adapted")
