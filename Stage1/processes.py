@@ -17,12 +17,16 @@ from typing import TypeVar
 
 POLL_SECONDS = 0.2
 SECONDS_TO_END = 5.0  # that a worker has for the job at hand
+# What OpenMP, MKL, ITK and OpenCV read when they are loaded.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, apart: bool = False
+) -> Iterator[Result]:
     """Results of a function for every job, in the order in which they are ready.
 
     A process works on one job at a time, so the memory in use grows with the number of processes only.
@@ -30,13 +34,14 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     Args:
         function: of a module, so that it can be pickled, as jobs and results must.
         jobs: arguments.
-        workers: processes; with one, or for one job, the work is done in this process.
+        workers: processes; with one, or for one job, the work is done in this process, unless `apart`.
+        apart: never in this process, in which libraries may be in another state (GDCM writes other tags after reading).
 
     Raises:
         Exception: the first one that the function raised; jobs not yet started are dropped.
         OSError: a process was killed.
     """
-    if workers == 1 or len(jobs) < 2:
+    if not jobs or (not apart and (workers == 1 or len(jobs) == 1)):
         yield from map(function, jobs)
         return
     # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
@@ -156,8 +161,7 @@ def _set_up_process() -> None:
     """One core each; Ctrl-C reaches all processes and the parent answers for them, and none outlives the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = "1"  # read by libraries that are loaded later
+    os.environ |= dict.fromkeys(THREADS, "1")  # read by libraries that are loaded later
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if "SimpleITK" in sys.modules:

@@ -2,13 +2,11 @@
 
 import argparse
 import logging
-import os
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from Stage2.phantom.folder import make_part
+from Stage1.command_line import add_workers, run_tool
 from Stage2.phantom.parts import FOLDERS, PROCESSED, RAW, Part
 
 KINDS = (*PROCESSED, *RAW)
@@ -32,36 +30,30 @@ def main(arguments: list[str] | None = None) -> int:
         "--size", type=int, default=256, help="height and width of the scans in pixels (default 256; sabs: twice that)"
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
+    add_workers(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace folders made with other parameters")
     options = parser.parse_args(arguments)
 
     chosen = [kind.strip() for kind in options.only.split(",") if kind.strip()]
-    unknown = sorted(set(chosen) - set(KINDS))
-    if unknown or not chosen:
+    if not chosen or set(chosen) - set(KINDS):
         parser.error(f"--only {options.only}: expected one or more of {', '.join(KINDS)}")
     scans = {"mr": options.mr_scans, "ct": options.ct_scans, "chaos": options.mr_scans, "sabs": options.ct_scans}
     counts = {**scans, "radiographs": options.radiographs, "roco": options.radiographs}
-    if min(counts[kind] for kind in chosen) < 1 or options.size < 64 or options.seed < 0 or options.workers < 0:
-        parser.error("counts are at least 1, --size at least 64, --seed and --workers at least 0")
+    if min(counts[kind] for kind in chosen) < 1 or options.size < 64 or options.seed < 0:
+        parser.error("counts are at least 1, --size at least 64, --seed at least 0")
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    workers = options.workers or len(os.sched_getaffinity(0))
-    try:
+    def work() -> None:
+        from Stage2.phantom.folder import make_part  # here, as it takes a second to load: --help need not wait for it
+
         for kind in (kind for kind in KINDS if kind in chosen):
             size = options.size if kind in scans else 0
             part = Part(kind=kind, count=counts[kind], seed=options.seed, size=size)
             started = time.monotonic()
-            made = make_part(options.out, part, workers, options.overwrite)
+            made = make_part(options.out, part, options.workers, options.overwrite)
             state = f"made in {time.monotonic() - started:.0f} s" if made else "already there"
             logging.info("%s: %d items %s", options.out / part.folder_name, part.count, state)
-    except (ValueError, OSError, BrokenProcessPool) as error:
-        print(f"make_demo_data.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("make_demo_data.py: interrupted; run it again to complete the folder", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_tool("make_demo_data.py", work)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,25 @@
 import io
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from Stage1.datasets.images import EXTENSIONS, UnreadableImageError, list_images, read_image
 from Stage1.datasets.radiographs import MAX_UNREADABLE
+from Stage1.files import locked, remove_partial, whole_file, write_text
+from Stage1.processes import run_jobs
 
-MODES = ("link", "copy")
 RADIOLOGY = ("train", "radiology", "images")
 RECORD = "roco.json"
 REPORT = "unreadable.txt"
@@ -35,11 +31,12 @@ BATCH = 32  # images for a process at a time
 PARALLEL_FROM = 2000
 SECONDS_BETWEEN_RECORDS = 10
 
+State = list[str | int]  # of a file: path, size in bytes and time of change (ns)
+
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Summary:
+class RocoCounts(NamedTuple):
     """What a preparation did: images made now, images that were there already, and files left out as unreadable."""
 
     made: int
@@ -48,7 +45,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RocoSettings:
     """What decides the content of a folder; ``longest_side`` is None where images keep their size."""
 
     source: str
@@ -59,23 +56,18 @@ class Settings:
         return f"{self.source} with mode {self.mode}, longest side {self.longest_side or 'as it is'}"
 
 
-class Job(NamedTuple):
-    """One image to be made, and the state its file was in: its path, size in bytes and time of change (ns)."""
+class ImageJob(NamedTuple):
+    """One image to be made, and the state its file was in; None if it cannot be read."""
 
     source: Path
     target: Path
-    state: list[str | int] | None
+    state: State | None
 
 
 def prepare_roco(
-    source: Path,
-    out: Path,
-    mode: str = "link",
-    longest_side: int | None = None,
-    workers: int = 1,
-    force: bool = False,
-    show_progress: bool = False,
-) -> Summary:
+    source: Path, out: Path, mode: str = "link", longest_side: int | None = None,
+    workers: int = 1, force: bool = False, show_progress: bool = False,
+) -> RocoCounts:  # fmt: skip
     """Makes a flat folder of the images of a ROCO tree that can be read to the end.
 
     A run that was interrupted goes on where it stopped; a later run makes only images that are new or have changed, and
@@ -93,25 +85,16 @@ def prepare_roco(
     Raises:
         FileNotFoundError: no such source.
         ValueError: no image in it, one folder lies in the other, or ``out`` was made otherwise.
-        OSError: ``out`` cannot be written.
+        OSError: ``out`` cannot be written, or another process works there.
     """
     source, out = source.resolve(), out.resolve()
     if out.is_relative_to(source) or source.is_relative_to(out):
         raise ValueError(f"found {out} and {source} one inside the other, expected two folders apart; move one of them")
-    paths, top = find_images(source)
-    names = flat_names(paths, top)
-    settings = Settings(str(source), mode, longest_side)
-    try:
-        done = {} if force else read_record(out, settings)
-        out.mkdir(parents=True, exist_ok=True)
-        return _complete(out, names, done, settings, workers, show_progress)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(
-            f"cannot write to {out} ({(error.strerror or str(error)).lower()}); make room or choose another folder and "
-            "run again, finished images are kept"
-        ) from error
+    names = flat_names(*find_images(source))
+    settings = RocoSettings(str(source), mode, longest_side)
+    with locked(out):
+        remove_partial(out)
+        return _complete(out, names, {} if force else read_record(out, settings), settings, workers, show_progress)
 
 
 def find_images(source: Path) -> tuple[list[Path], Path]:
@@ -161,8 +144,8 @@ def flat_names(paths: Sequence[Path], top: Path) -> dict[str, Path]:
     return names
 
 
-def read_record(out: Path, settings: Settings) -> dict[str, list[str | int]]:
-    """The images that a folder holds already: name -> path, size and time of change of the file they were made from.
+def read_record(out: Path, settings: RocoSettings) -> dict[str, State]:
+    """The images that a folder holds already: name -> state of the file they were made from.
 
     Raises:
         ValueError: the folder was made with other settings or by something else.
@@ -170,41 +153,36 @@ def read_record(out: Path, settings: Settings) -> dict[str, list[str | int]]:
     remedy = "choose another folder, or make it anew with --force"
     path = out / RECORD
     if not path.is_file():
-        if out.is_dir() and any(path.suffix.lower() in EXTENSIONS for path in out.iterdir()):
+        if any(path.suffix.lower() in EXTENSIONS for path in out.iterdir()):
             raise ValueError(f"found images but no {RECORD} in {out}, expected an empty folder; {remedy}")
         return {}
     try:
         record = json.loads(path.read_text())
-        found, done = Settings(**record["settings"]), dict(record["files"])
-    except (ValueError, TypeError, KeyError) as error:
+        found, done = RocoSettings(**record["settings"]), dict(record["files"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"found a damaged record {path}, expected what this command writes; {remedy}") from error
     if found != settings:
         raise ValueError(f"found {out} made from {found}, but asked for {settings}; {remedy}")
     return done
 
 
-def make_image(source: Path, target: Path, mode: str, longest_side: int | None) -> str | None:
+def make_image(job: ImageJob, settings: RocoSettings) -> str | None:
     """Puts an image into its place at once and whole; returns the reason if it is unreadable and so left out."""
     try:
-        image = read_image(source)
+        image = read_image(job.source)
     except UnreadableImageError as error:
-        target.unlink(missing_ok=True)  # of an earlier, readable version
+        job.target.unlink(missing_ok=True)  # of an earlier, readable version
         return str(error)
-    temporary = target.with_name(f".{target.name}.tmp")  # an image list skips names that start with a dot
-    try:
-        temporary.unlink(missing_ok=True)
-        if longest_side and max(image.shape[1:]) > longest_side:
+    with whole_file(job.target) as temporary:
+        if settings.longest_side and max(image.shape[1:]) > settings.longest_side:
             encoded = io.BytesIO()  # Pillow does not say why it cannot write to a file
-            kind = "PNG" if target.suffix.lower() == ".png" else "JPEG"
-            shrink(image, longest_side).save(encoded, kind, quality=JPEG_QUALITY)
+            kind = "PNG" if job.target.suffix.lower() == ".png" else "JPEG"
+            shrink(image, settings.longest_side).save(encoded, kind, quality=JPEG_QUALITY)
             temporary.write_bytes(encoded.getbuffer())
-        elif mode == "link":
-            temporary.symlink_to(source)
+        elif settings.mode == "link":
+            temporary.symlink_to(job.source)
         else:
-            shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            shutil.copyfile(job.source, temporary)
     return None
 
 
@@ -218,90 +196,49 @@ def shrink(image: Tensor, longest_side: int) -> Image.Image:
 
 
 def _complete(
-    out: Path,
-    names: dict[str, Path],
-    done: dict[str, list[str | int]],
-    settings: Settings,
-    workers: int,
-    show_progress: bool,
-) -> Summary:
+    out: Path, names: dict[str, Path], done: dict[str, State],
+    settings: RocoSettings, workers: int, show_progress: bool,
+) -> RocoCounts:  # fmt: skip
     """Makes what is missing in a folder and brings its record and its list of unreadable files up to date."""
     for name in done.keys() - names.keys():
         (out / name).unlink(missing_ok=True)
     there = {path.name for path in out.iterdir()}
-    jobs = [Job(path, out / name, _state(path)) for name, path in sorted(names.items())]
-    done = {
-        job.target.name: job.state
-        for job in jobs
-        if job.target.name in there & done.keys() and job.state == done[job.target.name]
-    }
-    jobs = [job for job in jobs if job.target.name not in done]
+    states = {name: _state(path) for name, path in sorted(names.items())}
+    done = {name: state for name, state in states.items() if name in there & done.keys() and state == done[name]}
+    jobs = [ImageJob(names[name], out / name, state) for name, state in states.items() if name not in done]
     kept = len(done)
     unreadable = {}
     _write_record(out, settings, done)  # first, as it shows at once whether the folder can be written
     written = time.monotonic()
+    batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
+    results = run_jobs(partial(_make_batch, settings), batches, workers if len(jobs) >= PARALLEL_FROM else 1)
     try:
         with tqdm(total=len(jobs), unit="image", disable=not (show_progress and jobs)) as progress:
-            for results in _run_jobs(jobs, settings, workers):
-                for job, reason in results:
-                    if reason is None:
-                        done[job.target.name] = job.state
-                    else:
-                        unreadable[str(job.source)] = reason
-                progress.update(len(results))
+            for batch in results:
+                done |= {job.target.name: job.state for job, reason in batch if reason is None}
+                unreadable |= {str(job.source): reason for job, reason in batch if reason is not None}
+                progress.update(len(batch))
                 if time.monotonic() - written > SECONDS_BETWEEN_RECORDS:
                     _write_record(out, settings, done)
                     written = time.monotonic()
     finally:
         _write_record(out, settings, done)
-    lines = "".join(f"{path}\t{reason}\n" for path, reason in sorted(unreadable.items()))
-    (out / REPORT).write_text(lines, errors="surrogateescape")
+    with whole_file(out / REPORT) as temporary:
+        lines = "".join(f"{path}\t{reason}\n" for path, reason in sorted(unreadable.items()))
+        temporary.write_text(lines, encoding="utf-8", errors="surrogateescape")
     if len(unreadable) > MAX_UNREADABLE * len(names):
         logger.warning(
             "WARNING: found %d of %d images unreadable (%.1f %%), expected at most %.0f %%; fetch those in %s again",
-            len(unreadable),
-            len(names),
-            100 * len(unreadable) / len(names),
-            100 * MAX_UNREADABLE,
-            out / REPORT,
-        )
-    return Summary(len(done) - kept, kept, len(unreadable))
+            len(unreadable), len(names), 100 * len(unreadable) / len(names), 100 * MAX_UNREADABLE, out / REPORT,
+        )  # fmt: skip
+    return RocoCounts(len(done) - kept, kept, len(unreadable))
 
 
-def _run_jobs(jobs: Sequence[Job], settings: Settings, workers: int) -> Iterator[list[tuple[Job, str | None]]]:
-    batches = [(jobs[start : start + BATCH], settings) for start in range(0, len(jobs), BATCH)]
-    if workers == 1 or len(jobs) < PARALLEL_FROM:
-        yield from (_make_batch(*batch) for batch in batches)
-        return
-    # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
-    with ProcessPoolExecutor(
-        min(workers, len(batches)), mp_context=multiprocessing.get_context("spawn"), initializer=_set_up_process
-    ) as pool:
-        futures = [pool.submit(_make_batch, *batch) for batch in batches]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a worker process was killed, perhaps for lack of memory; run again with fewer --workers "
-                "(finished images are kept)"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _make_batch(settings: RocoSettings, jobs: Sequence[ImageJob]) -> list[tuple[ImageJob, str | None]]:
+    return [(job, make_image(job, settings)) for job in jobs]
 
 
-def _make_batch(jobs: Sequence[Job], settings: Settings) -> list[tuple[Job, str | None]]:
-    return [(job, make_image(job.source, job.target, settings.mode, settings.longest_side)) for job in jobs]
-
-
-def _set_up_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers for them
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def _state(path: Path) -> list[str | int] | None:
-    """Path, size and time of change of a file; None, which no record holds, if it cannot be read."""
+def _state(path: Path) -> State | None:
     try:
         status = path.stat()
     except OSError:
@@ -309,7 +246,5 @@ def _state(path: Path) -> list[str | int] | None:
     return [str(path), status.st_size, status.st_mtime_ns]
 
 
-def _write_record(out: Path, settings: Settings, done: dict[str, list[str | int]]) -> None:
-    temporary = out / f".{RECORD}.tmp"
-    temporary.write_text(json.dumps({"settings": asdict(settings), "files": dict(sorted(done.items()))}))
-    temporary.replace(out / RECORD)
+def _write_record(out: Path, settings: RocoSettings, done: dict[str, State]) -> None:
+    write_text(out / RECORD, json.dumps({"settings": asdict(settings), "files": dict(sorted(done.items()))}))

@@ -1,6 +1,6 @@
 """Anatomy of the abdominal phantom: which tissue fills each voxel of a randomly shaped subject."""
 
-from enum import IntEnum, auto
+from enum import IntEnum
 
 import numpy as np
 
@@ -9,38 +9,15 @@ from Stage2.phantom.geometry import Frame, ellipsoid, smooth_noise
 BOWEL_FILLINGS = 6
 
 
-class Tissue(IntEnum):
-    """What a voxel is made of. The names end in the side of the patient, not of the picture."""
-
-    AIR = 0
-    SUBCUTANEOUS_FAT = auto()
-    VISCERAL_FAT = auto()
-    MUSCLE = auto()
-    CORTICAL_BONE = auto()
-    MARROW = auto()
-    DISC = auto()
-    CEREBROSPINAL_FLUID = auto()
-    CORD = auto()
-    LUNG = auto()
-    HEART = auto()
-    LIVER = auto()
-    LIVER_VESSEL = auto()
-    KIDNEY_RIGHT = auto()
-    MEDULLA_RIGHT = auto()
-    KIDNEY_LEFT = auto()
-    MEDULLA_LEFT = auto()
-    RENAL_SINUS = auto()
-    SPLEEN = auto()
-    AORTA = auto()
-    VENA_CAVA = auto()
-    STOMACH = auto()
-    GALLBLADDER = auto()
-    PANCREAS = auto()
-    MESENTERIC_VESSEL = auto()
-    BOWEL_WALL = auto()
-    BOWEL = auto()  # fillings BOWEL ... BOWEL + BOWEL_FILLINGS - 1
-
-
+# What a voxel is made of. The names end in the side of the patient, not of the picture; BOWEL is the first of
+# BOWEL_FILLINGS fillings.
+Tissue = IntEnum(
+    "Tissue",
+    "AIR SUBCUTANEOUS_FAT VISCERAL_FAT MUSCLE CORTICAL_BONE MARROW DISC CEREBROSPINAL_FLUID CORD LUNG HEART LIVER "
+    "LIVER_VESSEL KIDNEY_RIGHT MEDULLA_RIGHT KIDNEY_LEFT MEDULLA_LEFT RENAL_SINUS SPLEEN AORTA VENA_CAVA STOMACH "
+    "GALLBLADDER PANCREAS MESENTERIC_VESSEL BOWEL_WALL BOWEL",
+    start=0,
+)
 TISSUES = int(Tissue.BOWEL) + BOWEL_FILLINGS
 
 
@@ -96,11 +73,10 @@ def _trunk(rng: np.random.Generator, frame: Frame) -> tuple[np.ndarray, np.ndarr
 
 def _spine(rng: np.random.Generator, frame: Frame, tissue: np.ndarray) -> None:
     """Vertebral bodies and discs, canal with cord, spinous and transverse processes."""
+    spinous, transverse = (5, 17, 400), (20, 4.5, 400)
     for centre, radii, turn in (
-        ((0, -60, 0), (5, 17, 400), 0),
-        ((-24, -38, 0), (20, 4.5, 400), 14),
-        ((24, -38, 0), (20, 4.5, 400), -14),
-    ):
+        ((0, -60, 0), spinous, 0), ((-24, -38, 0), transverse, 14), ((24, -38, 0), transverse, -14),
+    ):  # fmt: skip
         box, form = ellipsoid(frame, centre, radii, turn)
         tissue[box][form < 1] = Tissue.CORTICAL_BONE
     box, form = ellipsoid(frame, (0, -12, 0), (23, 18, 400))
@@ -119,15 +95,10 @@ def _liver_and_spleen(rng: np.random.Generator, frame: Frame, tissue: np.ndarray
         return tuple(rng.normal(value, by) for value in values)
 
     grow = rng.uniform(0.95, 1.15)
-    right, right_form = ellipsoid(
-        frame, jitter(-66, 10, 50, by=5), (68 * grow, 78 * grow, 86 * grow), tilt_deg=rng.normal(0, 5)
-    )
-    left, left_form = ellipsoid(
-        frame,
-        jitter(8, 44, 72, by=6),
-        (rng.uniform(55, 85), rng.uniform(24, 36), rng.uniform(34, 46)),
-        rng.normal(-10, 6),
-    )
+    radii = (68 * grow, 78 * grow, 86 * grow)
+    right, right_form = ellipsoid(frame, jitter(-66, 10, 50, by=5), radii, tilt_deg=rng.normal(0, 5))
+    place, radii = jitter(8, 44, 72, by=6), (rng.uniform(55, 85), rng.uniform(24, 36), rng.uniform(34, 46))
+    left, left_form = ellipsoid(frame, place, radii, rng.normal(-10, 6))
     hollow, hollow_form = ellipsoid(frame, jitter(0, 8, -28, by=5), (78, 84, 80))
     closeness = np.zeros(tissue.shape, np.float32)  # inverse squared forms add up to a smooth union of the lobes
     closeness[right] += 1 / (right_form**2 + 1e-6)
@@ -192,34 +163,19 @@ def _digestive_tract(rng: np.random.Generator, frame: Frame, tissue: np.ndarray)
         tissue[box][free & (form < 1)] = Tissue.BOWEL_WALL
         tissue[box][free & (form < wall)] = code
 
-    fill(
-        Tissue.PANCREAS, (rng.normal(18, 6), rng.normal(26, 3), rng.normal(28, 6)), (52, 10, 15), rng.normal(-18, 6), 12
-    )
-    fill(
-        Tissue.GALLBLADDER,
-        (rng.normal(-44, 5), rng.normal(42, 5), rng.normal(18, 5)),
-        (rng.uniform(9, 15), rng.uniform(15, 24), rng.uniform(10, 18)),
-        rng.normal(0, 15),
-        0,
-        over=(Tissue.LIVER,),
-    )
-    fill(
-        Tissue.STOMACH,
-        (rng.normal(56, 6), rng.normal(34, 6), rng.normal(70, 8)),
-        (rng.uniform(32, 46), rng.uniform(24, 36), rng.uniform(30, 44)),
-        rng.normal(0, 15),
-        rng.normal(0, 10),
-        wall=0.8,
-    )
+    place = (rng.normal(18, 6), rng.normal(26, 3), rng.normal(28, 6))
+    fill(Tissue.PANCREAS, place, (52, 10, 15), rng.normal(-18, 6), 12)
+    place = (rng.normal(-44, 5), rng.normal(42, 5), rng.normal(18, 5))
+    radii = (rng.uniform(9, 15), rng.uniform(15, 24), rng.uniform(10, 18))
+    fill(Tissue.GALLBLADDER, place, radii, rng.normal(0, 15), over=(Tissue.LIVER,))
+    place = (rng.normal(56, 6), rng.normal(34, 6), rng.normal(70, 8))
+    radii = (rng.uniform(32, 46), rng.uniform(24, 36), rng.uniform(30, 44))
+    fill(Tissue.STOMACH, place, radii, rng.normal(0, 15), rng.normal(0, 10), wall=0.8)
     for side_x, side_y in ((-90, 10), (98, 2)):  # ascending and descending colon, haustrum by haustrum
         for z in np.arange(-95, 25 if side_x > 0 else -20, 24):
             filling = int(Tissue.BOWEL + rng.integers(BOWEL_FILLINGS))
-            fill(
-                filling,
-                (rng.normal(side_x, 4), rng.normal(side_y, 5), z),
-                tuple(rng.uniform(13, 20, size=3)),
-                wall=0.75,
-            )
+            place = (rng.normal(side_x, 4), rng.normal(side_y, 5), z)
+            fill(filling, place, tuple(rng.uniform(13, 20, size=3)), wall=0.75)
     for _ in range(rng.integers(14, 20)):  # loops of bowel: chains of balls that wander
         filling = int(Tissue.BOWEL + rng.integers(BOWEL_FILLINGS))
         place = rng.uniform((-85, 5, -95), (95, 75, 40))

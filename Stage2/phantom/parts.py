@@ -3,24 +3,29 @@
 from dataclasses import asdict, dataclass
 
 from Stage2.io.names import IMAGE, LABEL, volume_name
-from Stage2.phantom.raw import chaos_patient, synapse_number
 
 GENERATOR_VERSION = 1  # raise it when the same seed gives other images
 
 FOLDERS = {
-    "mr": "MR",
-    "ct": "CT",
-    "radiographs": "radiographs",
-    "chaos": "CHAOS",
-    "sabs": "SABS",
-    "roco": "ROCO",
-}
+    "mr": "MR", "ct": "CT", "radiographs": "radiographs", "chaos": "CHAOS", "sabs": "SABS", "roco": "ROCO",
+}  # fmt: skip
 PROCESSED, RAW = ("mr", "ct", "radiographs"), ("chaos", "sabs", "roco")
 # Of the raw parts that are downloaded as an archive: its name and the folder that it holds.
 ARCHIVES = {"chaos": ("CHAOS_Train_Sets.zip", "Train_Sets"), "sabs": ("RawData.zip", "RawData")}
 ROCO_IMAGES = "train/radiology/images"
 BROKEN = (11, 47, 83)  # in every hundred ROCO images, the numbers of those that cannot be read
 ROCO_OTHERS = ("train/non-radiology/images", "validation/radiology/images")  # one image there for fifty of those
+
+
+def chaos_patient(index: int) -> int:
+    """Number of a patient as in CHAOS's MR training set, which has gaps; beyond its 20 patients without."""
+    numbers = (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)
+    return numbers[index] if index < len(numbers) else 20 + index
+
+
+def synapse_number(index: int) -> int:
+    """Number of a scan as in Synapse's training set: 1 to 10, then 21 to 40."""
+    return index + 1 if index < 10 else index + 11
 
 
 @dataclass(frozen=True)

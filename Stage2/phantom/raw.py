@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.datasets.catalog import CHAOS_GREY_VALUES
 from Stage2.io.dicom import kept_locale
 from Stage2.phantom.anatomy import build_anatomy
 from Stage2.phantom.geometry import place_subject, slice_positions
 from Stage2.phantom.imaging import ct_hounsfield, mr_magnitude
-from Stage2.preparation.steps.normalise import CHAOS_LABELS
 
 COVERED_MM = (145.0, 185.0)  # from the first slice to the last
 MR_FIELD_MM, MR_THICKNESS_MM = (390.0, 430.0), (7.5, 9.0)
@@ -29,17 +29,6 @@ DICOM_TAGS = {
     "0010|0010": "Anonymized",
     "0020|0037": "1\\0\\0\\0\\1\\0",
 }
-
-
-def chaos_patient(index: int) -> int:
-    """Number of a patient as in CHAOS's MR training set, which has gaps; beyond its 20 patients without."""
-    numbers = (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)
-    return numbers[index] if index < len(numbers) else 20 + index
-
-
-def synapse_number(index: int) -> int:
-    """Number of a scan as in Synapse's training set: 1 to 10, then 21 to 40."""
-    return index + 1 if index < 10 else index + 11
 
 
 def draw_raw_mr(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
@@ -76,7 +65,7 @@ def write_chaos_patient(folder: Path, image: np.ndarray, label: np.ndarray, spac
     dicom.mkdir(parents=True)
     ground.mkdir()
     grey = np.zeros(256, np.uint8)
-    grey[[value for _, value in CHAOS_LABELS]] = [value for value, _ in CHAOS_LABELS]
+    grey[list(CHAOS_GREY_VALUES.values())] = list(CHAOS_GREY_VALUES)
     names = np.random.default_rng(patient).permutation(len(image)) + 1
     corner = -(image.shape[1] - 1) / 2 * spacing[0]
     for z, (plane, drawn) in enumerate(zip(image[:, ::-1], label[:, ::-1], strict=True)):
@@ -84,6 +73,7 @@ def write_chaos_patient(folder: Path, image: np.ndarray, label: np.ndarray, spac
             "0008|0018": f"{UID_ROOT}.{patient}.3.{z + 1}",
             "0010|0020": str(patient),
             "0018|0050": f"{spacing[2]:g}",
+            "0018|0088": f"{spacing[2]:g}",
             "0020|000d": f"{UID_ROOT}.{patient}.1",
             "0020|000e": f"{UID_ROOT}.{patient}.2",
             "0020|0052": f"{UID_ROOT}.{patient}.4",

@@ -26,7 +26,7 @@ def test_a_process_that_ends_by_itself_is_told_of_with_its_signal(number, how):
 
 
 def test_no_process_outlives_a_killed_parent():
-    job = "print('working', flush=True) or __import__('time').sleep(60)"
+    job = "__import__('os').write(1, b'working\\n') and __import__('time').sleep(60)"
     script = f"from Stage1.processes import run_jobs\nlist(run_jobs(eval, [{job!r}] * 2, 2))"
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert [parent.stdout.readline() for _ in range(2)] == ["working\n"] * 2

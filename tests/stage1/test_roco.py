@@ -14,6 +14,7 @@ from PIL import Image
 from Stage1.datasets import roco
 from Stage1.datasets.images import list_images, read_image
 from Stage1.datasets.roco import prepare_roco
+from Stage1.files import locked
 
 
 def save(path: Path, height: int = 12, width: int = 16, colour: bool = False) -> None:
@@ -54,7 +55,7 @@ def training(tree: Path) -> Path:
 @pytest.mark.parametrize("mode", ["link", "copy"])
 def test_readable_radiology_images_are_placed_flat(tree, training, tmp_path, mode, caplog):
     caplog.set_level(logging.INFO)
-    assert prepare_roco(tree, tmp_path / "out", mode) == roco.Summary(made=6, kept=0, unreadable=3)
+    assert prepare_roco(tree, tmp_path / "out", mode) == roco.RocoCounts(made=6, kept=0, unreadable=3)
     out = content(tmp_path / "out")
     sources = {"a.jpg": "a.jpg", "more__a.jpg": "more/a.jpg"} | {n: n for n in ("b.jpg", "c.png", "d.JPEG", "e.jpg")}
     assert out.keys() == sources.keys() | {"roco.json", "unreadable.txt"}
@@ -96,11 +97,10 @@ def test_a_second_run_makes_only_what_is_new_or_changed(tree, training, tmp_path
     prepare_roco(tree, out, "copy")
     before = content(out)
     made = []
-    monkeypatch.setattr(
-        roco, "make_image", lambda job, *rest, make=roco.make_image: made.append(job.name) or make(job, *rest)
-    )
+    make = roco.make_image
+    monkeypatch.setattr(roco, "make_image", lambda job, how: made.append(job.source.name) or make(job, how))
     damaged = ["cut.jpg", "empty.jpg", "page.jpg"]  # looked at again, as a reason may have gone
-    assert prepare_roco(tree, out, "copy") == roco.Summary(made=0, kept=6, unreadable=3)
+    assert prepare_roco(tree, out, "copy") == roco.RocoCounts(made=0, kept=6, unreadable=3)
     assert made == damaged
     assert content(out) == before
     made.clear()
@@ -111,7 +111,7 @@ def test_a_second_run_makes_only_what_is_new_or_changed(tree, training, tmp_path
     (training / "c.png").unlink()
     (out / "d.JPEG").unlink()
     save(training / "page.jpg")
-    assert prepare_roco(tree, out, "copy") == roco.Summary(made=4, kept=2, unreadable=3)
+    assert prepare_roco(tree, out, "copy") == roco.RocoCounts(made=4, kept=2, unreadable=3)
     assert sorted(made) == ["b.jpg", "cut.jpg", "d.JPEG", "e.jpg", "empty.jpg", "new.jpg", "page.jpg"]
     assert images(out) == ["a.jpg", "b.jpg", "d.JPEG", "more__a.jpg", "new.jpg", "page.jpg"]
     assert (out / "b.jpg").read_bytes() == (training / "b.jpg").read_bytes()
@@ -134,9 +134,9 @@ def test_an_interrupted_run_goes_on(tree, tmp_path, monkeypatch, error):
         with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else OSError) as raised:
             prepare_roco(tree, out, "copy")
     if error is not KeyboardInterrupt:
-        assert str(raised.value).startswith(f"cannot write to {out} (no space left on device); make room or")
+        assert str(raised.value).startswith(f"{out}/d.JPEG could not be written (No space left on device); make room")
     assert images(out) == ["a.jpg", "b.jpg", "c.png"]
-    assert prepare_roco(tree, out, "copy") == roco.Summary(made=3, kept=3, unreadable=3)
+    assert prepare_roco(tree, out, "copy") == roco.RocoCounts(made=3, kept=3, unreadable=3)
     prepare_roco(tree, tmp_path / "whole", "copy")
     assert content(out) == content(tmp_path / "whole")
 
@@ -148,7 +148,8 @@ def test_what_a_killed_run_left_is_replaced(tree, tmp_path):
     record = json.loads((out / "roco.json").read_text())
     del record["files"]["a.jpg"]
     (out / "roco.json").write_text(json.dumps(record))
-    (out / ".a.jpg.tmp").write_bytes(b"half")
+    (out / ".lock").touch()
+    (out / ".a.123.partial.jpg").write_bytes(b"half")
     assert prepare_roco(tree, out, "copy").made == 1
     assert content(out) == content(tmp_path / "whole")
 
@@ -250,13 +251,16 @@ def test_folders_that_cannot_be_used_are_one_sentence(tree, tmp_path):
             prepare_roco(source, tmp_path / "out")
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file/out"):
-        with pytest.raises(OSError, match=r"cannot write to .*file.* \(.*\); make room or choose another folder"):
+        with pytest.raises(OSError, match=r"file.* cannot be written \(.*\); make room or give another folder"):
             prepare_roco(tree, out)
     assert not (tmp_path / "out").exists()
 
 
 class Deadly:
     """Ends the process that unpickles it."""
+
+    def __call__(self):
+        """To be taken for a function."""
 
     def __reduce__(self):
         return os._exit, (1,)
@@ -271,6 +275,21 @@ def test_processes_make_what_one_makes(tree, training, tmp_path, monkeypatch):
 
     monkeypatch.setattr(roco, "_make_batch", Deadly())
     started = time.monotonic()
-    with pytest.raises(OSError, match=r"^a worker process was killed, .*fewer --workers"):
+    with pytest.raises(OSError, match=r"^a worker process ended in the middle of its work \(status 1\); run again"):
         prepare_roco(tree, tmp_path / "three", workers=2)
     assert time.monotonic() - started < 30
+
+
+def test_names_that_are_not_utf8_are_read_or_listed(tree, training, tmp_path):
+    for name, content in ((b"caf\xe9.jpg", (training / "a.jpg").read_bytes()), (b"cass\xe9.jpg", b"")):
+        (training / os.fsdecode(name)).write_bytes(content)
+    for made in (7, 0):
+        assert prepare_roco(tree, tmp_path / "out") == (made, 7 - made, 4)
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9.jpg")).read_bytes() == (training / "a.jpg").read_bytes()
+    assert b"cass\xe9.jpg\tempty file\n" in (tmp_path / "out/unreadable.txt").read_bytes()
+
+
+def test_a_second_preparation_of_a_folder_is_refused(tree, tmp_path):
+    with locked(tmp_path / "out"), pytest.raises(OSError, match=rf"^process {os.getpid()} on .* works in .*out; wait"):
+        prepare_roco(tree, tmp_path / "out", force=True)
+    assert prepare_roco(tree, tmp_path / "out").made == 6

@@ -20,7 +20,6 @@ def test_makes_every_part_then_finds_it_there(tmp_path):
     assert first.returncode == 0, first.stderr
     names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert names == {
-        ".lock",
         *(f"{part}/manifest.json" for part in ("MR", "CT", "radiographs")),
         *("MR/image_1.nii.gz", "MR/label_1.nii.gz", "CT/image_0.nii.gz", "CT/label_0.nii.gz"),
         *("radiographs/radiograph_0000.jpg", "radiographs/radiograph_0001.jpg"),

@@ -105,7 +105,7 @@ def test_a_lost_patient_or_archive_comes_back_the_same(downloads, tmp_path):
     made = digests(tmp_path / "CHAOS")
     assert made == digests(downloads / "CHAOS"), "the number of processes does not matter"
     (tmp_path / "CHAOS" / "CHAOS_Train_Sets.zip").unlink()
-    (tmp_path / "CHAOS" / "Train_Sets" / "MR" / "2").rename(tmp_path / "CHAOS" / "Train_Sets" / "MR" / ".tmp_2")
+    (tmp_path / "CHAOS" / "Train_Sets" / "MR" / "2").rename(tmp_path / "CHAOS" / "Train_Sets" / "MR" / ".2.123.partial")
     assert make_part(tmp_path, CHAOS, workers=1) and digests(tmp_path / "CHAOS") == made
     assert not make_part(tmp_path, CHAOS, workers=1)
 

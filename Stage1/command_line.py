@@ -1,0 +1,53 @@
+"""How a command-line tool ends: with its status, and one line for whoever typed it instead of a traceback."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from Stage1.files import escape_bytes
+
+
+class _OneLine(logging.Formatter):
+    """Messages whose bytes that are not UTF-8 are escaped, as a stream would refuse them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_bytes(super().format(record))
+
+
+def run_tool(program: str, work: Callable[[], object]) -> int:
+    """Do the work of a tool, which tells of it by logging; returns the exit status.
+
+    Errors that are meant for the user (OSError, ValueError, MemoryError) become one line on stderr and status 1.
+    """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    try:
+        work()
+    except (OSError, ValueError) as error:
+        print(f"{program}: {escape_bytes(' '.join(str(error).split()))}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(f"{program}: there is not enough memory; run it again with fewer processes (--workers)", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def positive(text: str) -> int:
+    """The type of an option that is a whole number from 1 up."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
+    return number
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option --workers, as all tools have it that work over processes."""
+    cores = len(os.sched_getaffinity(0))
+    what = "processes (default: one for each core)"
+    parser.add_argument("--workers", type=positive, default=cores, metavar="N", help=what)
