@@ -10,6 +10,19 @@ from Stage2.datasets.dataset_file import is_dataset_file, read_dataset_file
 
 SUPERPIXEL_SUFFIX = "_Superpix"
 
+# Felzenszwalb parameters (observation scale, Gaussian sigma in pixels, smallest segment in pixels) by the name of the
+# superpixel scale. MIDDLE is the one all published experiments use; SMALL gives finer segments.
+SUPERPIXEL_SCALES: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "MIDDLE": MappingProxyType({"scale": 1, "sigma": 1.0, "min_size": 400}),
+        "SMALL": MappingProxyType({"scale": 1, "sigma": 0.8, "min_size": 100}),
+    }
+)
+
+# Grey value of the CHAOS MR ground truth PNGs -> label. The published preparation ranks the values that a scan has,
+# which shifts the labels where an organ is missing; the table is fixed instead.
+CHAOS_GREY_VALUES: Mapping[int, int] = MappingProxyType({0: 0, 63: 1, 126: 2, 189: 3, 252: 4})
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -40,6 +53,10 @@ class DataSet:
     label_values: Mapping[int, int] | None = None
     source: Path | None = None
     spacing: tuple[float, float, float] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As it travels to a process: a mapping that cannot be changed cannot be pickled."""
+        return {key: dict(value) if isinstance(value, MappingProxyType) else value for key, value in vars(self).items()}
 
     @property
     def n_folds(self) -> int:

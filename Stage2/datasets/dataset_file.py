@@ -9,17 +9,17 @@ folds: [0, 7, 14, 21, 28, 35]                   # boundaries in the list of scan
 foreground_threshold: 50
 label_values: {200: 1, 500: 2, 600: 3}          # optional: value in the label files -> label
 default_folder: data/heart/normalized           # optional: processed folder
-preparation: {images: ..., ...}                 # optional: how raw data become this folder (preparation/recipe_file.py)
+preparation: {images: ..., ...}                 # optional: how raw data become this folder (Stage2/preparation)
 """
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -28,6 +28,60 @@ MODALITIES = ("MR", "CT")
 REQUIRED = ("name", "modality", "classes", "evaluated", "label_sets", "folds", "foreground_threshold")
 OPTIONAL = ("label_values", "default_folder", "preparation")
 LARGEST_LABEL = 255  # labels are kept as uint8
+# Of a data set file: bytes, values (those of an alias counted again where it stands), and levels of nesting.
+MAX_BYTES, MAX_VALUES, MAX_DEPTH = 1_000_000, 10_000, 30
+
+
+class Rule(NamedTuple):
+    """What the value of a key must be.
+
+    Attributes:
+        fits: whether a value is one.
+        expected: the end of the sentence "key is value; ...".
+        made: what becomes of it.
+    """
+
+    fits: Callable[[Any], bool]
+    expected: str
+    made: Callable[[Any], Any] = lambda value: value
+
+    def of(self, key: str, value: Any) -> Any:
+        """What becomes of the value of a key; raises a ValueError if it does not fit."""
+        expect(self.fits(value), f"{key} is {value!r}; {self.expected}")
+        return self.made(value)
+
+
+def expect(fits: object, sentence: str) -> None:
+    """Raise a ValueError with a sentence unless something fits."""
+    if not fits:
+        raise ValueError(sentence)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def nearest(key: object, known: Iterable[str]) -> str:
+    """The known key that was perhaps meant."""
+    return get_close_matches(str(key), known, n=1, cutoff=0)[0]
+
+
+RULES = {
+    "name": Rule(
+        lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value)),
+        "expected letters, digits, - and _ only, as run folders are named by it.",
+    ),
+    "modality": Rule(lambda value: value in MODALITIES, f"choose one of {', '.join(MODALITIES)}."),
+    "foreground_threshold": Rule(is_number, "expected a number, in the units of the images.", float),
+    "default_folder": Rule(
+        lambda value: value is None or (isinstance(value, str) and bool(value)), "expected a path."
+    ),
+}
+WHOLE_NUMBERS = Rule(
+    lambda value: isinstance(value, list) and all(type(entry) is int for entry in value),
+    "expected a list of whole numbers, such as [1, 2].",
+)
 
 
 def is_dataset_file(name: str) -> bool:
@@ -50,14 +104,16 @@ def read_dataset_file(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a data set file holds, unchecked but for keys that stand twice.
+    """What a data set file holds, unchecked but for keys that stand twice and for its size.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no YAML text.
+        ValueError: it is no YAML text, or too large for a data set file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; expected a data set file, as docs/datasets.md describes.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; expected a data set file of {MAX_BYTES} at most.")
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.MarkedYAMLError as error:
@@ -78,7 +134,26 @@ def checked_label_values(value: Any, content: Mapping[str, Any]) -> Mapping[int,
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key of a mapping may stand twice; PyYAML would silently keep the last."""
+    """YAML of bounded size in which no key of a mapping may stand twice; PyYAML would silently keep the last."""
+
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self.depth = 0
+        self.values: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        mark = self.peek_event().start_mark
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels of nesting", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,))]
+        self.values[node] = 1 + sum(self.values.get(part, 0) for part in parts)
+        if self.values[node] > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} values", problem_mark=mark)
+        return node
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -97,155 +172,105 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_
 
 
 def _checked_fields(content: Any) -> dict[str, Any]:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"found {_kind(content)}, expected the keys {', '.join(REQUIRED)}.")
+    expect(isinstance(content, Mapping), f"found {_kind(content)}, expected the keys {', '.join(REQUIRED)}.")
     known = (*REQUIRED, *OPTIONAL)
     for key in content:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise ValueError(f"{key} is not a key of a data set file; the nearest one is {near}.")
+        expect(key in known, f"{key} is not a key of a data set file; the nearest one is {nearest(key, known)}.")
     for key in REQUIRED:
-        if key not in content:
-            raise ValueError(f"{key} is missing; a data set file needs {', '.join(REQUIRED)}.")
-    if content.get("preparation") is not None and content.get("label_values") is not None:
-        raise ValueError(
-            "label_values tells of a processed folder, but preparation writes the labels of classes; move label_values "
-            "into preparation."
-        )
+        expect(key in content, f"{key} is missing; a data set file needs {', '.join(REQUIRED)}.")
+    expect(
+        content.get("preparation") is None or content.get("label_values") is None,
+        "label_values tells of a processed folder, but preparation writes the labels of classes; move label_values "
+        "into preparation.",
+    )
     classes = _classes(content["classes"])
     evaluated = _evaluated(content["evaluated"], classes)
     return {
-        "name": _name(content["name"]),
-        "modality": _modality(content["modality"]),
+        **{key: rule.of(key, content.get(key)) for key, rule in RULES.items()},
         "classes": MappingProxyType(classes),
         "evaluated": tuple(sorted(evaluated)),
         "label_sets": MappingProxyType(_label_sets(content["label_sets"], evaluated)),
         "fold_boundaries": tuple(_folds(content["folds"])),
-        "foreground_threshold": _threshold(content["foreground_threshold"]),
         "label_values": _label_values(content.get("label_values"), classes, evaluated),
-        "default_folder": _folder(content.get("default_folder")),
     }
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
-        raise ValueError(f"name is {value!r}; expected letters, digits, - and _ only, as run folders are named by it.")
-    return value
-
-
-def _modality(value: Any) -> str:
-    if value not in MODALITIES:
-        raise ValueError(f"modality is {value!r}; choose one of {', '.join(MODALITIES)}.")
-    return value
 
 
 def _classes(value: Any) -> dict[str, int]:
     """Class name -> label, in order of label."""
-    _expect_mapping("classes", value, "class name: label")
     names: dict[int, str] = {}
-    for name, label in value.items():
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"classes has the name {name!r}, which is no text; put it in quotes.")
-        if type(label) is not int or not 0 <= label <= LARGEST_LABEL:
-            raise ValueError(f"class {name} has label {label!r}; expected a whole number, 0 to {LARGEST_LABEL}.")
-        if label in names:
-            raise ValueError(f"classes {names[label]} and {name} have the same label {label}; give each its own.")
-        names[label] = name
-    if 0 not in names:
-        raise ValueError("classes has no label 0; name the background, as in background: 0.")
+    for name, label in _mapping("classes", value, "class name: label").items():
+        is_text, is_label = isinstance(name, str) and name.strip(), type(label) is int and 0 <= label <= LARGEST_LABEL
+        expect(is_text, f"classes has the name {name!r}, which is no text; put it in quotes.")
+        expect(is_label, f"class {name} has label {label!r}; expected a whole number, 0 to {LARGEST_LABEL}.")
+        other = names.setdefault(label, name)
+        expect(other == name, f"classes {other} and {name} have the same label {label}; give each its own.")
+    expect(0 in names, "classes has no label 0; name the background, as in background: 0.")
     return {names[label]: label for label in sorted(names)}
 
 
 def _evaluated(value: Any, classes: Mapping[str, int]) -> list[int]:
-    labels = _whole_numbers("evaluated", value)
-    if not labels:
-        raise ValueError("evaluated is empty; name the labels to train on and test.")
-    for label in labels:
-        if label not in classes.values():
-            raise ValueError(f"evaluated names label {label}, which is not in classes {dict(classes)}.")
-        if label == 0:
-            raise ValueError("evaluated names label 0, the background; leave it out.")
-    _expect_distinct("evaluated", labels)
+    labels = _distinct("evaluated", value, classes.values(), f"not in classes {dict(classes)}")
+    expect(labels, "evaluated is empty; name the labels to train on and test.")
+    expect(0 not in labels, "evaluated names label 0, the background; leave it out.")
     return labels
 
 
 def _label_sets(value: Any, evaluated: Sequence[int]) -> dict[int, frozenset[int]]:
-    _expect_mapping("label_sets", value, "number: [labels of the training classes]")
     sets = {}
-    for number, labels in value.items():
-        if type(number) is not int or number < 0:
-            raise ValueError(f"label_sets has the number {number!r}; expected a whole number, 0 or more.")
-        where = f"label set {number}"
-        for label in _whole_numbers(where, labels):
-            if label not in evaluated:
-                raise ValueError(f"{where} names label {label}, which is not among the evaluated {list(evaluated)}.")
-        _expect_distinct(where, labels)
-        if len(labels) == len(evaluated):
-            raise ValueError(f"{where} trains on every evaluated label; leave one out, so that there is one to test.")
+    for number, labels in _mapping("label_sets", value, "number: [labels of the training classes]").items():
+        is_number, where = type(number) is int and number >= 0, f"label set {number}"
+        expect(is_number, f"label_sets has the number {number!r}; expected a whole number, 0 or more.")
+        _distinct(where, labels, evaluated, f"not among the evaluated {list(evaluated)}")
+        remedy = "leave one out, so that there is one to test"
+        expect(len(labels) < len(evaluated), f"{where} trains on every evaluated label; {remedy}.")
         sets[number] = frozenset(labels)
     return sets
 
 
 def _folds(value: Any) -> list[int]:
-    boundaries = _whole_numbers("folds", value)
-    if len(boundaries) < 3 or boundaries[0] != 0 or any(b <= a for a, b in pairwise(boundaries)):
-        raise ValueError(
-            f"folds is {boundaries}; expected rising boundaries of two folds or more, from 0 to the number of scans, "
-            "such as [0, 4, 8, 12]."
-        )
-    longest = max(b - a for a, b in pairwise(boundaries))
-    if boundaries[-1] - longest < 2:
-        raise ValueError(
-            f"folds {boundaries} test {longest} of {boundaries[-1]} scans at once; leave two or more, for the support "
-            "scan and for training."
-        )
+    boundaries = WHOLE_NUMBERS.of("folds", value)
+    sizes = [after - before for before, after in pairwise(boundaries)]
+    expect(
+        len(sizes) >= 2 and boundaries[0] == 0 and min(sizes) > 0,
+        f"folds is {boundaries}; expected rising boundaries of two folds or more, from 0 to the number of scans, such "
+        "as [0, 4, 8, 12].",
+    )
+    expect(
+        boundaries[-1] - max(sizes) >= 2,
+        f"folds {boundaries} test {max(sizes)} of {boundaries[-1]} scans at once; leave two or more, for the support "
+        "scan and for training.",
+    )
     return boundaries
-
-
-def _threshold(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"foreground_threshold is {value!r}; expected a number, in the units of the images.")
-    return float(value)
 
 
 def _label_values(value: Any, classes: Mapping[str, int], evaluated: Sequence[int]) -> Mapping[int, int] | None:
     """Value in the label files -> label; 0 is background where the file does not say otherwise."""
     if value is None:
         return None
-    _expect_mapping("label_values", value, "value in the label files: label")
-    for stored, label in value.items():
-        if type(stored) is not int:
-            raise ValueError(f"label_values has the value {stored!r}; expected a whole number.")
-        if type(label) is not int or label not in classes.values():
-            raise ValueError(f"label_values maps {stored} to {label!r}, which is not in classes {dict(classes)}.")
+    for stored, label in _mapping("label_values", value, "value in the label files: label").items():
+        is_label = type(label) is int and label in classes.values()
+        expect(type(stored) is int, f"label_values has the value {stored!r}; expected a whole number.")
+        expect(is_label, f"label_values maps {stored} to {label!r}, which is not in classes {dict(classes)}.")
     mapped = {0: 0, **value}
     for label in evaluated:
-        if label not in mapped.values():
-            raise ValueError(f"label_values maps no value to the evaluated label {label}; add its value.")
+        lacking = f"label_values maps no value to the evaluated label {label}"
+        expect(label in mapped.values(), f"{lacking}; add its value.")
     return MappingProxyType(mapped)
 
 
-def _folder(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ValueError(f"default_folder is {value!r}; expected a path.")
+def _mapping(key: str, value: Any, entries: str) -> Mapping:
+    is_mapping = isinstance(value, Mapping) and value
+    expect(is_mapping, f"{key} is {_kind(value)}; expected entries of the form {entries}.")
     return value
 
 
-def _expect_mapping(key: str, value: Any, entries: str) -> None:
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"{key} is {_kind(value)}; expected entries of the form {entries}.")
-
-
-def _expect_distinct(where: str, labels: Sequence[int]) -> None:
-    twice = [label for label in labels if labels.count(label) > 1]
-    if twice:
-        raise ValueError(f"{where} names label {twice[0]} twice; name it once.")
-
-
-def _whole_numbers(where: str, value: Any) -> list[int]:
-    if not isinstance(value, list) or not all(type(entry) is int for entry in value):
-        raise ValueError(f"{where} is {value!r}; expected a list of whole numbers, such as [1, 2].")
-    return value
+def _distinct(where: str, value: Any, known: Iterable[int], otherwise: str) -> list[int]:
+    """Labels that are known, each once."""
+    labels = WHOLE_NUMBERS.of(where, value)
+    for label in labels:
+        expect(label in known, f"{where} names label {label}, which is {otherwise}.")
+        expect(labels.count(label) == 1, f"{where} names label {label} twice; name it once.")
+    return labels
 
 
 def _kind(value: Any) -> str:

@@ -12,36 +12,66 @@ preparation:
   drop_blank_slice: true                  # optional
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
-from Stage2.datasets.dataset_file import checked_label_values, read_yaml
-from Stage2.preparation.steps.transform import Recipe
+from Stage2.datasets.dataset_file import Rule, checked_label_values, expect, is_number, nearest, read_yaml
+from Stage2.preparation.steps.transform import VolumeTransform
 
-KEYS = (
-    "images",
-    "labels",
-    "label_values",
-    "orientation",
-    "window",
-    "percentile",
-    "border",
-    "spacing",
-    "coarsening",
-    "crop",
-    "drop_blank_slice",
-)
 SCAN = "{scan}"
-ORIENTATIONS = frozenset("".join(letters) for axes in permutations(("LR", "AP", "IS")) for letters in product(*axes))
+ORIENTATIONS = ["".join(letters) for axes in permutations(("LR", "AP", "IS")) for letters in product(*axes)]
+
+
+def _is_pattern(value: Any) -> bool:
+    fits = isinstance(value, str) and value.count(SCAN) == 1
+    return fits and not value.startswith("/") and ".." not in value.split("/")
+
+
+def _is_list(value: Any, length: int, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) == length and all(map(fits, value))
+
+
+def _is_side(value: Any) -> bool:
+    return value == "keep" or (is_number(value) and value > 0)
+
+
+PATTERN = Rule(_is_pattern, f"expected a path below SRC with {SCAN} once, such as imagesTr/{SCAN}.nii.gz.")
+VOLUMES = Rule(lambda path: not path.endswith("/"), "a folder; expected a volume for each scan: convert them to NIfTI.")
+ORIENTATION = Rule(ORIENTATIONS.__contains__, "expected three of L or R, A or P, I or S, such as LPS.")
+UP_TO_100 = Rule(
+    lambda value: is_number(value) and 0 < value <= 100, "expected a number above 0, 100 at most.", float
+)
+# Of the keys that say what is done to a volume; the fields of `VolumeTransform` have their names but for the crop.
+RULES = {
+    "window": Rule(
+        lambda value: _is_list(value, 2, is_number) and value[0] < value[1],
+        "expected the lowest and the highest intensity, such as [-125, 275].",
+        lambda value: (float(value[0]), float(value[1])),
+    ),
+    "percentile": UP_TO_100,
+    "border": Rule(lambda value: type(value) is int and value >= 0, "expected a whole number of pixels, 0 or more."),
+    "spacing": Rule(
+        lambda value: _is_list(value, 3, _is_side),
+        "expected mm along x, y, z, or keep, such as [1.25, 1.25, keep].",
+        lambda value: tuple(None if side == "keep" else float(side) for side in value),
+    ),
+    "coarsening": UP_TO_100,
+    "crop": Rule(
+        lambda value: value in ("centre", "none"),
+        "expected centre, which makes slices of 256 x 256, or none.",
+        lambda value: value == "centre",
+    ),
+    "drop_blank_slice": Rule(lambda value: type(value) is bool, "expected true or false."),
+}
+MAY_BE_NULL = ("labels", "label_values", "orientation", "window", "percentile", "spacing", "coarsening")
+KEYS = ("images", "labels", "label_values", "orientation", *RULES)
 
 
 @dataclass(frozen=True)
-class Layout:
+class RawLayout:
     """Where the raw files of a data set lie.
 
     Attributes:
@@ -56,7 +86,7 @@ class Layout:
     orientation: str | None = None
 
 
-def read_preparation(path: Path) -> tuple[Layout, Recipe]:
+def read_preparation(path: Path) -> tuple[RawLayout, VolumeTransform]:
     """What a data set file says of its preparation.
 
     Raises:
@@ -76,105 +106,25 @@ def read_preparation(path: Path) -> tuple[Layout, Recipe]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _checked(section: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[Layout, Recipe]:
+def _checked(section: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[RawLayout, VolumeTransform]:
     for key in section:
-        if key not in KEYS:
-            near = get_close_matches(str(key), KEYS, n=1, cutoff=0)[0]
-            raise ValueError(f"preparation has {key}, which is no key of it; the nearest one is {near}.")
-    if "images" not in section:
-        raise ValueError(f"preparation has no images; give their place below SRC, such as imagesTr/{SCAN}.nii.gz.")
-    labels = section.get("labels")
-    label_values = section.get("label_values")
-    if label_values is not None and labels is None:
-        raise ValueError("preparation has label_values but no labels; say where the label files lie.")
-    layout = Layout(
-        images=_pattern("images", section["images"]),
-        labels=None if labels is None else _label_pattern(labels),
-        label_values=checked_label_values(label_values, content),
-        orientation=_orientation(section.get("orientation")),
+        near = nearest(key, KEYS)
+        expect(key in KEYS, f"preparation has {key}, which is no key of it; the nearest one is {near}.")
+    given = {key: value for key, value in section.items() if value is not None or key not in MAY_BE_NULL}
+    expect("images" in given, f"preparation has no images; give their place below SRC, such as imagesTr/{SCAN}.nii.gz.")
+    has_labels = "labels" in given or "label_values" not in given
+    expect(has_labels, "preparation has label_values but no labels; say where the label files lie.")
+    layout = RawLayout(
+        images=PATTERN.of("images", given["images"]),
+        labels=VOLUMES.of("labels", PATTERN.of("labels", given["labels"])) if "labels" in given else None,
+        label_values=checked_label_values(given.get("label_values"), content),
+        orientation=ORIENTATION.of("orientation", given["orientation"]) if "orientation" in given else None,
     )
-    _expect_one_of(section, "window", "percentile", required=True)
-    _expect_one_of(section, "spacing", "coarsening", required=False)
-    recipe = Recipe(
-        window=_window(section.get("window")),
-        percentile=_number("percentile", section.get("percentile"), 0, 100),
-        border=_border(section.get("border", 0)),
-        spacing=_spacing(section.get("spacing")),
-        coarsening=_number("coarsening", section.get("coarsening"), 0, 100),
-        centre=_crop(section.get("crop", "centre")),
-        drop_blank_slice=_flag("drop_blank_slice", section.get("drop_blank_slice", False)),
-    )
-    return layout, recipe
-
-
-def _expect_one_of(section: Mapping[str, Any], first: str, second: str, *, required: bool) -> None:
-    given = [key for key in (first, second) if section.get(key) is not None]
-    if len(given) == 2 or (required and not given):
-        found = "both" if given else "neither"
-        raise ValueError(f"preparation has {found} of {first} and {second}; give one of them.")
-
-
-def _pattern(key: str, value: Any) -> str:
-    if not isinstance(value, str) or value.count(SCAN) != 1 or value.startswith("/") or ".." in value.split("/"):
-        raise ValueError(
-            f"{key} is {value!r}; expected a path below SRC with {SCAN} once, such as imagesTr/{SCAN}.nii.gz."
-        )
-    return value
-
-
-def _label_pattern(value: Any) -> str:
-    if _pattern("labels", value).endswith("/"):
-        raise ValueError(f"labels is {value!r}, a folder; expected a volume for each scan: convert them to NIfTI.")
-    return value
-
-
-def _orientation(value: Any) -> str | None:
-    if value is not None and value not in ORIENTATIONS:
-        raise ValueError(f"orientation is {value!r}; expected three of L or R, A or P, I or S, such as LPS.")
-    return value
-
-
-def _window(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)) or value[0] >= value[1]:
-        raise ValueError(f"window is {value!r}; expected the lowest and the highest intensity, such as [-125, 275].")
-    return float(value[0]), float(value[1])
-
-
-def _number(key: str, value: Any, above: float, most: float) -> float | None:
-    if value is not None and not (_is_number(value) and above < value <= most):
-        raise ValueError(f"{key} is {value!r}; expected a number above {above}, {most} at most.")
-    return None if value is None else float(value)
-
-
-def _border(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"border is {value!r}; expected a whole number of pixels, 0 or more.")
-    return value
-
-
-def _spacing(value: Any) -> tuple[float | None, float | None, float | None] | None:
-    if value is None:
-        return None
-    fits = isinstance(value, list) and len(value) == 3
-    if not fits or not all(side == "keep" or (_is_number(side) and side > 0) for side in value):
-        raise ValueError(f"spacing is {value!r}; expected mm along x, y, z, or keep, such as [1.25, 1.25, keep].")
-    x, y, z = (None if side == "keep" else float(side) for side in value)
-    return x, y, z
-
-
-def _crop(value: Any) -> bool:
-    if value not in ("centre", "none"):
-        raise ValueError(f"crop is {value!r}; expected centre, which makes slices of 256 x 256, or none.")
-    return value == "centre"
-
-
-def _flag(key: str, value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError(f"{key} is {value!r}; expected true or false.")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    for first, second, required in (("window", "percentile", True), ("spacing", "coarsening", False)):
+        both, neither = {first, second} <= given.keys(), not {first, second} & given.keys()
+        fits = not both and not (neither and required)
+        expect(fits, f"preparation has {'both' if both else 'neither'} of {first} and {second}; give one of them.")
+    steps = {key: rule.of(key, given[key]) for key, rule in RULES.items() if key in given}
+    if "crop" in steps:
+        steps["centre"] = steps.pop("crop")
+    return layout, VolumeTransform(**steps)

@@ -1,5 +1,7 @@
 """Data set files: what a good one gives, and one sentence for every mistake."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,36 @@ def test_broken_yaml_is_one_sentence(tmp_path, text, sentence):
         read_dataset_file(path)
     assert str(caught.value).startswith(f"{path}{sentence}")
     assert "\n" not in str(caught.value)
+
+
+# More than 10^10 values, could they be written out.
+ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (ALIASES, ", line 5: more than 10000 values; correct the YAML."),
+        ("classes: " + "[" * 20_000, ", line 1: more than 30 levels of nesting; correct the YAML."),
+        ("- " * 20_000, ", line 1: more than 30 levels of nesting; correct the YAML."),
+        ("#" * 1_000_001, " has 1000001 bytes; expected a data set file of 1000000 at most."),
+    ],
+    ids=["aliases", "brackets", "dashes", "large"],
+)
+def test_what_would_take_for_ever_is_refused_at_once(tmp_path, text, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}{sentence}')}$"):
+        read_dataset_file(path)
+    assert time.monotonic() - started < 2
+
+
+def test_an_alias_may_stand_for_a_value(tmp_path):
+    path = write(tmp_path / "mine.yaml")
+    text = path.read_text().replace("folds:\n- 0", "folds:\n- &none 0")
+    path.write_text(text.replace("threshold: 0", "threshold: *none"))
+    assert get_dataset(str(path)).foreground_threshold == 0
 
 
 def test_a_missing_file_is_named(tmp_path):
