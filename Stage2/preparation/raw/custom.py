@@ -15,12 +15,12 @@ from Stage2.io.names import MANIFEST
 from Stage2.io.volumes import DETACHED, SUFFIXES, read_volume
 from Stage2.preparation.raw.scan import RawScan, RawVolumes, read_label
 from Stage2.preparation.raw.source import Source
-from Stage2.preparation.transform_file import SCAN, Layout
+from Stage2.preparation.transform_file import SCAN, RawLayout
 
 logger = logging.getLogger(__name__)
 
 
-def list_custom_scans(source: Source, data_set: DataSet, layout: Layout) -> list[RawScan]:
+def list_custom_scans(source: Source, data_set: DataSet, layout: RawLayout) -> list[RawScan]:
     """Scans that the patterns find, at any depth below the source.
 
     Where all {scan} are numbers, they are the scans' numbers; else scans are numbered from 0 in the order of their

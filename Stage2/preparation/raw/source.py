@@ -1,5 +1,6 @@
 """A data set as it was downloaded, an unpacked folder or the zip archive itself, read in one way."""
 
+import lzma
 import os
 import shutil
 import tempfile
@@ -9,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from Stage1.files import PARTIAL
 
 # What file managers leave behind, beside names that start with a dot.
-BOMB_BYTES, BOMB_FACTOR = 1 << 30, 200  # archives that unpack to more than that, and to so many times themselves
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "DICOMDIR"})
+# Of what is unpacked at once, the files of one scan: bytes, and bytes for each packed one, where deflate reaches 1032.
+MAX_BYTES, MAX_RATIO = 4 << 30, 1100
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,22 @@ class Source:
         return self._stamps[name]
 
     @contextmanager
-    def open(self, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    def open(self, names: Sequence[str], place: Path | None = None) -> Iterator[dict[str, Path]]:
         """Name -> file on disk for some of the files; members of an archive exist until the context ends.
 
+        Args:
+            names: of the files.
+            place: folder to unpack in, where what a killed run leaves is seen as such; None: that of temporary files.
+
         Raises:
-            ValueError: the archive is damaged or cannot be unpacked. Errors raised inside the context name members by
-                their place in the archive.
+            ValueError: the archive is damaged, cannot be unpacked, or unpacks to too much. Errors raised inside the
+                context name members by their place in the archive.
+            OSError: there is no room for its members.
         """
         if not self.is_archive:
             yield {name: self.path / name for name in names}
             return
-        with tempfile.TemporaryDirectory(prefix="densemp-") as folder:
+        with tempfile.TemporaryDirectory(PARTIAL, ".unpacked.", place) as folder:
             try:
                 yield _unpack(self.path, names, Path(folder))
             except (FileNotFoundError, ValueError) as error:
@@ -99,38 +108,50 @@ def _folder_stamps(path: Path) -> dict[str, str]:
 def _archive_stamps(path: Path) -> dict[str, str]:
     found = {}
     with _reading(path), zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = _name_of(member)
-            parts = name.split("/")
-            if name.startswith("/") or ".." in parts:
-                raise ValueError(f"{path} names a file outside itself ({member.filename}); it is not safe to unpack.")
-            if not member.is_dir() and not any(_is_junk(part) for part in parts):
+        for name, member in _members(path, archive).items():
+            if not any(_is_junk(part) for part in name.split("/")):
                 found[name] = f"{member.file_size} bytes, {member.CRC:08x}"
     return dict(sorted(found.items()))
 
 
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Name with slashes -> file of an archive; some programs write backslashes.
+
+    Raises:
+        ValueError: a name leads out of the folder that the archive is unpacked to.
+    """
+    found = {}
+    for member in archive.infolist():
+        name = member.filename.replace("\\", "/").removeprefix("./")
+        if name.startswith("/") or ".." in name.split("/") or name[1:3] == ":/":
+            raise ValueError(
+                f"{path} holds {name}, which leads out of the folder it is unpacked to; do not trust it: download it "
+                "from its first source, or unpack it by hand and give the folder."
+            )
+        if not name.endswith("/"):
+            found[name] = member
+    return found
+
+
 def _unpack(path: Path, names: Sequence[str], folder: Path) -> dict[str, Path]:
     with _reading(path), zipfile.ZipFile(path) as archive:
-        members = {_name_of(member): member for member in archive.infolist()}
-        needed = sum(members[name].file_size for name in names)
-        packed = sum(members[name].compress_size for name in names)
-        free = shutil.disk_usage(folder).free
-        if needed > free or (needed > BOMB_BYTES and needed > BOMB_FACTOR * packed):
+        members = {name: member for name, member in _members(path, archive).items() if name in names}
+        needed = sum(member.file_size for member in members.values())
+        packed = sum(member.compress_size for member in members.values())
+        if needed > MAX_BYTES or (needed > 1 << 20 and needed > MAX_RATIO * packed):
             raise ValueError(
-                f"{path}: {names[0]} and what belongs to it unpack to {needed / 2**30:.1f} GiB from "
-                f"{packed / 2**20:.1f} MiB, with {free / 2**30:.1f} GiB free in {folder.parent}; make room (TMPDIR), "
-                "or download the archive again."
+                f"{path}: {names[0]} and what belongs to it unpack from {packed} to {needed} bytes; expected up to "
+                f"{MAX_BYTES}, and {MAX_RATIO} times as many as packed: unpack it by hand and give the folder."
             )
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(members[name]) as packed_file, (folder / name).open("wb") as file:
-                shutil.copyfileobj(packed_file, file)
-    return {name: folder / name for name in names}
-
-
-def _name_of(member: zipfile.ZipInfo) -> str:
-    """Its name with slashes: some programs write backslashes."""
-    return PurePosixPath(member.filename.replace("\\", "/")).as_posix()
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise OSError(f"{path}: {names[0]} unpacks to {needed} bytes, but {folder.parent} has {free}; make room.")
+        for name, member in members.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+        return {name: folder / name for name in names}
 
 
 @contextmanager
@@ -142,8 +163,12 @@ def _reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is packed in a way that Python cannot read ({error}); unpack it by hand.") from None
     except RuntimeError as error:  # a password
         raise ValueError(f"{path} cannot be unpacked ({error}); unpack it by hand and give the folder.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again.") from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(f"{path} could not be unpacked ({error.strerror}); make room, or unpack it by hand.") from error
 
 
 def _is_junk(name: str) -> bool:

@@ -13,7 +13,7 @@ from Stage2.datasets.catalog import get_dataset
 from Stage2.preparation.data_sets import get_raw_data_set
 from Stage2.preparation.raw.source import open_source
 from Stage2.preparation.steps.convert import make_folder, plan_folder
-from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE
+from Stage2.preparation.steps.transform import CHAOS_TRANSFORM, SABS_TRANSFORM
 from Stage2.preparation.transform_file import read_preparation
 
 HEAD = """
@@ -85,14 +85,14 @@ def test_dicom_series_with_labels_orientation_and_label_values(tmp_path):
 
 def test_the_built_in_recipes_can_be_written_as_a_file(tmp_path):
     mr = config(tmp_path, "images: a{scan}\npercentile: 99.5\nspacing: [1.25, 1.25, 7.7]")
-    assert read_preparation(mr)[1] == CHAOS_RECIPE
+    assert read_preparation(mr)[1] == CHAOS_TRANSFORM
     ct = config(tmp_path, "images: a{scan}\nwindow: [-125, 275]\nborder: 32\ncoarsening: 1.75\ncrop: none")
-    assert read_preparation(ct)[1] == SABS_RECIPE
+    assert read_preparation(ct)[1] == SABS_TRANSFORM
 
 
 def test_the_example_can_be_used():
     raw = get_raw_data_set(str(Path(__file__).resolve().parents[4] / "examples/datasets/raw_ct.yaml"))
-    assert raw.data_set.n_folds == 5 and raw.recipe.spacing == (1.5, 1.5, 5)
+    assert raw.data_set.n_folds == 5 and raw.transform.spacing == (1.5, 1.5, 5)
 
 
 def test_the_same_file_is_the_data_set_for_training(tmp_path):
@@ -249,8 +249,8 @@ def test_labels_keep_their_place_and_volume(tmp_path_factory, pixel, step, turne
     )
     raw = get_raw_data_set(str(file))
     out = tmp_path_factory.mktemp("out")
-    plan = plan_folder(raw.list_scans(open_source(folder)), out, "mine", raw.recipe)
-    make_folder(plan, raw.recipe)
+    plan = plan_folder(raw.list_scans(open_source(folder)), out, "mine", raw.transform)
+    make_folder(plan)
     prepared = sitk.ReadImage(str(out / "label_1.nii.gz"))
     assert prepared.GetSize()[:2] == (256, 256)
     before = sitk.GetArrayFromImage(label)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from stage2.preparation.drawn_archives import zip_folder
 
+from Stage2.preparation.raw import source as source_module
 from Stage2.preparation.raw.source import open_source
 
 
@@ -76,5 +77,48 @@ def test_damaged_archives(folder, tmp_path, damage, message):
     archive = zip_folder(folder, tmp_path / "data.zip")
     damage(archive)
     with pytest.raises((ValueError, FileNotFoundError), match=message):  # noqa: SIM117
+        with open_source(archive).open(["a.txt"]):
+            pass
+
+
+def write_zip(path: Path, members: dict[str, bytes], packed: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content, packed)
+    return path
+
+
+def test_names_with_backslashes_are_read(tmp_path):
+    archive = write_zip(tmp_path / "data.zip", {"img\\img0001.txt": b"one", "label\\": b"", "a.txt": b"two"})
+    source = open_source(archive)
+    assert source.names == ["a.txt", "img/img0001.txt"]
+    with source.open(source.names) as paths:
+        assert [path.read_bytes() for path in paths.values()] == [b"two", b"one"]
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "img/../../evil.txt", "..\\evil.txt", "/etc/evil", "C:\\evil.txt"])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    archive = write_zip(tmp_path / "data.zip", {"a.txt": b"one", name: b"evil"})
+    with pytest.raises(ValueError, match=r"data\.zip holds .*evil.*, which leads out of the folder"):
+        open_source(archive)
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_to_far_more_is_refused_before(tmp_path, packed):
+    archive = write_zip(tmp_path / "data.zip", {"a.txt": bytes(50 << 20)}, packed)
+    with pytest.raises(ValueError, match=r"a\.txt and what belongs to it unpack from \d+ to 52428800 bytes"):  # noqa: SIM117
+        with open_source(archive).open(["a.txt"], tmp_path):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["data.zip"]
+
+
+def test_sizes_are_compared_with_the_limit_and_the_disk(folder, tmp_path, monkeypatch):
+    archive = zip_folder(folder, tmp_path / "data.zip")
+    monkeypatch.setattr(source_module.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10}))
+    with pytest.raises(OSError, match=r"a\.txt unpacks to 250 bytes, but .* has 10; make room"):  # noqa: SIM117
+        with open_source(archive).open(["a.txt"]):
+            pass
+    monkeypatch.setattr(source_module, "MAX_BYTES", 200)
+    with pytest.raises(ValueError, match=r"expected up to 200, and 1100 times as many as packed"):  # noqa: SIM117
         with open_source(archive).open(["a.txt"]):
             pass
