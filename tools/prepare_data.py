@@ -1,128 +1,153 @@
 """Prepare data for Stage 1 and Stage 2."""
 
 import argparse
-import logging
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
-from Stage2.datasets.catalog import get_dataset
-from Stage2.preparation.check_command import add_check
-from Stage2.preparation.commands import add_classmap, add_convert, add_data_sets, add_normalise
-from Stage2.preparation.options import add_workers, positive
-from Stage2.preparation.steps.pseudo_labels import SCALES
-from Stage2.preparation.steps.superpixels import prepare_folder
+from Stage1.command_line import add_workers, positive, run_tool
+from Stage2.datasets.catalog import SUPERPIXEL_SCALES
+from Stage2.datasets.dataset_file import is_dataset_file
 
-logger = logging.getLogger("prepare_data")
+AGAIN = "Run again, it goes on where it stopped; with all there, it does nothing."
 
 
-def make_superpixels(options: argparse.Namespace) -> None:
-    started = time.monotonic()
-    summary = prepare_folder(
-        options.folder,
-        get_dataset(options.dataset),
-        out=options.out,
-        scale=options.scale,
-        workers=options.workers,
-        force=options.force,
-        show_progress=True,
-    )
-    logger.info(
-        "%s: superpixels of %d scan(s) made, %d there already; class maps %s (%.1f s)",
-        options.out or options.folder,
-        summary.made,
-        summary.scans - summary.made,
-        "skipped, as there are no labels" if summary.class_maps == "skipped" else summary.class_maps,
-        time.monotonic() - started,
-    )
+def dataset_file(text: str) -> str:
+    if not is_dataset_file(text):
+        raise argparse.ArgumentTypeError(f"found {text}, expected the name of a .yaml file")
+    return text
 
 
-def make_roco(options: argparse.Namespace) -> None:
-    # Here, as it loads PyTorch and MMEngine: seconds that the other command need not wait.
-    from Stage1.datasets.roco import prepare_roco
-
-    started = time.monotonic()
-    summary = prepare_roco(
-        options.source,
-        options.out,
-        mode=options.mode,
-        longest_side=options.longest_side,
-        workers=options.workers,
-        force=options.force,
-        show_progress=True,
-    )
-    seconds = time.monotonic() - started
-    checked = summary.made + summary.unreadable
-    logger.info(
-        "%s: %d image(s) made, %d there already, %d unreadable (%.1f s, %.0f images/s)",
-        options.out,
-        summary.made,
-        summary.kept,
-        summary.unreadable,
-        seconds,
-        checked / seconds,
-    )
+Option = tuple[str, dict[str, Any]]  # name of an argument, and what argparse is told of it
 
 
-def add_superpixels(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "superpixels",
-        help="superpixels, foreground masks and class maps for a processed folder",
-        description="Make superpix-<scale>_<id>.nii.gz, fgmask_<id>.nii.gz, classmap_1.json and classmap_100.json for "
-        "a folder of image_<id>.nii.gz and label_<id>.nii.gz (256 x 256 slices). Class maps need the labels; without "
-        "any they are skipped.",
-        epilog="Run again, it makes what is missing or older than its image: nothing, if all is there.",
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="processed folder; may be read-only with --out")
-    parser.add_argument("--dataset", required=True, help="CHAOST2 (MR), SABS (CT) or FILE.yaml: classes, threshold")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write here, with links to images and labels")
-    parser.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="superpixel scale (default MIDDLE)")
-    add_workers(parser)
-    parser.add_argument("--force", action="store_true", help="make everything anew, also files made by other programs")
-    parser.set_defaults(run=make_superpixels)
+def option(name: str, help: str, **settings: Any) -> Option:
+    return name, {"help": help, **settings}
 
 
-def add_roco(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+def source(what: str) -> Option:
+    return option("source", what, type=Path, metavar="SRC")
+
+
+def flag(name: str, help: str) -> Option:
+    return option(name, help, action="store_true")
+
+
+KIND = option("config", "chaos, sabs or CONFIG.yaml", metavar="KIND")
+CONFIG = option("config", "file with a part `preparation`", metavar="CONFIG.yaml", type=dataset_file)
+TARGET = option("out", "folder to make or to complete", type=Path, metavar="DST")
+FOLDER = option("folder", "processed folder; may be read-only with --out", type=Path, metavar="FOLDER")
+DATA_SET = option("--dataset", "CHAOST2 (MR), SABS (CT) or FILE.yaml: what the folder is", required=True)
+OUT = option("--out", "write here, not into FOLDER; superpixels: with links to its files", type=Path, metavar="DIR")
+SCALE = option("--scale", "superpixel scale (default MIDDLE)", choices=list(SUPERPIXEL_SCALES), default="MIDDLE")
+BLANK = flag("--drop-blank-slice", "leave out the blank last slice that resampling often adds (published: kept)")
+DRY_RUN = flag("--dry-run", "say what would be made, and write nothing")
+FORCE = flag("--force", "make everything anew, also if made with other settings or by other programs")
+
+
+# Name, function of `Stage2.preparation.commands` that does it, help, description, epilog, arguments besides --workers.
+COMMANDS = (
+    *(
+        (
+            kind,
+            "prepare_all",
+            f"{name} from the download to a checked folder, all steps",
+            f"Convert, normalise, make superpixels and class maps of {name}, and check the result.",
+            AGAIN,
+            (source(f"{archive}, or the folder it unpacks to"), TARGET, BLANK, SCALE, DRY_RUN, FORCE),
+        )
+        for kind, name, archive in (("chaos", "CHAOST2", "CHAOS_Train_Sets.zip"), ("sabs", "SABS", "RawData.zip"))
+    ),
+    (
+        "custom",
+        "prepare_all",
+        "a data set of your own (NIfTI, NRRD, MetaImage, DICOM series) to a checked folder, all steps",
+        "Do for a data set that a YAML file describes (docs/datasets.md) what chaos and sabs do.",
+        AGAIN,
+        (CONFIG, source("folder or zip archive with the raw data"), TARGET, SCALE, DRY_RUN, FORCE),
+    ),
+    (
         "roco",
-        help="a flat folder of ROCO's readable radiology images",
-        description="Link, copy or shrink the images of train/radiology/images in an unpacked ROCO data set, or all "
-        "images of a folder without it, into one flat folder. Each is decoded to its end; those that cannot be are "
-        "left out and listed in unreadable.txt.",
-        epilog="Run again, it goes on where it stopped and makes what is new or has changed.",
-    )
-    parser.add_argument("source", type=Path, metavar="SRC", help="the unpacked data set")
-    parser.add_argument("out", type=Path, metavar="DST", help="folder to make, such as data/roco")
-    parser.add_argument("--mode", choices=["link", "copy"], default="link", help="symbolic links (default) or copies")
-    parser.add_argument(
-        "--longest-side", type=positive, metavar="N", help="shrink larger images to N pixels (default: as they are)"
-    )
-    add_workers(parser)
-    parser.add_argument("--force", action="store_true", help="make everything anew, also if made with other settings")
-    parser.set_defaults(run=make_roco)
+        "make_roco",
+        "a flat folder of ROCO's readable radiology images",
+        "Link, copy or shrink the images of train/radiology/images in an unpacked ROCO data set, or all images of a "
+        "folder without it, into one flat folder. Each is decoded to its end; those that cannot be are left out and "
+        "listed in unreadable.txt.",
+        "Run again, it goes on where it stopped and makes what is new or has changed.",
+        (
+            source("the unpacked data set"),
+            TARGET,
+            option("--mode", "symbolic links (default) or copies", choices=["link", "copy"], default="link"),
+            option("--longest-side", "shrink larger images to N pixels (default: not)", type=positive, metavar="N"),
+            FORCE,
+        ),
+    ),
+    (
+        "convert",
+        "make_raw_step",
+        "single step: a download as image_<id>.nii.gz and label_<id>.nii.gz, on their own grids",
+        "Write each scan of a download as NIfTI, with labels as numbers of the classes; intensities, spacing and size "
+        "stay.",
+        AGAIN,
+        (KIND, source("the download, a folder or a zip archive"), TARGET, DRY_RUN, FORCE),
+    ),
+    (
+        "normalise",
+        "make_raw_step",
+        "single step: intensities, spacing and slices of 256 x 256 for a converted folder",
+        "Do to a converted folder what its data set asks for: window or percentile, resampling, crop.",
+        AGAIN,
+        (KIND, source("folder that convert made"), TARGET, BLANK, DRY_RUN, FORCE),
+    ),
+    (
+        "superpixels",
+        "make_superpixels",
+        "superpixels, foreground masks and class maps for a processed folder",
+        "Make superpix-<scale>_<id>.nii.gz, fgmask_<id>.nii.gz, classmap_1.json and classmap_100.json for a folder of "
+        "image_<id>.nii.gz and label_<id>.nii.gz (256 x 256 slices). Class maps need the labels; without any they are "
+        "skipped.",
+        "Run again, it makes what is missing or older than its image: nothing, if all is there.",
+        (FOLDER, DATA_SET, OUT, SCALE, FORCE),
+    ),
+    (
+        "classmap",
+        "make_superpixels",
+        "single step: class maps of a processed folder with labels",
+        "Make classmap_1.json and classmap_100.json; the command superpixels makes them as well.",
+        "Run again, it makes them only if they are older than a label.",
+        (FOLDER, DATA_SET, FORCE),
+    ),
+    (
+        "check",
+        "check",
+        "whether a processed folder is complete and sound",
+        "Read every file of a processed folder and say what is wrong: sizes, spacing, orientation, label values, empty "
+        "classes, superpixels, intensities, class maps, folds. Writes check.json and a contact sheet for every scan: "
+        "its slices with label contours and superpixel borders.",
+        "The exit status is 1 where anything is wrong. Notes tell what is unusual but may be right.",
+        (FOLDER, DATA_SET, OUT, SCALE),
+    ),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_data_sets(commands)
-    add_roco(commands)
-    add_convert(commands)
-    add_normalise(commands)
-    add_superpixels(commands)
-    add_classmap(commands)
-    add_check(commands)
+    for command, work, help, description, epilog, arguments_of in COMMANDS:
+        one = commands.add_parser(command, help=help, description=description, epilog=epilog)
+        # What other commands have arguments for; those of this one set their own defaults after these.
+        one.set_defaults(command=command, work=work, config=command, out=None, scale="MIDDLE", drop_blank_slice=False)
+        for name, settings in arguments_of:
+            one.add_argument(name, **settings)
+        add_workers(one)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        options.run(options)
-    except (OSError, ValueError) as error:
-        print(f"prepare_data.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("prepare_data.py: interrupted; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+
+    def run() -> None:
+        from Stage2.preparation import commands  # here, as it takes a second to load: --help need not wait for it
+
+        getattr(commands, options.work)(options)
+
+    return run_tool("prepare_data.py", run)
 
 
 if __name__ == "__main__":

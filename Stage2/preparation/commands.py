@@ -1,217 +1,182 @@
-"""Commands that lead from a downloaded data set to a folder for training, in one go or step by step."""
+"""What the commands of tools/prepare_data.py do, from a downloaded data set to a folder for training.
+
+What a dry run does not need is imported where it is used.
+"""
 
 import argparse
+import json
 import logging
+import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from Stage1.files import locked
 from Stage2.datasets.catalog import DataSet, get_dataset
-from Stage2.datasets.dataset_file import is_dataset_file
-from Stage2.preparation.check_command import check_and_tell, is_checked
-from Stage2.preparation.data_sets import KINDS, RawDataSet, get_raw_data_set, list_converted_scans
-from Stage2.preparation.options import add_workers
+from Stage2.io import names
+from Stage2.preparation.data_sets import RawDataSet, get_raw_data_set, list_converted_scans
 from Stage2.preparation.raw.scan import RawScan
 from Stage2.preparation.raw.source import open_source
-from Stage2.preparation.steps.convert import Plan, make_folder, plan_folder
-from Stage2.preparation.steps.pseudo_labels import SCALES
-from Stage2.preparation.steps.superpixels import prepare_folder
-from Stage2.preparation.steps.transform import Recipe
+from Stage2.preparation.steps.convert import Plan, expect_apart, make_folder, plan_folder
 
 logger = logging.getLogger("prepare_data")
-
-_AGAIN = "Run again, it goes on where it stopped; with all there, it does nothing."
-
-
-def add_data_sets(commands: argparse._SubParsersAction) -> None:
-    for kind, archive in (("chaos", "CHAOS_Train_Sets.zip"), ("sabs", "RawData.zip")):
-        parser = commands.add_parser(
-            kind,
-            help=f"{KINDS[kind]} from the download to a checked folder, all steps",
-            description=f"Convert, normalise, make superpixels and class maps of {KINDS[kind]}, and check the result.",
-            epilog=_AGAIN,
-        )
-        _add_source(parser, f"{archive}, or the folder it unpacks to")
-        _add_blank_slice(parser)
-        _add_all_steps(parser)
-        parser.set_defaults(config=kind)
-    parser = commands.add_parser(
-        "custom",
-        help="a data set of your own (NIfTI, NRRD, MetaImage, DICOM series) to a checked folder, all steps",
-        description="Do for a data set that a YAML file describes (docs/datasets.md) what chaos and sabs do.",
-        epilog=_AGAIN,
-    )
-    parser.add_argument("config", type=dataset_file, metavar="CONFIG.yaml", help="file with a part `preparation`")
-    _add_source(parser, "folder or zip archive with the raw data")
-    _add_all_steps(parser)
-    parser.set_defaults(drop_blank_slice=False)
-
-
-def add_convert(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "convert",
-        help="single step: a download as image_<id>.nii.gz and label_<id>.nii.gz, on their own grids",
-        description="Write each scan of a download as NIfTI, with labels as numbers of the classes; intensities, "
-        "spacing and size stay.",
-        epilog=_AGAIN,
-    )
-    parser.add_argument("config", metavar="KIND", help="chaos, sabs or CONFIG.yaml")
-    _add_source(parser, "the download, a folder or a zip archive")
-    _add_common(parser)
-    parser.set_defaults(run=convert)
-
-
-def add_normalise(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "normalise",
-        help="single step: intensities, spacing and slices of 256 x 256 for a converted folder",
-        description="Do to a converted folder what its data set asks for: window or percentile, resampling, crop.",
-        epilog=_AGAIN,
-    )
-    parser.add_argument("config", metavar="KIND", help="chaos, sabs or CONFIG.yaml")
-    _add_source(parser, "folder that convert made")
-    _add_blank_slice(parser)
-    _add_common(parser)
-    parser.set_defaults(run=normalise)
-
-
-def add_classmap(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "classmap",
-        help="single step: class maps of a processed folder with labels",
-        description="Make classmap_1.json and classmap_100.json; the command superpixels makes them as well.",
-        epilog="Run again, it makes them only if they are older than a label.",
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="processed folder with labels")
-    parser.add_argument("--dataset", required=True, help="CHAOST2 (MR), SABS (CT) or FILE.yaml: classes")
-    add_workers(parser)
-    parser.add_argument("--force", action="store_true", help="make them anew")
-    parser.set_defaults(run=make_class_maps)
 
 
 def prepare_all(options: argparse.Namespace) -> None:
     """From a download to a checked folder."""
     started = time.monotonic()
-    raw = _raw_data_set(options)
-    scans = raw.list_scans(open_source(options.source))
-    _tell_of_count(scans, raw.data_set)
-    plan = plan_folder(scans, options.out, raw.data_set.name, raw.recipe, force=options.force)
-    if options.dry_run:
-        _tell_of_plan(plan, f"Then superpixels ({options.scale}), class maps and check.")
-        return
-    make_folder(plan, raw.recipe, workers=options.workers, show_progress=True)
-    made = len(plan.to_make)
-    summary = prepare_folder(
-        options.out,
-        raw.data_set,
-        scale=options.scale,
-        workers=options.workers,
-        force=options.force,
-        show_progress=True,
-    )
-    logger.info(
-        "%s: %d scan(s) and superpixels of %d made, %d there already; class maps %s (%.1f s)",
-        options.out,
-        made,
-        summary.made,
-        summary.scans - made,
-        summary.class_maps,
-        time.monotonic() - started,
-    )
-    if made or summary.made or summary.class_maps == "made" or not is_checked(options.out, options.scale):
-        check_and_tell(options.out, raw.data_set, scale=options.scale, workers=options.workers)
+    raw, scans = _raw_scans(options)
+    with _one_writer(options.out, options.dry_run):
+        plan = _plan(options, raw, scans, f"Then superpixels ({options.scale}), class maps and check.")
+        if options.dry_run:
+            return
+        from Stage2.preparation.steps.superpixels import prepare_folder
+
+        made = make_folder(plan, workers=options.workers, show_progress=True)
+        settings = {"scale": options.scale, "workers": options.workers, "show_progress": True}
+        summary = prepare_folder(options.out, raw.data_set, force=options.force, **settings)
+        logger.info(
+            "%s: %d scan(s) and superpixels of %d made, %d there already; class maps %s (%.1f s)",
+            options.out, made, summary.made, summary.scans - made, summary.class_maps, time.monotonic() - started,
+        )  # fmt: skip
+        if made or summary.made or summary.class_maps == "made" or not _is_checked(options.out, options.scale):
+            _check_and_tell(options.out, raw.data_set, None, **settings)
+        else:
+            logger.info("%s was sound when it was checked, and no file has changed since.", options.out)
+
+
+def make_raw_step(options: argparse.Namespace) -> None:
+    """Convert a download, or normalise a converted folder."""
+    raw, scans = _raw_scans(options)
+    with _one_writer(options.out, options.dry_run):
+        plan = _plan(options, raw, scans)
+        if not options.dry_run:
+            made = make_folder(plan, workers=options.workers, show_progress=True)
+            logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
+
+
+def make_superpixels(options: argparse.Namespace) -> None:
+    """Superpixels, body masks and class maps, or class maps alone."""
+    from Stage2.preparation.steps.superpixels import prepare_folder
+
+    started = time.monotonic()
+    target, data_set = options.out or options.folder, get_dataset(options.dataset)
+    with _one_writer(target, not _can_hold(options)):
+        summary = prepare_folder(
+            options.folder, data_set, out=options.out, scale=options.scale, workers=options.workers,
+            force=options.force, show_progress=True, superpixels=options.command == "superpixels",
+        )  # fmt: skip
+    if options.command == "superpixels":
+        logger.info(
+            "%s: superpixels of %d scan(s) made, %d there already; class maps %s (%.1f s)",
+            target, summary.made, summary.scans - summary.made,
+            "skipped, as there are no labels" if summary.class_maps == "skipped" else summary.class_maps,
+            time.monotonic() - started,
+        )  # fmt: skip
+    elif summary.class_maps == "skipped":
+        lacking = names.volume_name(names.LABEL, "<id>")
+        raise FileNotFoundError(f"{target} has no {lacking}; class maps need the labels.")
     else:
-        logger.info("%s was sound when it was checked, and no file has changed since.", options.out)
+        logger.info("%s: class maps of %d scan(s) %s", target, summary.scans, summary.class_maps)
 
 
-def convert(options: argparse.Namespace) -> None:
-    raw = get_raw_data_set(options.config)
-    scans = raw.list_scans(open_source(options.source))
-    _tell_of_count(scans, raw.data_set)
-    _do_step(options, scans, raw.data_set, None)
+def check(options: argparse.Namespace) -> None:
+    """Say whether a processed folder is complete and sound."""
+    data_set = get_dataset(options.dataset)
+    with _one_writer(options.out or options.folder, not _can_hold(options)):
+        settings = {"scale": options.scale, "workers": options.workers, "show_progress": True}
+        _check_and_tell(options.folder, data_set, options.out, **settings)
 
 
-def normalise(options: argparse.Namespace) -> None:
-    raw = _raw_data_set(options)
-    source = open_source(options.source)
-    _do_step(options, list_converted_scans(source, raw.data_set), raw.data_set, raw.recipe)
+def make_roco(options: argparse.Namespace) -> None:
+    """A flat folder of readable images for Stage 1."""
+    from Stage1.datasets.roco import prepare_roco
 
-
-def make_class_maps(options: argparse.Namespace) -> None:
-    summary = prepare_folder(
-        options.folder,
-        get_dataset(options.dataset),
-        workers=options.workers,
-        force=options.force,
-        superpixels=False,
+    started = time.monotonic()
+    made, kept, unreadable = prepare_roco(
+        options.source, options.out, options.mode, options.longest_side, options.workers, options.force, True
     )
-    if summary.class_maps == "skipped":
-        raise FileNotFoundError(f"{options.folder} has no label_<id>.nii.gz; class maps need the labels.")
-    logger.info("%s: class maps of %d scan(s) %s", options.folder, summary.scans, summary.class_maps)
+    seconds = time.monotonic() - started
+    logger.info(
+        "%s: %d image(s) made, %d there already, %d unreadable (%.1f s, %.0f images/s)",
+        options.out, made, kept, unreadable, seconds, (made + unreadable) / seconds,
+    )  # fmt: skip
 
 
-def dataset_file(text: str) -> str:
-    if not is_dataset_file(text):
-        raise argparse.ArgumentTypeError(f"found {text}, expected the name of a .yaml file")
-    return text
-
-
-def _raw_data_set(options: argparse.Namespace) -> RawDataSet:
-    raw = get_raw_data_set(options.config)
-    return raw.dropping_blank_slices() if options.drop_blank_slice else raw
-
-
-def _do_step(options: argparse.Namespace, scans: list[RawScan], data_set: DataSet, recipe: Recipe | None) -> None:
-    plan = plan_folder(scans, options.out, data_set.name, recipe, force=options.force)
-    if options.dry_run:
-        _tell_of_plan(plan)
-        return
-    make_folder(plan, recipe, workers=options.workers, show_progress=True)
-    made = len(plan.to_make)
-    logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
-
-
-def _tell_of_plan(plan: Plan, then: str = "") -> None:
-    settings = plan.manifest.parameters.items()
-    lines = [
-        f"{plan.out}: {len(plan.to_make)} scan(s) to make of {len(plan.scans)} in {plan.scans[0].source.path}",
-        *(f"  {name}: {value}" for name, value in settings if value not in (None, 0)),  # 0: a step left out
-        *(f"  scan {scan.id} from {len(scan.files)} file(s): {scan.files[0]}" for scan in plan.to_make),
-        f"{then} Nothing was written.".strip(),
-    ]
-    logger.info("%s", "\n".join(lines))
-
-
-def _tell_of_count(scans: list[RawScan], data_set: DataSet) -> None:
-    expected = data_set.fold_boundaries[-1]
+def _raw_scans(options: argparse.Namespace) -> tuple[RawDataSet, list[RawScan]]:
+    """The raw data set that is asked for, and its scans in the source."""
+    raw = get_raw_data_set(options.config, options.drop_blank_slice)
+    source = open_source(options.source)
+    expect_apart(options.out, source)
+    if options.command == "normalise":
+        return raw, list_converted_scans(source, raw.data_set)
+    scans = raw.list_scans(source)
+    expected = raw.data_set.fold_boundaries[-1]
     if len(scans) != expected:
         logger.warning(
             "WARNING: found %d scan(s), but the folds of %s are for %d; complete the download before training.",
-            len(scans),
-            data_set.name,
-            expected,
-        )
+            len(scans), raw.data_set.name, expected,
+        )  # fmt: skip
+    return raw, scans
 
 
-def _add_source(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("source", type=Path, metavar="SRC", help=what)
-    parser.add_argument("out", type=Path, metavar="DST", help="folder to make or to complete")
+def _one_writer(folder: Path, free: bool) -> AbstractContextManager:
+    """The folder held against other processes, or left free, as nothing is written there or it cannot be."""
+    return nullcontext() if free else locked(folder)
 
 
-def _add_blank_slice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--drop-blank-slice",
-        action="store_true",
-        help="leave out the blank last slice that resampling often adds (the published folders have it)",
-    )
+def _can_hold(options: argparse.Namespace) -> bool:
+    """Whether there is a folder to hold; the commands tell of one that is absent or read-only."""
+    return options.folder.is_dir() and (options.out is not None or os.access(options.folder, os.W_OK))
 
 
-def _add_all_steps(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", choices=list(SCALES), default="MIDDLE", help="superpixel scale (default MIDDLE)")
-    _add_common(parser)
-    parser.set_defaults(run=prepare_all)
+def _plan(options: argparse.Namespace, raw: RawDataSet, scans: list[RawScan], then: str = "") -> Plan:
+    """What is to be done, said and not done in a dry run."""
+    converted_only = options.command == "convert"
+    plan = plan_folder(scans, options.out, raw.data_set.name, raw.transform, converted_only, force=options.force)
+    if options.dry_run:
+        settings = plan.manifest.parameters.items()
+        lines = [
+            f"{plan.out}: {len(plan.to_make)} scan(s) to make of {len(plan.scans)} in {plan.scans[0].source.path}",
+            *(f"  {name}: {value}" for name, value in settings if value not in (None, 0)),  # 0: a step left out
+            *(f"  scan {scan.id} from {len(scan.files)} file(s): {scan.files[0]}" for scan in plan.to_make),
+            f"{then} Nothing was written.".strip(),
+        ]
+        logger.info("%s", "\n".join(lines))
+    return plan
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_workers(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and write nothing")
-    parser.add_argument("--force", action="store_true", help="make everything anew, also if made with other settings")
+def _check_and_tell(folder: Path, data_set: DataSet, out: Path | None, **settings: object) -> None:
+    """Check a folder as `check_folder` does, and log what was found.
+
+    Raises:
+        FileNotFoundError, OSError: as `check_folder`.
+        ValueError: the folder has problems; all are logged before.
+    """
+    from Stage2.preparation.check.folder import REPORT, SHEETS, check_folder
+
+    report = check_folder(folder, data_set, out=out, **settings)
+    place = folder if out is None else out
+    for line in report.summary():
+        logger.info("%s", line)
+    for note in report.notes:
+        logger.info("note: %s", note)
+    for problem in report.problems:
+        logger.error("problem: %s", problem)
+    if report.problems:
+        raise ValueError(f"{folder} has {len(report.problems)} problem(s), listed above and in {place / REPORT}")
+    logger.info("%s is sound: %s, contact sheets in %s", folder, place / REPORT, place / SHEETS)
+
+
+def _is_checked(folder: Path, scale: str) -> bool:
+    """Whether check.json says that the folder is sound, with superpixels of this scale, and no file is newer."""
+    from Stage2.preparation.check.folder import REPORT
+
+    report = folder / REPORT
+    try:
+        content = json.loads(report.read_text())
+        sound = content["sound"] is True and content["superpixel_scale"] == scale
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    files = (*folder.glob(names.volume_name("*", "*")), *names.class_maps_of(folder))
+    return sound and max(path.stat().st_mtime_ns for path in files) <= report.stat().st_mtime_ns

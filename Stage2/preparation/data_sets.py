@@ -14,7 +14,7 @@ from Stage2.preparation.raw.custom import list_custom_scans
 from Stage2.preparation.raw.sabs import list_sabs_scans
 from Stage2.preparation.raw.scan import RawScan, read_pair
 from Stage2.preparation.raw.source import Source
-from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE, Recipe
+from Stage2.preparation.steps.transform import CHAOS_TRANSFORM, SABS_TRANSFORM, VolumeTransform
 from Stage2.preparation.transform_file import read_preparation
 
 # Name on the command line -> name in the catalog.
@@ -27,35 +27,33 @@ class RawDataSet:
 
     Attributes:
         data_set: what it becomes.
-        recipe: what is done to its volumes.
+        transform: what is done to its volumes.
         list_scans: finds its scans in a download.
     """
 
     data_set: DataSet
-    recipe: Recipe
+    transform: VolumeTransform
     list_scans: Callable[[Source], list[RawScan]]
 
-    def dropping_blank_slices(self) -> "RawDataSet":
-        """The same, without the blank last slices that resampling adds."""
-        return replace(self, recipe=replace(self.recipe, drop_blank_slice=True))
 
-
-def get_raw_data_set(name: str) -> RawDataSet:
+def get_raw_data_set(name: str, drop_blank_slice: bool = False) -> RawDataSet:
     """The raw data set of this name.
 
     Args:
         name: chaos or CHAOST2, sabs or SABS, or the path of a data set file with a `preparation`.
+        drop_blank_slice: leave out the blank last slices that resampling adds, whatever a file says.
 
     Raises:
         FileNotFoundError, ValueError: an unknown name, or something is wrong with the file.
     """
     data_set = get_dataset(KINDS.get(name, name))
     if is_dataset_file(name):
-        layout, recipe = read_preparation(Path(name))
-        return RawDataSet(data_set, recipe, partial(list_custom_scans, data_set=data_set, layout=layout))
-    if data_set.name == "CHAOST2":
-        return RawDataSet(data_set, CHAOS_RECIPE, list_chaos_scans)
-    return RawDataSet(data_set, SABS_RECIPE, list_sabs_scans)
+        layout, transform = read_preparation(Path(name))
+        lister = partial(list_custom_scans, data_set=data_set, layout=layout)
+    else:
+        is_mr = data_set.modality == "MR"
+        transform, lister = (CHAOS_TRANSFORM, list_chaos_scans) if is_mr else (SABS_TRANSFORM, list_sabs_scans)
+    return RawDataSet(data_set, replace(transform, drop_blank_slice=True) if drop_blank_slice else transform, lister)
 
 
 def list_converted_scans(source: Source, data_set: DataSet) -> list[RawScan]:

@@ -18,12 +18,12 @@ from Stage2.preparation.steps.normalise import (
     resample_labels,
     window_intensities,
 )
-from Stage2.preparation.steps.transform import CHAOS_RECIPE, SABS_RECIPE, Recipe, normalise_scan
+from Stage2.preparation.steps.transform import CHAOS_TRANSFORM, SABS_TRANSFORM, VolumeTransform, normalise_scan
 
 
-def assert_recipe(raw: tuple, recipe: Recipe) -> None:
+def assert_transformed(raw: tuple, transform: VolumeTransform) -> None:
     golden, image, label = raw
-    image, label = normalise_scan(image, label, recipe)
+    image, label = normalise_scan(image, label, transform)
     assert_image(image, golden["out_image"])
     assert np.array_equal(sitk.GetArrayFromImage(label), golden["out_label"])
 
@@ -110,9 +110,9 @@ def test_ct_label(ct):
     assert_geometry(out, golden, label, [32, 32, 0], "label")
 
 
-def test_recipes(mr, ct):
-    assert_recipe(mr, CHAOS_RECIPE)
-    assert_recipe(ct, SABS_RECIPE)
+def test_transforms(mr, ct):
+    assert_transformed(mr, CHAOS_TRANSFORM)
+    assert_transformed(ct, SABS_TRANSFORM)
 
 
 def test_a_download_of_sabs(ct, tmp_path):
@@ -121,8 +121,8 @@ def test_a_download_of_sabs(ct, tmp_path):
     for part, volume in zip(("img", "label"), volumes, strict=True):
         (tmp_path / "raw" / part).mkdir(parents=True)
         sitk.WriteImage(volume, str(tmp_path / f"raw/{part}/{part}0001.nii.gz"))
-    plan = plan_folder(list_sabs_scans(open_source(tmp_path / "raw")), tmp_path / "out", "SABS", SABS_RECIPE)
-    make_folder(plan, SABS_RECIPE)
+    plan = plan_folder(list_sabs_scans(open_source(tmp_path / "raw")), tmp_path / "out", "SABS", SABS_TRANSFORM)
+    make_folder(plan)
     assert_image(sitk.ReadImage(str(tmp_path / "out/image_0.nii.gz")), golden["out_image"])
     assert np.array_equal(
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/label_0.nii.gz"))), golden["out_label"]

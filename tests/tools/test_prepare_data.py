@@ -1,17 +1,23 @@
 """The command line of data preparation."""
 
+import ast
 import importlib.util
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from stage2.preparation.drawn_archives import write_sabs
+
+from Stage1.files import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,13 +117,15 @@ def test_errors_are_one_line(prepare_data, cohort, capsys, monkeypatch, folder, 
 
 
 def test_the_default_is_a_process_for_each_core(prepare_data, cohort, monkeypatch):
+    from Stage2.preparation.steps import superpixels
+
     seen = {}
 
     def remember(folder, data_set, **settings):
         seen.update(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare_data, "prepare_folder", remember)
+    monkeypatch.setattr(superpixels, "prepare_folder", remember)
     assert prepare_data.main(["superpixels", str(cohort), "--dataset", "CHAOST2"]) == 130
     assert seen["workers"] == len(os.sched_getaffinity(0))
 
@@ -156,7 +164,7 @@ def test_roco_is_made_counted_and_resumed(prepare_data, radiographs, monkeypatch
         (["roco/train/radiology", "roco/train/radiology/out"], "one inside the other"),
         (["roco", "roco/train/radiology/images/d.jpg"], "one inside the other"),
         (["empty", "out"], "found no image in"),
-        (["roco", "file/out"], "cannot write to"),
+        (["roco", "file/out"], "cannot be written"),
         (["roco", "other"], "found images but no roco.json in"),
     ],
 )
@@ -177,3 +185,116 @@ def test_numbers_are_positive(prepare_data, option, capsys):
         with pytest.raises(SystemExit):
             prepare_data.main(["roco", "source", "out", f"{option}={number}"])
         assert f"found {number}, expected a whole number from 1 up" in capsys.readouterr().err
+
+
+HEAVY = {"torch", "mmengine", "mmcv", "scipy.ndimage", "skimage", "matplotlib", "cv2"}
+READERS = {"SimpleITK", "nibabel", "numpy"}
+WATCHED = f"""
+import runpy, sys
+sys.argv = ["prepare_data.py", *sys.argv[1:]]
+try:
+    runpy.run_path({str(ROOT / "tools" / "prepare_data.py")!r}, run_name="__main__")
+finally:
+    print(sorted({HEAVY | READERS!r} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        *(([name, "--help"], 0) for name in ("chaos", "custom", "roco", "normalise", "superpixels", "check")),
+        (["superpixels", "folder"], 2),
+        (["custom", "mine.txt", "raw", "out"], 2),
+        (["nothing"], 2),
+    ],
+)
+def test_help_and_refused_arguments_load_no_library(tmp_path, arguments, status):
+    done = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == status and done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.fixture
+def raw_ct(tmp_path: Path) -> Path:
+    """Two scans, and a data set file beside them."""
+    write_sabs(tmp_path / "raw", (1, 2), side=64)
+    (tmp_path / "mine.yaml").write_text(
+        "{name: mine, modality: CT, classes: {BG: 0, A: 1, B: 2, C: 3, D: 4}, evaluated: [1], label_sets: {0: []}, "
+        "folds: [0, 1, 2, 4], foreground_threshold: 20, preparation: {images: 'Training/img/img{scan}.nii.gz', "
+        "labels: 'Training/label/label{scan}.nii.gz', window: [-150, 400]}}"
+    )
+    return tmp_path
+
+
+def test_a_dry_run_loads_readers_only_and_writes_nothing(raw_ct):
+    command = [sys.executable, "-c", WATCHED, "custom", "mine.yaml", "raw", "out", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=raw_ct)
+    assert done.returncode == 0 and "2 scan(s) to make of 2" in done.stdout and "Nothing was written." in done.stdout
+    assert not HEAVY & set(ast.literal_eval(done.stderr.splitlines()[-1])) and not (raw_ct / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["custom mine.yaml raw", "convert mine.yaml raw", "normalise mine.yaml raw"])
+def test_a_second_preparation_into_a_folder_is_refused(prepare_data, raw_ct, capsys, monkeypatch, command):
+    monkeypatch.chdir(raw_ct)
+    for path in Path("raw").rglob("img*.nii.gz"):
+        shutil.copy(path, f"raw/image_{int(path.name[3:7])}.nii.gz")
+    with locked("out"):
+        assert prepare_data.main([*command.split(), "out", "--workers", "1"]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith(f"prepare_data.py: process {os.getpid()} on ") and " works in out; wait until" in error
+    assert not any(Path("out").iterdir())
+
+
+@pytest.mark.parametrize("command", ["superpixels", "classmap", "check"])
+def test_a_second_process_in_a_processed_folder_is_refused(prepare_data, cohort, capsys, command):
+    with locked(cohort):
+        assert prepare_data.main([command, str(cohort), "--dataset", "CHAOST2", "--workers", "1"]) == 1
+    assert f"works in {cohort}; wait until" in capsys.readouterr().err
+    assert len(list(cohort.iterdir())) == 4
+
+
+def test_a_kill_leaves_no_process_and_the_next_run_no_half_written_file(cohort):
+    for number in range(5, 13):
+        for kind in ("image", "label"):
+            shutil.copy(cohort / f"{kind}_3.nii.gz", cohort / f"{kind}_{number}.nii.gz")
+    command = [sys.executable, str(ROOT / "tools" / "prepare_data.py"), "superpixels", str(cohort), "--workers", "2"]
+    process = subprocess.Popen([*command, "--dataset", "CHAOST2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(cohort.glob("*fgmask_*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    started = time.monotonic()
+    process.communicate()  # ends when the last worker, which holds the pipes too, has ended
+    assert time.monotonic() - started < 10
+    (cohort / ".superpix-MIDDLE_5.77.partial.nii.gz").write_bytes(b"half")
+    done = subprocess.run([*command, "--dataset", "CHAOST2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(cohort.glob(".*")) and len(list(cohort.glob("superpix-MIDDLE_*"))) == 10
+
+
+def test_a_full_disk_is_one_line_with_the_name_of_the_file(raw_ct):
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    command = [sys.executable, str(ROOT / "tools" / "prepare_data.py"), "custom", "mine.yaml", "raw", "out"]
+    for workers in ("1", "2"):
+        done = subprocess.run(
+            [*command, "--workers", workers], capture_output=True, text=True, cwd=raw_ct, preexec_fn=fill
+        )
+        lines = [line for line in done.stderr.splitlines() if line.startswith("prepare_data.py: ")]
+        assert done.returncode == 1 and "Traceback" not in done.stderr and len(lines) == 1
+        assert "out/" in lines[0] and "could not be written (File too large); make room" in lines[0]
+    assert not list((raw_ct / "out").glob(".*")) and not list((raw_ct / "out").glob("image_*"))
+
+
+def test_names_that_are_not_utf8_are_read_or_named(prepare_data, raw_ct, capfdbinary, monkeypatch):
+    monkeypatch.chdir(raw_ct)
+    folder = Path("raw/RawData/Training")
+    for kind in ("img", "label"):
+        (folder / kind / f"{kind}0002.nii.gz").rename(folder / kind / (kind + os.fsdecode(b"caf\xe9.nii.gz")))
+    assert prepare_data.main(["custom", "mine.yaml", "raw", "out", "--workers", "1"]) == 1  # two scans, not four
+    assert sorted(path.name for path in Path("out").glob("image_*")) == ["image_0.nii.gz", "image_1.nii.gz"]
+    damaged = Path(os.fsdecode(b"raw/RawData/Training/img/imgcaf\xe9.nii.gz"))
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    assert prepare_data.main(["custom", "mine.yaml", "raw", "other", "--workers", "1"]) == 1
+    assert b"imgcaf\\xe9.nii.gz is truncated or damaged" in capfdbinary.readouterr().err

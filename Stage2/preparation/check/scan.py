@@ -7,51 +7,21 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from Stage2.datasets.labels import class_labels
+from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.drawing.masks import write_png
 from Stage2.io.grid import check_same_size, check_slice_size
-from Stage2.io.names import IMAGE, LABEL, superpixel_kind, volume_name
+from Stage2.io.names import IMAGE, LABEL
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.preparation.check.contact_sheet import draw_contact_sheet
-from Stage2.preparation.steps.class_map import MIN_PIXELS, count_class_pixels
-from Stage2.preparation.steps.pseudo_labels import foreground_mask
-from Stage2.preparation.steps.superpixels import OURS, superpixel_note
+from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
+from Stage2.preparation.steps.superpixels import OURS, ProcessedScan
 
 MAX_BODY_SHARE = 0.98  # of the voxels: more, and the threshold does not tell the body from the air
+MAX_TOP_SHARE = 0.5  # of the body's voxels that have the highest value: more, and its contrast was cut off
 MAX_OUTSIDE_SHARE = 0.02  # of the superpixels' voxels outside the body: more, and they are those of another image
 
 DIRECTIONS = {"L": "left", "R": "right", "A": "front", "P": "back", "S": "head", "I": "feet"}
-
-
-@dataclass(frozen=True)
-class ScanJob:
-    """What is to be checked for one scan; travels to a process, so it holds plain values only.
-
-    Attributes:
-        folder: processed folder.
-        scan_id: id of the scan.
-        command: that makes superpixels and class maps, for remedies.
-        classes: class name -> label value.
-        label_values: value in the label file -> label value; None: labels are stored as they are.
-        threshold: foreground threshold.
-        scale: superpixel scale.
-        has_label: a label is expected.
-        sheet: where the contact sheet goes.
-    """
-
-    folder: Path
-    scan_id: str
-    command: str
-    classes: dict[str, int]
-    label_values: dict[int, int] | None
-    threshold: float
-    scale: str
-    has_label: bool
-    sheet: Path
-
-    def path(self, kind: str) -> Path:
-        return self.folder / volume_name(kind, self.scan_id)
 
 
 @dataclass
@@ -90,39 +60,57 @@ class ScanFacts:
     problems: list[str] = field(default_factory=list)
 
 
-def check_scan(job: ScanJob) -> ScanFacts:
+def check_scan(scan: ProcessedScan, sheets: Path, has_label: bool, command: str) -> ScanFacts:
     """Read every file of a scan, gather facts and problems, and draw its contact sheet.
+
+    Args:
+        scan: to be checked.
+        sheets: folder of the contact sheets.
+        has_label: a label is expected.
+        command: that makes superpixels and class maps, for remedies.
 
     Raises:
         OSError: the contact sheet cannot be written.
     """
-    facts = ScanFacts(job.scan_id)
-    image = _collect(facts, _check_image, job, facts)
+    facts = ScanFacts(scan.id)
+    sheet = sheets / f"scan_{scan.id}.png"
+    image = _collect(facts, _check_image, scan)
     if image is None:
-        job.sheet.unlink(missing_ok=True)
+        sheet.unlink(missing_ok=True)
         return facts
-    body = np.stack([foreground_mask(plane, job.threshold) for plane in image])
-    _check_body(job, facts, image, body)
-    label = _collect(facts, _check_label, job, facts) if job.has_label else None
+    body = np.stack([foreground_mask(plane, scan.data_set.foreground_threshold) for plane in image])
+    _check_body(facts, scan, image, body)
+    label = _collect(facts, _check_label, scan) if has_label else None
     superpixels = None
-    if job.path(superpixel_kind(job.scale)).is_file():
-        superpixels = _collect(facts, _check_superpixels, job, facts, body)
+    if scan.superpixels.is_file():
+        superpixels = _collect(facts, _check_superpixels, scan, body, f"make them with {command}")
     shown = [None if volume is None else volume[:, :SLICE_SIZE, :SLICE_SIZE] for volume in (image, label, superpixels)]
-    write_png(job.sheet, draw_contact_sheet(*shown, job.classes, _title(job, facts)))
+    write_png(sheet, draw_contact_sheet(*shown, scan.data_set.classes, _title(facts, scan.scale)))
     return facts
+
+
+def directions(orientation: str) -> str:
+    """LAS -> "columns that run to the patient's left, rows to the front, slices to the head"."""
+    x, y, z = (DIRECTIONS[letter] for letter in orientation)
+    return f"columns that run to the patient's {x}, rows to the {y}, slices to the {z}"
+
+
+def in_mm(spacing: tuple[float, float, float]) -> str:
+    """Spacing (Z, H, W) as text, columns first."""
+    return " x ".join(f"{step:g}" for step in spacing[::-1]) + " mm"
 
 
 def _collect(facts: ScanFacts, step: Callable, *arguments: object) -> np.ndarray | None:
     """What a step returns, or None with its error among the problems."""
     try:
-        return step(*arguments)
+        return step(facts, *arguments)
     except (OSError, ValueError) as error:
         facts.problems.append(str(error))
         return None
 
 
-def _check_image(job: ScanJob, facts: ScanFacts) -> np.ndarray:
-    path = job.path(IMAGE)
+def _check_image(facts: ScanFacts, scan: ProcessedScan) -> np.ndarray:
+    path = scan.path(IMAGE)
     image = read_voxels(path)
     check_slice_size(path, image.shape)
     header = read_header(path)
@@ -142,57 +130,57 @@ def _check_image(job: ScanJob, facts: ScanFacts) -> np.ndarray:
     return image
 
 
-def _check_body(job: ScanJob, facts: ScanFacts, image: np.ndarray, body: np.ndarray) -> None:
+def _check_body(facts: ScanFacts, scan: ProcessedScan, image: np.ndarray, body: np.ndarray) -> None:
+    path = scan.path(IMAGE)
     facts.body_share = round(float(body.mean()), 4)
     low, high = facts.intensities["min"], facts.intensities["max"]
     if not body.any() or facts.body_share > MAX_BODY_SHARE:
         found = "no voxel" if not body.any() else f"{100 * facts.body_share:.1f} % of the voxels"
         facts.problems.append(
-            f"{job.path(IMAGE)} has {found} above the foreground threshold {job.threshold:g} of the data set (range "
-            f"{low:g} to {high:g}); expected air below it and the body above: is the image scaled as the data set's "
-            "are, and --dataset the right one?"
+            f"{path} has {found} above the foreground threshold {scan.data_set.foreground_threshold:g} of the data set "
+            f"(range {low:g} to {high:g}); expected air below it and the body above: is the image scaled as the data "
+            "set's are, and --dataset the right one?"
+        )
+    at_top = np.mean(image[body] == image.max()) if body.any() else 0
+    if at_top > MAX_TOP_SHARE and ((image > image.min()) & (image < image.max())).any():  # not a drawing of two values
+        facts.problems.append(
+            f"{path} has {100 * at_top:.0f} % of the body at its highest value {high:g}; expected contrast inside the "
+            "body: a window cut it off that is not for these intensities (a CT stored without its offset, or no CT); "
+            "correct the raw scan or the window, and make it anew."
         )
     facts.blank_slices = [z for z, plane in enumerate(image) if plane.min() == plane.max()]
 
 
-def _check_label(job: ScanJob, facts: ScanFacts) -> np.ndarray:
-    path, image_path = job.path(LABEL), job.path(IMAGE)
-    voxels = read_voxels(path)
-    check_label_file(path, image_path)
-    try:
-        label = class_labels(voxels, job.classes, job.label_values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error} Correct its numbers, or name the data set whose numbers they are.") from None
-    counts = count_class_pixels(label, job.classes)
+def _check_label(facts: ScanFacts, scan: ProcessedScan) -> np.ndarray:
+    path, classes = scan.path(LABEL), scan.data_set.classes
+    check_label_file(path, scan.path(IMAGE))
+    label = scan.read_label()
+    counts = count_class_pixels(label, classes)
     facts.pixels = {name: sum(of_slices) for name, of_slices in counts.items()}
-    facts.slices = {
-        name: {minimum: [z for z, pixels in enumerate(of_slices) if pixels >= minimum] for minimum in MIN_PIXELS}
-        for name, of_slices in counts.items()
-    }
-    steps = np.array(facts.spacing)
-    for name, value in job.classes.items():
+    maps = {minimum: class_map({scan.id: counts}, classes, minimum) for minimum in MIN_PIXELS}
+    facts.slices = {name: {minimum: maps[minimum][name][scan.id] for minimum in MIN_PIXELS} for name in classes}
+    for name, value in classes.items():
         if value and facts.pixels[name]:
-            centre = np.argwhere(label == value).mean(axis=0) * steps
+            centre = np.argwhere(label == value).mean(axis=0) * facts.spacing
             facts.centres[name] = [round(float(place), 2) for place in centre[::-1]]
     if not label.any():
         facts.problems.append(
-            f"{path} holds background only; expected some of the classes {list(job.classes)[1:]}: was it written from "
-            "an empty file, or are its values scaled?"
+            f"{path} holds background only; expected some of the classes {list(classes)[1:]}: was it written from an "
+            "empty file, or are its values scaled?"
         )
     return label
 
 
-def _check_superpixels(job: ScanJob, facts: ScanFacts, body: np.ndarray) -> np.ndarray:
-    path = job.path(superpixel_kind(job.scale))
-    remedy = f"make them with {job.command}"
+def _check_superpixels(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray, remedy: str) -> np.ndarray:
+    path = scan.superpixels
     superpixels = read_voxels(path)
-    check_same_size(path, superpixels.shape, job.path(IMAGE), facts.size)
+    check_same_size(path, superpixels.shape, scan.path(IMAGE), facts.size)
     if (superpixels < 0).any() or (superpixels != np.rint(superpixels)).any():
         raise ValueError(f"{path} has values that are negative or not whole; expected segments 0, 1, 2, ...: {remedy}")
     superpixels = superpixels.astype(np.int32)
-    note, expected = read_header(path).note, superpixel_note(job.threshold, job.scale)
-    if note.startswith(OURS) and note != expected:
-        facts.problems.append(f"{path} was made with other settings ({note}); expected {expected}: {remedy}")
+    note = read_header(path).note
+    if note.startswith(OURS) and note != scan.note:
+        facts.problems.append(f"{path} was made with other settings ({note}); expected {scan.note}: {remedy}")
     outside = np.count_nonzero((superpixels > 0) & ~body) / max(np.count_nonzero(superpixels), 1)
     if outside > MAX_OUTSIDE_SHARE:
         facts.problems.append(
@@ -213,11 +201,9 @@ def _check_superpixels(job: ScanJob, facts: ScanFacts, body: np.ndarray) -> np.n
     return superpixels
 
 
-def _title(job: ScanJob, facts: ScanFacts) -> str:
+def _title(facts: ScanFacts, scale: str) -> str:
     depth, height, width = facts.size
-    spacing = " x ".join(f"{step:g}" for step in facts.spacing[::-1])
-    x, y, z = (DIRECTIONS[letter] for letter in facts.orientation)
     return (
-        f"scan {job.scan_id}: {width} x {height} x {depth} voxels of {spacing} mm; columns run to the patient's {x}, "
-        f"rows to the {y}, slices to the {z}; superpixels {job.scale}"
+        f"scan {facts.id}: {width} x {height} x {depth} voxels of {in_mm(facts.spacing)}; "
+        f"{directions(facts.orientation).replace(' that', '')}; superpixels {scale}"
     )

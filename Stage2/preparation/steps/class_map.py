@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-ClassMap = dict[str, dict[str, list[int]]]
+from Stage2.datasets.volumes import ClassMap
 
 # An episode needs slices with some pixels of a class (1), a support slice a good view of it (100).
 MIN_PIXELS = (1, 100)

@@ -2,31 +2,24 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
+from Stage1.files import hash_file, remove_partial
 from Stage1.processes import run_jobs
-from Stage2.io.grid import image_on_grid
 from Stage2.io.names import IMAGE, LABEL, MANIFEST, volume_name, volumes_of
 from Stage2.io.volumes import read_volume, write_volume
-from Stage2.preparation.raw.scan import RawScan, RawVolumes
-from Stage2.preparation.steps.manifest import (
-    Manifest,
-    expect_same_settings,
-    first_changed_source,
-    hash_file,
-    other_versions,
-    outputs_there,
-    program_versions,
-    read_manifest,
-    sources_changed,
-)
-from Stage2.preparation.steps.transform import Recipe, normalise_scan
+from Stage2.preparation.raw.scan import RawScan
+from Stage2.preparation.raw.source import Source
+from Stage2.preparation.steps.manifest import REMEDY, Manifest, program_versions, read_manifest
+from Stage2.preparation.steps.transform import VolumeTransform, expect_plausible, normalise_scan
 
 logger = logging.getLogger(__name__)
 
@@ -37,158 +30,165 @@ class Plan:
 
     Attributes:
         out: the folder.
-        manifest: its content so far; of a new or forced one, empty.
+        transform: what is done to the volumes.
+        converted_only: it is not done: they keep intensities and grids.
+        manifest: content of the folder's manifest so far; of a new or forced one, empty.
         scans: all scans.
         to_make: those that are not there yet.
     """
 
     out: Path
+    transform: VolumeTransform
+    converted_only: bool
     manifest: Manifest
     scans: tuple[RawScan, ...]
     to_make: tuple[RawScan, ...]
 
 
-@dataclass(frozen=True)
-class ConversionJob:
-    """What is to be done for one scan; travels to a process. No recipe: the scan is converted only."""
+def expect_apart(out: Path, source: Source) -> None:
+    """Refuse to write into the source.
 
-    scan: RawScan
-    out: Path
-    recipe: Recipe | None
+    Raises:
+        ValueError: the folder lies in it.
+    """
+    if out.resolve().is_relative_to(source.path.resolve()):
+        raise ValueError(f"{out} lies in {source.path}, which is only read; write to a folder elsewhere.")
 
 
 def plan_folder(
-    scans: Sequence[RawScan], out: Path, data_set: str, recipe: Recipe | None, *, force: bool = False
-) -> Plan:
+    scans: Sequence[RawScan], out: Path, data_set: str, transform: VolumeTransform, converted_only: bool = False,
+    *, force: bool = False,
+) -> Plan:  # fmt: skip
     """Compare what is asked for with what a folder holds; nothing is written.
 
     Args:
         scans: of one source, at least one.
         out: folder to make or to complete.
         data_set: name of the data set.
-        recipe: what is done to the volumes; None: they are converted only.
+        transform: what is done to the volumes, or would be if they were not `converted_only`.
         force: make everything anew.
 
     Raises:
         ValueError: the folder was made with other settings or from other files, holds other scans, or lies in the
             source.
     """
-    source = scans[0].source.path
-    if out.resolve() == source.resolve() or out.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f"{out} lies in {source}, which is only read; write to a folder elsewhere.")
-    parameters = settings(recipe)
+    source = scans[0].source
+    expect_apart(out, source)
+    parameters = {"step": "convert"} if converted_only else {"step": "normalise", **transform.parameters()}
     found = None if force else read_manifest(out)
     ids = {scan.id for scan in scans}
     present = sorted((path.name, scan_id) for kind in (IMAGE, LABEL) for scan_id, path in volumes_of(out, kind).items())
     foreign = [name for name, scan_id in present if scan_id not in ids]
     if foreign:
         raise ValueError(
-            f"{out} holds {foreign[0]}, a scan that {source} does not have ({len(foreign)} such file(s)); write to "
-            "another folder, or take them away."
+            f"{out} holds {foreign[0]}, a scan that {source.path} does not have ({len(foreign)} such file(s)); write "
+            "to another folder, or take them away."
         )
     if found is None:
         if present and not force:
             raise ValueError(
-                f"{out} holds {present[0][0]} but no {MANIFEST}, so it is unknown how it was made; write to another "
-                "folder, or make everything anew with --force."
+                f"{out} holds {present[0][0]} but no {MANIFEST}, so it is unknown how it was made; {REMEDY}."
             )
-        return Plan(out, Manifest(data_set, parameters, str(source)), tuple(scans), tuple(scans))
-    expect_same_settings(out, found, data_set, parameters)
-    others = ", ".join(f"{name} {version}" for name, version in other_versions(found).items())
+        found = Manifest(data_set, parameters, str(source.path))
+        return Plan(out, transform, converted_only, found, tuple(scans), tuple(scans))
+    found.expect_settings(out, data_set, parameters)
+    others = ", ".join(f"{name} {version}" for name, version in found.other_versions().items())
     if others:
         logger.warning("%s: scans were made by %s, now of another version; --force makes them anew.", out, others)
+    to_make = []
     for scan in scans:
-        if scan.id in found.scans:
-            _expect_same_sources(out, found.scans[scan.id], scan)
-    to_make = [scan for scan in scans if scan.id not in found.scans or not outputs_there(found.scans[scan.id], out)]
-    return Plan(out, found, tuple(scans), tuple(to_make))
+        entry = found.scans.get(scan.id)
+        if entry is not None:
+            changed = _changed_source(scan, entry["sources"])
+            if changed:
+                raise ValueError(f"{out}: scan {scan.id} was made from other files ({changed}); {REMEDY}.")
+        if entry is None or not all((out / name).is_file() for name in entry["outputs"]):
+            to_make.append(scan)
+    return Plan(out, transform, converted_only, found, tuple(scans), tuple(to_make))
 
 
-def settings(recipe: Recipe | None) -> dict[str, Any]:
-    """What decides the files of a folder, as the manifest keeps it."""
-    if recipe is None:
-        return {"step": "convert"}
-    return {"step": "normalise", **recipe.parameters()}
-
-
-def make_folder(plan: Plan, recipe: Recipe | None, *, workers: int = 1, show_progress: bool = False) -> None:
+def make_folder(plan: Plan, *, workers: int = 1, show_progress: bool = False) -> int:
     """Make what is missing. Each file appears whole, and the manifest names finished scans only, so that an
     interrupted run goes on where it stopped.
 
     Args:
         plan: of `plan_folder`.
-        recipe: the one it was planned with.
         workers: processes.
         show_progress: a bar with the time left on stderr.
+
+    Returns:
+        How many scans were made.
 
     Raises:
         FileNotFoundError, ValueError: a raw scan is damaged, incomplete or not as expected.
         OSError: something cannot be written.
     """
     if not plan.to_make:
-        return
-    plan.out.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(plan.out)
+        return 0
+    remove_partial(plan.out)
     manifest = plan.manifest
     for scan in plan.to_make:
         manifest.scans.pop(scan.id, None)
     manifest.source = str(plan.scans[0].source.path)
     manifest.write(plan.out)
-    jobs = [ConversionJob(scan, plan.out, recipe) for scan in plan.to_make]
-    done: Iterable[tuple[str, dict[str, Any]]] = run_jobs(make_scan, jobs, workers)
-    if show_progress:
-        done = tqdm(done, total=len(jobs), desc="convert" if recipe is None else "normalise", unit="scan")
-    for scan_id, entry in done:
+    work = partial(make_scan, out=plan.out, transform=plan.transform, converted_only=plan.converted_only)
+    done = run_jobs(work, plan.to_make, workers)
+    title = "convert" if plan.converted_only else "normalise"
+    for scan_id, entry in tqdm(done, total=len(plan.to_make), desc=title, unit="scan", disable=not show_progress):
         manifest.scans[scan_id] = entry
         manifest.write(plan.out)
+    return len(plan.to_make)
 
 
-def make_scan(job: ConversionJob) -> tuple[str, dict[str, Any]]:
-    """Do one job; returns the scan's id and its entry for the manifest."""
-    scan = job.scan
-    with scan.source.open(scan.files) as paths:
+def make_scan(
+    scan: RawScan, out: Path, transform: VolumeTransform, converted_only: bool
+) -> tuple[str, dict[str, Any]]:
+    """Write the files of one scan; returns its id and its entry for the manifest."""
+    with scan.source.open(scan.files, out) as paths:
         sources = {name: {"sha256": hash_file(paths[name]), "stamp": scan.source.stamp(name)} for name in scan.files}
         image, label = scan.reader(paths)
-    image, label = through_nifti(image, label)
-    if job.recipe is not None:
-        try:
-            image, label = normalise_scan(image, label, job.recipe)
-        except ValueError as error:
-            raise ValueError(f"scan {scan.id} ({scan.source.path}: {scan.files[0]}): {error}") from None
+    round_geometry(image, label)
+    try:
+        expect_plausible(image, transform)
+        if not converted_only:
+            image, label = normalise_scan(image, label, transform)
+    except ValueError as error:
+        raise ValueError(f"scan {scan.id} ({scan.source.path}: {scan.files[0]}): {error}") from None
     outputs = {volume_name(IMAGE, scan.id): image}
     if label is not None:
         outputs = {volume_name(LABEL, scan.id): label, **outputs}  # the image last: it says that there is a scan
     for name, volume in outputs.items():
-        write_volume(job.out / name, sitk.GetArrayViewFromImage(volume), volume)
+        write_volume(out / name, sitk.GetArrayViewFromImage(volume), volume)
     return scan.id, {"sources": sources, "outputs": sorted(outputs), "versions": program_versions()}
 
 
-def through_nifti(image: sitk.Image, label: sitk.Image | None) -> RawVolumes:
-    """Volumes as they come back from NIfTI, which keeps their geometry in float32.
+def round_geometry(*volumes: sitk.Image | None) -> None:
+    """Give volumes of one grid their geometry as it comes back from NIfTI, which keeps it in float32.
 
     The published preparation reads NIfTI files, and the number of slices after resampling can depend on the rounding;
     so does the result of `convert` and `normalise` one by one.
     """
+    first = volumes[0][:2, :2, :2]
     with tempfile.TemporaryDirectory(prefix="densemp-") as folder:
         path = Path(folder) / volume_name(IMAGE, "0")
-        write_volume(path, sitk.GetArrayViewFromImage(image), image)
+        write_volume(path, np.zeros(first.GetSize()[::-1], np.uint8), first)
         rounded = read_volume(path)
-    return rounded, None if label is None else image_on_grid(sitk.GetArrayViewFromImage(label), rounded)
+    for volume in volumes:
+        if volume is not None:
+            volume.SetSpacing(rounded.GetSpacing())
+            volume.SetOrigin(rounded.GetOrigin())
+            volume.SetDirection(rounded.GetDirection())
 
 
-def _remove_leftovers(out: Path) -> None:
-    """Half-written files of a run that was killed."""
-    for kind in (IMAGE, LABEL, MANIFEST):
-        for path in out.glob(f".{kind}*.partial*"):
-            path.unlink(missing_ok=True)
-
-
-def _expect_same_sources(out: Path, entry: Mapping[str, Any], scan: RawScan) -> None:
+def _changed_source(scan: RawScan, before: dict[str, Any]) -> str | None:
+    """What differs between the sources that a scan was made from and those at hand; None where they are the same."""
     stamps = {name: scan.source.stamp(name) for name in scan.files}
-    before = entry["sources"]
     suspects = [name for name in stamps if name in before and before[name]["stamp"] != stamps[name]]
     with scan.source.open(suspects) as paths:
-        hashes = {name: hash_file(path) for name, path in paths.items()}
-    changed = first_changed_source(entry, stamps, hashes)
-    if changed is not None:
-        raise sources_changed(out, scan.id, changed)
+        changed = [name for name, path in paths.items() if before[name]["sha256"] != hash_file(path)]
+    for what, differing in (
+        ("is new", stamps.keys() - before.keys()), ("is gone", before.keys() - stamps.keys()), ("has changed", changed),
+    ):  # fmt: skip
+        if differing:
+            return f"{min(differing)} {what}"
+    return None

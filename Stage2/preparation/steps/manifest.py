@@ -1,6 +1,5 @@
 """manifest.json: what a prepared folder was made from and how, so that a later run can tell other settings."""
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,12 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from Stage1.files import write_text
+from Stage1.files import write_json
 from Stage2.io.names import MANIFEST
 
 FORMAT = 1  # raise it when an older manifest can no longer be read
-
-_REMEDY = "write to another folder, or make everything anew with --force"
+REMEDY = "write to another folder, or make everything anew with --force"
 
 
 @dataclass
@@ -23,7 +21,7 @@ class Manifest:
 
     Attributes:
         data_set: name of the data set.
-        parameters: what decides the content of the files: step and recipe.
+        parameters: what decides the content of the files: step and transform.
         source: where the raw data lay.
         scans: scan id -> {"sources": {name: {"sha256": ..., "stamp": ...}}, "outputs": [names], "versions": {program:
             version}}, of finished scans.
@@ -38,8 +36,26 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it to a folder, whole or not at all."""
-        ordered = {**asdict(self), "scans": {scan_id: self.scans[scan_id] for scan_id in sorted(self.scans, key=int)}}
-        write_text(folder / MANIFEST, json.dumps(ordered, indent=1) + "\n")
+        scans = {scan_id: self.scans[scan_id] for scan_id in sorted(self.scans, key=int)}
+        write_json(folder / MANIFEST, {**asdict(self), "scans": scans})
+
+    def expect_settings(self, folder: Path, data_set: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse to go on in a folder that was made otherwise.
+
+        Raises:
+            ValueError: another data set, step or transform; the first difference is named.
+        """
+        ours, theirs = ({"data_set": n, **p} for n, p in ((data_set, parameters), (self.data_set, self.parameters)))
+        for name in [*ours, *(theirs.keys() - ours.keys())]:
+            old, new = ("none" if side.get(name) is None else side[name] for side in (theirs, ours))
+            if old != new:
+                raise ValueError(f"{folder} was made with {name} {old}, but asked for is {new}; {REMEDY}.")
+
+    def other_versions(self) -> dict[str, str]:
+        """Program -> version, of programs that made a scan and are now of another version."""
+        made = [item for scan in self.scans.values() for item in scan["versions"].items()]
+        now = program_versions()
+        return {name: version for name, version in made if now.get(name) != version}
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -57,71 +73,9 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise ValueError(f"format {manifest.format}")
         for scan in manifest.scans.values():
             _ = scan["sources"].items(), scan["outputs"], scan["versions"].items()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not what this command writes ({error}); {_REMEDY}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is not what this command writes ({error}); {REMEDY}.") from None
     return manifest
-
-
-def expect_same_settings(folder: Path, found: Manifest, data_set: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder that was made otherwise.
-
-    Raises:
-        ValueError: another data set, step or recipe; the first difference is named.
-    """
-    ours = {"data_set": data_set, **parameters}
-    theirs = {"data_set": found.data_set, **found.parameters}
-    for name in [*ours, *(theirs.keys() - ours.keys())]:
-        if theirs.get(name) != ours.get(name):
-            raise ValueError(
-                f"{folder} was made with {name} {_shown(theirs.get(name))}, but asked for is {_shown(ours.get(name))}; "
-                f"{_REMEDY}."
-            )
-
-
-def first_changed_source(scan: Mapping[str, Any], stamps: Mapping[str, str], hashes: Mapping[str, str]) -> str | None:
-    """What differs between the sources of a finished scan and those at hand; None where they are the same.
-
-    Args:
-        scan: its entry in the manifest.
-        stamps: name -> stamp now.
-        hashes: name -> SHA-256 now, at least of the files whose stamps changed.
-    """
-    before = scan["sources"]
-    for name in sorted(before.keys() | stamps.keys()):
-        if name not in before:
-            return f"{name} is new"
-        if name not in stamps:
-            return f"{name} is gone"
-        if before[name]["stamp"] != stamps[name] and before[name]["sha256"] != hashes[name]:
-            return f"{name} has changed"
-    return None
-
-
-def other_versions(manifest: Manifest) -> dict[str, str]:
-    """Program -> version, of programs that made a scan and are now of another version."""
-    now = program_versions()
-    return {
-        name: version
-        for scan in manifest.scans.values()
-        for name, version in scan["versions"].items()
-        if now.get(name) != version
-    }
-
-
-def outputs_there(scan: Mapping[str, Any], folder: Path) -> bool:
-    """Whether all files of a finished scan are in the folder."""
-    return all((folder / name).is_file() for name in scan["outputs"])
-
-
-def sources_changed(folder: Path, scan_id: str, what: str) -> ValueError:
-    """The error for a finished scan whose sources are no longer those it was made from."""
-    return ValueError(f"{folder}: scan {scan_id} was made from other files ({what}); {_REMEDY}.")
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def program_versions(packages: Sequence[str] = ("densemp", "SimpleITK", "numpy", "scikit-image")) -> dict[str, str]:
@@ -133,7 +87,3 @@ def program_versions(packages: Sequence[str] = ("densemp", "SimpleITK", "numpy",
         except PackageNotFoundError:  # densemp run from a checkout without installation
             found[name] = "not installed"
     return found
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.datasets.catalog import CHAOS_GREY_VALUES
+
 MR_SPACING = (1.25, 1.25, 7.70)  # mm
 MR_PERCENTILE = 99.5
 CT_WINDOW = (-125.0, 275.0)  # Hounsfield units
 CT_BORDER = 32  # pixels cut off each in-plane border: 512 -> 448
 CT_COARSENING = 1.75  # in-plane: 448 -> 256 (257 by the size formula)
 SLICE_SIZE = (256, 256)
-
-# Grey value of the CHAOS MR ground truth PNGs -> label. The published preparation ranks the values that a scan has,
-# which shifts the labels where an organ is missing; the table is fixed instead.
-CHAOS_LABELS = ((0, 0), (63, 1), (126, 2), (189, 3), (252, 4))
 
 
 def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sitk.Image:
@@ -127,9 +125,8 @@ def labels_from_grey_values(grey: np.ndarray) -> np.ndarray:
         ValueError: a grey value that is not in the table.
     """
     table = np.full(256, 255, dtype=np.uint8)
-    for value, label in CHAOS_LABELS:
-        table[value] = label
-    known = [value for value, _ in CHAOS_LABELS]
+    known = list(CHAOS_GREY_VALUES)
+    table[known] = list(CHAOS_GREY_VALUES.values())
     unknown = np.setdiff1d(grey, known)
     if unknown.size:
         raise ValueError(f"grey values {unknown[:5].tolist()} are no CHAOS MR labels; expected only {known}.")

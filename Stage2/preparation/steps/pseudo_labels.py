@@ -1,21 +1,10 @@
 """Pseudo-labels: superpixels of the body, the "organs" that episodes are trained on."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import numpy as np
 from skimage.segmentation import felzenszwalb
 
 from Stage2.datasets.body import foreground_mask
-
-# Felzenszwalb parameters (observation scale, Gaussian sigma in pixels, smallest segment in pixels) by the name of the
-# superpixel scale. MIDDLE is the one all published experiments use; SMALL gives finer segments.
-SCALES: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        "MIDDLE": MappingProxyType({"scale": 1, "sigma": 1.0, "min_size": 400}),
-        "SMALL": MappingProxyType({"scale": 1, "sigma": 0.8, "min_size": 100}),
-    }
-)
+from Stage2.datasets.catalog import SUPERPIXEL_SCALES
 
 
 def felzenszwalb_segments(image: np.ndarray, scale: str = "MIDDLE") -> np.ndarray:
@@ -24,16 +13,16 @@ def felzenszwalb_segments(image: np.ndarray, scale: str = "MIDDLE") -> np.ndarra
     Args:
         image: processed slice, (H, W), any numeric type. Segmented in its own units: integers become floats first,
             because scikit-image would rescale an integer image to [0, 1], which gives other segments.
-        scale: a key of `SCALES`.
+        scale: a key of `SUPERPIXEL_SCALES`.
 
     Returns:
         (H, W) int64, segments numbered from 0.
 
     Source: Felzenszwalb and Huttenlocher, IJCV 2004; Ouyang et al., ECCV 2020, section 3.2.
     """
-    if scale not in SCALES:
-        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SCALES)}.")
-    return felzenszwalb(image.astype(np.float64), **SCALES[scale])
+    if scale not in SUPERPIXEL_SCALES:
+        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
+    return felzenszwalb(image.astype(np.float64), **SUPERPIXEL_SCALES[scale])
 
 
 def superpixels(segments: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -63,7 +52,7 @@ def pseudo_label_volume(volume: np.ndarray, threshold: float, scale: str = "MIDD
     Args:
         volume: processed volume, (Z, H, W).
         threshold: foreground threshold of the data set.
-        scale: a key of `SCALES`.
+        scale: a key of `SUPERPIXEL_SCALES`.
 
     Returns:
         Superpixels (Z, H, W) int32, numbered 1..n within each slice, and masks (Z, H, W) bool.

@@ -4,45 +4,33 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from Stage1.files import write_text
+from Stage1.files import remove_partial, whole_file, write_json
 from Stage1.processes import run_jobs
-from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.catalog import SUPERPIXEL_SCALES, DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
+from Stage2.io import names
 from Stage2.io.grid import check_slice_size
-from Stage2.io.names import (
-    BODY,
-    IMAGE,
-    LABEL,
-    body_path,
-    class_map_path,
-    image_path,
-    label_path,
-    superpixel_kind,
-    superpixel_path,
-    volume_name,
-    volumes_of,
-)
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
-from Stage2.preparation.steps.pseudo_labels import SCALES, pseudo_label_volume
+from Stage2.preparation.steps.pseudo_labels import pseudo_label_volume
 
 OURS = "Felzenszwalb "  # start of the description in our superpixel files
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Summary:
+class FolderSummary(NamedTuple):
     """What a preparation did.
 
     Attributes:
@@ -57,44 +45,74 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class ScanJob:
-    """What is to be done for one scan; travels to a process, so it holds plain values only.
+class ProcessedScan:
+    """A scan of a processed folder and what its files should be; it travels to processes.
 
     Attributes:
-        folder: to read and write.
-        scan_id: id of the scan.
-        classes: class name -> label value.
-        label_values: value in the label file -> label value; None: labels are stored as they are.
-        threshold: foreground threshold.
-        scale: superpixel scale.
-        superpixels: make superpixels and mask.
-        count: count the pixels of every class in the label.
+        folder, id: where it is, and its number as text.
+        data_set: gives classes, values in the label files and foreground threshold.
+        scale: of its superpixels.
     """
 
     folder: Path
-    scan_id: str
-    classes: dict[str, int]
-    label_values: dict[int, int] | None
-    threshold: float
+    id: str
+    data_set: DataSet
     scale: str
+
+    def path(self, kind: str) -> Path:
+        return self.folder / names.volume_name(kind, self.id)
+
+    @property
+    def superpixels(self) -> Path:
+        return self.path(names.superpixel_kind(self.scale))
+
+    @property
+    def note(self) -> str:
+        """Settings that decide the superpixels, as kept in their header."""
+        settings = " ".join(f"{name} {value:g}" for name, value in SUPERPIXEL_SCALES[self.scale].items())
+        return f"{OURS}{settings}; foreground > {self.data_set.foreground_threshold:g}"
+
+    def read_label(self) -> np.ndarray:
+        """Labels, (Z, H, W) uint8; raises as `read_voxels`, and a ValueError for a value that is no class."""
+        path = self.path(names.LABEL)
+        voxels = read_voxels(path)
+        try:
+            return class_labels(voxels, self.data_set.classes, self.data_set.label_values)
+        except ValueError as error:
+            remedy = "Correct its numbers, or name the data set whose numbers they are."
+            raise ValueError(f"{path}: {error} {remedy}") from None
+
+    def has_superpixels(self, foreign: bool = True) -> bool:
+        """Whether superpixels with these settings are there and not older than the image.
+
+        Those of another program, whose settings are unknown, are taken with a warning where `foreign`.
+        """
+        try:
+            found = read_header(self.superpixels)
+        except (FileNotFoundError, ValueError):
+            return False
+        if not found.note.startswith(OURS):
+            if foreign:
+                logger.warning("%s was not made by this command and is kept; --force makes it anew.", self.superpixels)
+            return foreign
+        image, body = self.path(names.IMAGE), self.path(names.BODY)
+        if found.note != self.note or found.size != read_header(image).size or not body.is_file():
+            return False
+        return min(path.stat().st_mtime_ns for path in (self.superpixels, body)) >= image.stat().st_mtime_ns
+
+
+class SuperpixelJob(NamedTuple):
+    """What is to be done for a scan: make its superpixels, count the pixels of every class in its label."""
+
+    scan: ProcessedScan
     superpixels: bool
     count: bool
 
-    def path(self, kind: str) -> Path:
-        return self.folder / volume_name(kind, self.scan_id)
-
 
 def prepare_folder(
-    folder: Path,
-    data_set: DataSet,
-    *,
-    out: Path | None = None,
-    scale: str = "MIDDLE",
-    workers: int = 1,
-    force: bool = False,
-    show_progress: bool = False,
-    superpixels: bool = True,
-) -> Summary:
+    folder: Path, data_set: DataSet, *, out: Path | None = None, scale: str = "MIDDLE",
+    workers: int = 1, force: bool = False, show_progress: bool = False, superpixels: bool = True,
+) -> FolderSummary:  # fmt: skip
     """Make superpix-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
 
     What is there and not older than its image or label is kept, so an interrupted run goes on where it stopped. The
@@ -103,8 +121,8 @@ def prepare_folder(
     Args:
         folder: with image_<id>.nii.gz and, for class maps, label_<id>.nii.gz for every image.
         data_set: gives classes and foreground threshold.
-        out: where to write; images and labels are linked there. Default: the folder itself.
-        scale: superpixel scale, a key of `pseudo_labels.SCALES`.
+        out: where to write; images, labels and what else is there already are linked. Default: the folder itself.
+        scale: superpixel scale, a key of `SUPERPIXEL_SCALES`.
         workers: processes.
         force: make everything anew.
         show_progress: show a progress bar on stderr.
@@ -114,50 +132,45 @@ def prepare_folder(
         FileNotFoundError, ValueError: the folder is not a processed data set, or a file in it is damaged.
         OSError: something cannot be written.
     """
-    if scale not in SCALES:
-        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SCALES)}.")
-    if workers < 1:
-        raise ValueError(f"{workers} workers cannot work; use 1 or more.")
+    check_settings(scale, workers)
     scan_ids = list_scans(folder)
     has_labels = check_scans(folder, scan_ids)
-    target = folder
-    if out is not None and out.resolve() != folder.resolve():
-        link_scans(folder, out, scan_ids, (IMAGE, LABEL) if has_labels else (IMAGE,))
-        target = out
-    if not os.access(target, os.W_OK):
-        raise PermissionError(f"{target} is read-only; write elsewhere with --out DIR.")
-    maps_needed = has_labels and (force or not _class_maps_done(target, scan_ids, data_set))
-    jobs = [
-        ScanJob(
-            folder=target,
-            scan_id=scan_id,
-            classes=dict(data_set.classes),
-            label_values=None if data_set.label_values is None else dict(data_set.label_values),
-            threshold=data_set.foreground_threshold,
-            scale=scale,
-            superpixels=superpixels
-            and (force or not _superpixels_done(target, scan_id, data_set.foreground_threshold, scale)),
-            count=maps_needed,
-        )
-        for scan_id in scan_ids
-    ]
+    if out is None or out.resolve() == folder.resolve():
+        out = folder
+    else:
+        link_scans(folder, out, scan_ids, (names.IMAGE, names.LABEL) if has_labels else (names.IMAGE,))
+    if not os.access(out, os.W_OK):
+        raise PermissionError(f"{out} is read-only; write elsewhere with --out DIR.")
+    remove_partial(out)
+    if out != folder and superpixels and not force:
+        _link_products(folder, out, scan_ids, data_set, scale, has_labels)
+    count = has_labels and (force or not _class_maps_done(out, scan_ids, data_set))
+    scans = [ProcessedScan(out, scan_id, data_set, scale) for scan_id in scan_ids]
+    jobs = [SuperpixelJob(scan, superpixels and (force or not scan.has_superpixels()), count) for scan in scans]
     to_do = [job for job in jobs if job.superpixels or job.count]
     # The longest first, so that no process has a long scan to do when the others have done theirs.
-    to_do.sort(key=lambda job: job.path(IMAGE).stat().st_size, reverse=True)
+    to_do.sort(key=lambda job: job.scan.path(names.IMAGE).stat().st_size, reverse=True)
+    hidden = not (show_progress and to_do)
     results = run_jobs(prepare_scan, to_do, workers)
-    if show_progress and to_do:
-        results = tqdm(results, total=len(to_do), desc=superpixel_kind(scale), unit="scan")
-    counts = dict(results)
-    if maps_needed:
+    counts = dict(tqdm(results, total=len(to_do), desc=names.superpixel_kind(scale), unit="scan", disable=hidden))
+    if count:
         ordered = {scan_id: counts[scan_id] for scan_id in scan_ids}
         for minimum in sorted(MIN_PIXELS, reverse=True):  # classmap_1 last: where it is new, everything is
-            maps = class_map(ordered, data_set.classes, minimum)
-            write_text(class_map_path(target, minimum), json.dumps(maps) + "\n")
-    return Summary(
-        scans=len(scan_ids),
-        made=sum(job.superpixels for job in jobs),
-        class_maps="made" if maps_needed else "kept" if has_labels else "skipped",
-    )
+            write_json(names.class_map_path(out, minimum), class_map(ordered, data_set.classes, minimum), indent=None)
+    class_maps = "made" if count else "kept" if has_labels else "skipped"
+    return FolderSummary(len(scan_ids), sum(job.superpixels for job in jobs), class_maps)
+
+
+def check_settings(scale: str, workers: int) -> None:
+    """Refuse an unknown superpixel scale and fewer than one process.
+
+    Raises:
+        ValueError: one of them.
+    """
+    if scale not in SUPERPIXEL_SCALES:
+        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
+    if workers < 1:
+        raise ValueError(f"{workers} workers cannot work; use 1 or more.")
 
 
 def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
@@ -167,7 +180,7 @@ def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
         FileNotFoundError, ValueError: slices of another size than 256 x 256, some labels are missing, or a label's
             size, spacing, direction or origin differs from its image's.
     """
-    labels = {scan_id: label_path(folder, scan_id) for scan_id in scan_ids}
+    labels = {scan_id: names.label_path(folder, scan_id) for scan_id in scan_ids}
     missing = [path.name for path in labels.values() if not path.is_file()]
     if missing and len(missing) < len(scan_ids):
         raise FileNotFoundError(
@@ -175,7 +188,7 @@ def check_scans(folder: Path, scan_ids: Sequence[str]) -> bool:
             "go without class maps."
         )
     for scan_id, label in labels.items():
-        image = image_path(folder, scan_id)
+        image = names.image_path(folder, scan_id)
         check_slice_size(image, read_header(image).size)
         if not missing:
             check_label_file(label, image)
@@ -188,89 +201,69 @@ def link_scans(folder: Path, out: Path, scan_ids: Sequence[str], kinds: Sequence
     Raises:
         ValueError: the other folder holds files of other scans.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    names = [volume_name(kind, scan_id) for scan_id in scan_ids for kind in kinds]
-    foreign = sorted({path.name for kind in (IMAGE, LABEL) for path in volumes_of(out, kind).values()} - set(names))
-    foreign += [name for name in names if _is_there(out / name) and not _is_copy(out / name, folder / name)]
+    files = [names.volume_name(kind, scan_id) for scan_id in scan_ids for kind in kinds]
+    found = [path.name for kind in (names.IMAGE, names.LABEL) for path in names.volumes_of(out, kind).values()]
+    foreign = sorted(set(found) - set(files))
+    foreign += [name for name in files if _is_there(out / name) and not _is_copy(out / name, folder / name)]
     if foreign:
         raise ValueError(
             f"{out} already holds {foreign[0]} that is not the one of {folder}; empty {out} or write to another folder."
         )
-    for name in names:
-        if _is_there(out / name):
-            continue
-        source = (folder / name).resolve()
-        try:
-            (out / name).symlink_to(source)
-        except OSError:
-            partial = out / f".{name}.{os.getpid()}.partial"
-            try:
-                shutil.copy2(source, partial)
-                partial.replace(out / name)
-            finally:
-                partial.unlink(missing_ok=True)
+    for name in files:
+        if not _is_there(out / name):
+            _link(folder / name, out / name)
 
 
-def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
+def prepare_scan(job: SuperpixelJob) -> tuple[str, dict[str, list[int]] | None]:
     """Do one job; returns the scan's id and, where asked for, class name -> pixels per slice."""
+    scan, data_set = job.scan, job.scan.data_set
     if job.superpixels:
-        image = read_volume(job.path(IMAGE))
-        numbers, masks = pseudo_label_volume(sitk.GetArrayViewFromImage(image), job.threshold, job.scale)
-        write_volume(job.path(BODY), masks.astype(np.uint8), image, f"foreground > {job.threshold:g}")
-        # Last, because its presence says that the scan is done.
-        write_volume(job.path(superpixel_kind(job.scale)), numbers, image, superpixel_note(job.threshold, job.scale))
-    if not job.count:
-        return job.scan_id, None
-    label = read_voxels(job.path(LABEL))
-    try:
-        return job.scan_id, count_class_pixels(class_labels(label, job.classes, job.label_values), job.classes)
-    except ValueError as error:
-        raise ValueError(f"{job.path(LABEL)}: {error}") from None
+        image = read_volume(scan.path(names.IMAGE))
+        volume, threshold = sitk.GetArrayViewFromImage(image), data_set.foreground_threshold
+        numbers, masks = pseudo_label_volume(volume, threshold, scan.scale)
+        write_volume(scan.path(names.BODY), masks.astype(np.uint8), image, f"foreground > {threshold:g}")
+        write_volume(scan.superpixels, numbers, image, scan.note)  # last: its presence says that the scan is done
+    return scan.id, count_class_pixels(scan.read_label(), data_set.classes) if job.count else None
 
 
-def superpixel_note(threshold: float, scale: str) -> str:
-    """Settings that decide the superpixels, as kept in their header."""
-    settings = " ".join(f"{name} {value:g}" for name, value in SCALES[scale].items())
-    return f"{OURS}{settings}; foreground > {threshold:g}"
-
-
-def _superpixels_done(folder: Path, scan_id: str, threshold: float, scale: str) -> bool:
-    path = superpixel_path(folder, scan_id, scale)
-    mask_path = body_path(folder, scan_id)
-    if not path.is_file():
-        return False
-    try:
-        header = read_header(path)
-    except ValueError:
-        return False
-    if not header.note.startswith(OURS):
-        logger.warning("%s was not made by this command and is kept; --force makes it anew.", path)
-        return True
-    image = image_path(folder, scan_id)
-    return (
-        header.note == superpixel_note(threshold, scale)
-        and header.size == read_header(image).size
-        and mask_path.is_file()
-        and min(path.stat().st_mtime_ns, mask_path.stat().st_mtime_ns) >= image.stat().st_mtime_ns
-    )
+def _link_products(
+    folder: Path, out: Path, scan_ids: Sequence[str], data_set: DataSet, scale: str, has_labels: bool
+) -> None:
+    """Link what a folder has of superpixels with these settings, and of class maps, into another that lacks them."""
+    for scan_id in scan_ids:
+        there, here = (ProcessedScan(place, scan_id, data_set, scale) for place in (folder, out))
+        if not _is_there(here.superpixels) and there.has_superpixels(foreign=False):
+            _link(there.path(names.BODY), here.path(names.BODY))
+            _link(there.superpixels, here.superpixels)
+    if has_labels and not _class_maps_done(out, scan_ids, data_set) and _class_maps_done(folder, scan_ids, data_set):
+        for minimum in MIN_PIXELS:
+            _link(names.class_map_path(folder, minimum), names.class_map_path(out, minimum))
 
 
 def _class_maps_done(folder: Path, scan_ids: Sequence[str], data_set: DataSet) -> bool:
-    sources = [label_path(folder, scan_id) for scan_id in scan_ids]
+    sources = [names.label_path(folder, scan_id) for scan_id in scan_ids]
     sources += [data_set.source] if data_set.source is not None else []  # its label_values may have changed
     newest = max(path.stat().st_mtime_ns for path in sources)
+    expected = {name: set(scan_ids) for name in data_set.classes}
     for minimum in MIN_PIXELS:
-        path = class_map_path(folder, minimum)
-        if not path.is_file() or path.stat().st_mtime_ns < newest:
-            return False
+        path = names.class_map_path(folder, minimum)
         try:
             content = json.loads(path.read_text())
-        except ValueError:
-            return False
-        expected = {name: set(scan_ids) for name in data_set.classes}
-        if not isinstance(content, Mapping) or {name: set(scans) for name, scans in content.items()} != expected:
+            found = {name: set(scans) for name, scans in content.items()}
+            if found != expected or path.stat().st_mtime_ns < newest:
+                return False
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
             return False
     return True
+
+
+def _link(source: Path, target: Path) -> None:
+    """A link to a file, or a copy of it where links are impossible."""
+    with whole_file(target) as temporary:
+        try:
+            temporary.symlink_to(source.resolve())
+        except OSError:
+            shutil.copy2(source, temporary)
 
 
 def _is_there(path: Path) -> bool:

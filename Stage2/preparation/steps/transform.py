@@ -1,8 +1,10 @@
 """What preparation does to the volumes of a data set, as values that a manifest can hold, and the doing of it."""
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
 from Stage2.io.grid import SLICE_SIZES
@@ -22,9 +24,15 @@ from Stage2.preparation.steps.normalise import (
     window_intensities,
 )
 
+BELOW_AIR = -1050  # Hounsfield units: no tissue or air has less
+LEAST_INSIDE = 0.02  # of the voxels, inside the window
+MOST_ABOVE = 0.1  # of the voxels, above a window of Hounsfield units: bone and contrast medium are less
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Recipe:
+class VolumeTransform:
     """Steps in the order in which they are done; None or 0 leaves a step out.
 
     Attributes:
@@ -50,11 +58,41 @@ class Recipe:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-CHAOS_RECIPE = Recipe(percentile=MR_PERCENTILE, spacing=MR_SPACING)
-SABS_RECIPE = Recipe(window=CT_WINDOW, border=CT_BORDER, coarsening=CT_COARSENING, centre=False)
+CHAOS_TRANSFORM = VolumeTransform(percentile=MR_PERCENTILE, spacing=MR_SPACING)
+SABS_TRANSFORM = VolumeTransform(window=CT_WINDOW, border=CT_BORDER, coarsening=CT_COARSENING, centre=False)
 
 
-def normalise_scan(image: sitk.Image, label: sitk.Image | None, recipe: Recipe) -> RawVolumes:
+def expect_plausible(image: sitk.Image, transform: VolumeTransform) -> None:
+    """Refuse a raw image that a window cannot be for; warn of one that it is perhaps not for.
+
+    Raises:
+        ValueError: nearly all voxels lie outside the window, or the window is one of Hounsfield units and the image
+            has none.
+    """
+    if transform.window is None:
+        return
+    low, high = transform.window
+    voxels = sitk.GetArrayViewFromImage(image)
+    # Scanners pad with values that are no Hounsfield units, such as -2000 or -3024.
+    lowest, highest = voxels.min(initial=voxels.max(), where=voxels >= BELOW_AIR), voxels.max()
+    if low < 0 <= lowest < highest:
+        sentence = (
+            f"its values run from {lowest:g} to {highest:g}, but the window from {low:g} to {high:g} is for a CT in "
+            "Hounsfield units, whose air is near -1000: it lacks its offset (RescaleIntercept, often -1024), was "
+            "scaled before, or is no CT; correct it, or choose a window for its values."
+        )
+        if highest <= 1 or np.mean(voxels >= high) > MOST_ABOVE:
+            raise ValueError(sentence)
+        logger.warning("%s", sentence)
+    inside = np.mean((voxels > low) & (voxels < high))
+    if inside < LEAST_INSIDE:
+        raise ValueError(
+            f"{100 * (1 - inside):.1f} % of its voxels lie outside the window from {low:g} to {high:g} (they run from "
+            f"{lowest:g} to {highest:g}); correct the window or the intensities."
+        )
+
+
+def normalise_scan(image: sitk.Image, label: sitk.Image | None, transform: VolumeTransform) -> RawVolumes:
     """Processed image, and label uint8, of slices of 256 x 256 (257).
 
     Args:
@@ -64,41 +102,43 @@ def normalise_scan(image: sitk.Image, label: sitk.Image | None, recipe: Recipe) 
     Raises:
         ValueError: no contrast in the window, slices too small for the border, or not of 256 x 256 in the end.
     """
-    if recipe.window is not None:
-        image = window_intensities(image, recipe.window)
-    if recipe.percentile is not None:
-        image = clip_bright_end(image, recipe.percentile)
+    if transform.window is not None:
+        image = window_intensities(image, transform.window)
+    if transform.percentile is not None:
+        image = clip_bright_end(image, transform.percentile)
     volumes = [image] if label is None else [image, label]
-    if recipe.border:
-        volumes = [crop_border(volume, recipe.border) for volume in volumes]
-    spacing = _new_spacing(recipe, image)
+    if transform.border:
+        volumes = [crop_border(volume, transform.border) for volume in volumes]
+    spacing = _new_spacing(transform, image)
     if spacing is not None:
         volumes = [resample(volumes[0], spacing), *(resample_labels(volume, spacing) for volume in volumes[1:])]
-    if recipe.centre:
+    if transform.centre:
         volumes = [centre_crop_or_pad(volume) for volume in volumes]
     done: RawVolumes = (volumes[0], volumes[1] if label is not None else None)
-    if recipe.drop_blank_slice:
+    if transform.drop_blank_slice:
         done = drop_blank_trailing_slice(*done)
-    _expect_slice_size(done[0], image, recipe)
-    if recipe.window is not None:  # published as float64; training reads float32, which halves the file
+    _expect_slice_size(done[0], image, transform)
+    if transform.window is not None:  # published as float64; training reads float32, which halves the file
         done = (sitk.Cast(done[0], sitk.sitkFloat32), done[1])
     return done
 
 
-def _new_spacing(recipe: Recipe, image: sitk.Image) -> list[float] | None:
+def _new_spacing(transform: VolumeTransform, image: sitk.Image) -> list[float] | None:
     x, y, z = image.GetSpacing()
-    if recipe.coarsening is not None:
-        return [x * recipe.coarsening, y * recipe.coarsening, z]
-    if recipe.spacing is None:
+    if transform.coarsening is not None:
+        return [x * transform.coarsening, y * transform.coarsening, z]
+    if transform.spacing is None:
         return None
-    return [old if new is None else new for old, new in zip((x, y, z), recipe.spacing, strict=True)]
+    return [old if new is None else new for old, new in zip((x, y, z), transform.spacing, strict=True)]
 
 
-def _expect_slice_size(processed: sitk.Image, raw: sitk.Image, recipe: Recipe) -> None:
+def _expect_slice_size(processed: sitk.Image, raw: sitk.Image, transform: VolumeTransform) -> None:
     width, height, _ = processed.GetSize()
     if {width, height} - set(SLICE_SIZES):
         columns, rows, _ = raw.GetSize()
-        steps = f"border {recipe.border}" + (f", coarsening {recipe.coarsening:g}" if recipe.coarsening else "")
+        steps = f"border {transform.border}"
+        if transform.coarsening:
+            steps += f", coarsening {transform.coarsening:g}"
         raise ValueError(
             f"slices of {rows} x {columns} pixels become {height} x {width} (rows x columns; {steps}); expected "
             f"{SLICE_SIZES[0]} x {SLICE_SIZES[0]}: prepare the scan as a custom data set, with a centre crop."

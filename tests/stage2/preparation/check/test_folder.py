@@ -185,6 +185,8 @@ FAULTS = [
     (lambda f: change(f, "image", "3", lambda v: v * 0 + 7), r"image_3.* has the value 7 in all voxels; expected an"),
     (lambda f: change(f, "image", "3", lambda v: v / 900), r"image_3.* has no voxel above the foreground threshold 50"),
     (lambda f: change(f, "image", "3", lambda v: v + 99), r"image_3.* has 100\.0 % of the voxels above the foreground"),
+    (lambda f: change(f, "image", "3", lambda v: v.clip(0, 60)), r"image_3.* \d+ % of the body at its highest value"),
+    (lambda f: change(f, "image", "3", lambda v: v / 900), r"image_3.* intensities up to .*expected up to about"),
     # superpixels, class maps
     (lambda f: (f / "superpix-MIDDLE_3.nii.gz").unlink(), r"superpix-MIDDLE_<id>.* is missing for scan 3; expected .*"),
     (lambda f: change(f, "superpix-MIDDLE", "3", lambda v: v[1:]), r"superpix-MIDDLE_3.* has 256 x 256 x 2 voxels"),
@@ -252,7 +254,8 @@ def test_organs_without_a_usual_place_raise_no_alarm(cohort):
     for scan_id, pixels in zip(IDS, (0, 30, 60, 80, 160), strict=True):
         change(cohort, "label", scan_id, lambda label, pixels=pixels: move(label, pixels))
     report = check_folder(cohort, OWN)
-    assert report.scans[-1].centres["RK"][0] > report.scans[-1].centres["LK"][0], "alone on the other side"
+    centres = report.cohort.scans[-1].centres
+    assert centres["RK"][0] > centres["LK"][0], "alone on the other side"
     assert [problem for problem in report.problems if "the other way round" in problem] == []
 
 
@@ -285,7 +288,7 @@ def test_the_small_scale_end_to_end(cohort):
     small = check_folder(cohort, OWN, scale="SMALL")
     middle = check_folder(cohort, OWN)
     assert small.problems == middle.problems == []
-    for finer, coarser in zip(small.scans, middle.scans, strict=True):
+    for finer, coarser in zip(small.cohort.scans, middle.cohort.scans, strict=True):
         assert finer.superpixels["median"] > coarser.superpixels["median"]
     written = sitk.GetArrayFromImage(read_volume(cohort / "superpix-SMALL_1.nii.gz"))
     assert min(np.bincount(plane[plane > 0])[1:].min() for plane in written) < 400

@@ -15,9 +15,9 @@ from Stage2.preparation.raw.sabs import list_sabs_scans
 from Stage2.preparation.raw.scan import RawScan
 from Stage2.preparation.raw.source import open_source
 from Stage2.preparation.steps.convert import make_folder, plan_folder
-from Stage2.preparation.steps.transform import SABS_RECIPE, Recipe, normalise_scan
+from Stage2.preparation.steps.transform import SABS_TRANSFORM, VolumeTransform, normalise_scan
 
-RECIPE = Recipe(window=(-125, 275), spacing=(3, 3, None))
+TRANSFORM = VolumeTransform(window=(-125, 275), spacing=(3, 3, None))
 NUMBERS = (1, 2, 21)
 
 
@@ -31,10 +31,10 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "made" / "sabs"
 
 
-def run(source: Path, out: Path, recipe: Recipe | None = RECIPE, *, workers: int = 1, **options) -> list[str]:
+def run(source: Path, out: Path, transform: VolumeTransform = TRANSFORM, *, workers: int = 1, **options) -> list[str]:
     """Ids of the scans that were made."""
-    plan = plan_folder(list_sabs_scans(open_source(source)), out, "SABS", recipe, **options)
-    make_folder(plan, recipe, workers=workers)
+    plan = plan_folder(list_sabs_scans(open_source(source)), out, "SABS", transform, **options)
+    assert make_folder(plan, workers=workers) == len(plan.to_make)
     return [scan.id for scan in plan.to_make]
 
 
@@ -52,7 +52,7 @@ def test_a_folder_holds_the_scans_and_a_manifest_and_a_second_run_touches_nothin
     assert sorted(path.name for path in out.iterdir()) == [*names, "manifest.json"]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["data_set"] == "SABS" and manifest["source"] == str(tree)
-    assert manifest["parameters"] == {"step": "normalise", **RECIPE.parameters()}
+    assert manifest["parameters"] == {"step": "normalise", **TRANSFORM.parameters()}
     entry = manifest["scans"]["1"]
     assert entry["versions"]["SimpleITK"] == version("SimpleITK")
     assert entry["outputs"] == ["image_1.nii.gz", "label_1.nii.gz"]
@@ -110,7 +110,7 @@ def test_scans_of_other_program_versions_are_told_of(tree, out, caplog):
 
 
 def touch_pixels(tree: Path) -> None:
-    write_volume(image(tree), draw_abdomen(9, 32, 2)[0])
+    write_volume(image(tree), draw_abdomen(9, 32, 2)[0] - np.int16(200))
 
 
 def drop_first(tree: Path) -> None:
@@ -119,12 +119,12 @@ def drop_first(tree: Path) -> None:
 
 
 CHANGES = {
-    "another recipe": (
+    "another transform": (
         None,
-        {"recipe": Recipe(window=(-100, 275), spacing=(3, 3, None))},
+        {"transform": VolumeTransform(window=(-100, 275), spacing=(3, 3, None))},
         r"was made with window \[-125, 275\], but asked for is \[-100, 275\]; write to another folder, or .*--force",
     ),
-    "another step": (None, {"recipe": None}, "was made with step normalise, but asked for is convert"),
+    "another step": (None, {"converted_only": True}, "was made with step normalise, but asked for is convert"),
     "a changed file": (touch_pixels, {}, r"scan 1 was made from other files \(.*img0002\.nii\.gz has changed\)"),
     "other numbers": (drop_first, {}, r"scan 0 was made from other files \(.*img0000\.nii\.gz is new\)"),
 }
@@ -186,13 +186,13 @@ def test_an_image_without_contrast_is_named_by_its_scan(tree, out):
 def test_slices_that_do_not_become_256_x_256_are_named(tree, out):
     write_sabs(tree, NUMBERS, side=300)
     with pytest.raises(ValueError, match=r"scan 0.*slices of 300 x 300 pixels become 135 x 135.*border 32"):
-        run(tree, out, Recipe(window=(-125, 275), border=32, coarsening=1.75, centre=False))
+        run(tree, out, VolumeTransform(window=(-125, 275), border=32, coarsening=1.75, centre=False))
 
 
 def test_a_scan_without_label(tmp_path, out):
-    write_volume(tmp_path / "raw/1.nii.gz", draw_abdomen(side=32)[0])
+    write_volume(tmp_path / "raw/1.nii.gz", draw_abdomen(side=32)[0] - np.int16(200))
     scan = RawScan("5", open_source(tmp_path / "raw"), ("1.nii.gz",), read_without_label)
-    make_folder(plan_folder([scan], out, "mine", RECIPE), RECIPE)
+    make_folder(plan_folder([scan], out, "mine", TRANSFORM))
     assert sorted(path.name for path in out.iterdir()) == ["image_5.nii.gz", "manifest.json"]
 
 
@@ -203,7 +203,7 @@ def read_without_label(paths):
 def test_the_blank_last_slice_is_an_option():
     image, label = (sitk.GetImageFromArray(voxels) for voxels in draw_abdomen(side=512, depth=3))
     for drop, slices in ((False, 4), (True, 3)):
-        recipe = Recipe(**{**SABS_RECIPE.parameters(), "drop_blank_slice": drop})
-        done = normalise_scan(image, label, recipe)
+        transform = VolumeTransform(**{**SABS_TRANSFORM.parameters(), "drop_blank_slice": drop})
+        done = normalise_scan(image, label, transform)
         assert [volume.GetSize() for volume in done] == [(257, 257, slices)] * 2
         assert done[0].GetPixelID() == sitk.sitkFloat32

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from Stage2.preparation.steps.pseudo_labels import (
-    SCALES,
+    SUPERPIXEL_SCALES,
     felzenszwalb_segments,
     pseudo_label_volume,
     superpixels,
@@ -65,15 +65,15 @@ def test_the_stored_type_of_an_image_does_not_change_its_segments(noisy_volume):
         assert np.array_equal(felzenszwalb_segments(image.astype(stored)), expected)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", SUPERPIXEL_SCALES)
 def test_no_segment_is_smaller_than_the_minimum_of_the_scale(noisy_volume, scale):
     sizes = np.bincount(felzenszwalb_segments(noisy_volume[0], scale).ravel())
-    assert sizes.min() >= SCALES[scale]["min_size"]
+    assert sizes.min() >= SUPERPIXEL_SCALES[scale]["min_size"]
 
 
 def test_small_superpixels_are_finer_than_middle_ones():
     texture = np.random.default_rng(0).normal(100, 30, (96, 96))
-    counts = {scale: felzenszwalb_segments(texture, scale).max() for scale in SCALES}
+    counts = {scale: felzenszwalb_segments(texture, scale).max() for scale in SUPERPIXEL_SCALES}
     assert counts["SMALL"] > counts["MIDDLE"]
 
 

@@ -163,6 +163,22 @@ def test_another_folder_gets_links_and_the_source_stays_as_it_is(cohort, tmp_pat
     assert prepare_folder(cohort, MR, out=out).made == 1
 
 
+def test_another_folder_takes_what_is_there(cohort, tmp_path):
+    prepare_folder(cohort, MR)
+    out = tmp_path / "out"
+    assert prepare_folder(cohort, MR, out=out) == (3, 0, "kept")
+    assert {path.name for path in out.iterdir()} == {path.name for path in cohort.iterdir()}
+    assert all(path.is_symlink() for path in out.iterdir())
+    assert prepare_folder(cohort, MR, out=out) == (3, 0, "kept")
+    before = stamps(cohort)
+    make_newer(cohort / "image_2.nii.gz")
+    del before["image_2.nii.gz"]
+    assert prepare_folder(cohort, MR, out=out).made == 1
+    assert not (out / "superpix-MIDDLE_2.nii.gz").is_symlink() and before.items() <= stamps(cohort).items()
+    assert prepare_folder(cohort, MR, out=tmp_path / "other", scale="SMALL").made == 3
+    assert prepare_folder(cohort, MR, out=tmp_path / "anew", force=True).made == 3
+
+
 def test_files_are_copied_where_links_are_impossible(cohort, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
