@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 
-from Stage1.files import escape_bytes
+from Stage1.files import printable
 
 
 class _OneLine(logging.Formatter):
     """Messages whose bytes that are not UTF-8 are escaped, as a stream would refuse them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escape_bytes(super().format(record))
+        return printable(super().format(record))
 
 
 def run_tool(program: str, work: Callable[[], object]) -> int:
@@ -27,7 +27,7 @@ def run_tool(program: str, work: Callable[[], object]) -> int:
     try:
         work()
     except (OSError, ValueError) as error:
-        print(f"{program}: {escape_bytes(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     except MemoryError:
         print(f"{program}: there is not enough memory; run it again with fewer processes (--workers)", file=sys.stderr)

@@ -112,7 +112,7 @@ def hash_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def escape_bytes(text: object) -> str:
+def printable(text: object) -> str:
     """Text with escapes, such as \\xe9, for the bytes of file names that are not UTF-8; others stay as they are."""
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

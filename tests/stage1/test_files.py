@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from Stage1.files import LOCK, escape_bytes, locked, remove_partial, whole_file, write_text
+from Stage1.files import LOCK, locked, printable, remove_partial, whole_file, write_text
 
 
 def test_a_file_is_written_in_utf8_and_replaced(tmp_path: Path):
@@ -62,4 +62,4 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path: Path):
 
 
 def test_bytes_of_names_are_escaped():
-    assert escape_bytes(os.fsdecode(b"caf\xe9 \xc3\xa9")) == "caf\\xe9 é"
+    assert printable(os.fsdecode(b"caf\xe9 \xc3\xa9")) == "caf\\xe9 é"
