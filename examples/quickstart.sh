@@ -225,7 +225,7 @@ watched=$radiographs emptied=$out/stage1 when_resumed=--auto-resume step pretrai
     "$out/stage1/epoch_$pretrain_epochs.pth" \
     bash "$ROOT/tools/single_train.sh" "$STAGE1_CONFIG" --work_dir "$out/stage1" --cfg-options \
     "data_root=$radiographs" "max_epochs=$pretrain_epochs" "depth=${model#dlfcn_res}" "batch_size=$STAGE1_BATCH" \
-    "precision=$precision" default_hooks.checkpoint.interval=1 default_hooks.checkpoint.max_keep_ckpts=2
+    "precision=$precision" default_hooks.checkpoint.interval=1
 step extract "Backbone weights for Stage 2" pretrain "$out/backbone.pth" \
     "$PYTHON" "$ROOT/tools/extract_backbone_weights.py" "$out/stage1/epoch_$pretrain_epochs.pth" "$out/backbone.pth"
 

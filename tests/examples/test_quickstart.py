@@ -100,7 +100,7 @@ ALL_CALLS = [
     "roco",
     "chaos",
     "pretrain data_root=roco max_epochs=3 depth=18 batch_size=32 precision=fp32 "
-    "default_hooks.checkpoint.interval=1 default_hooks.checkpoint.max_keep_ckpts=2",
+    "default_hooks.checkpoint.interval=1",
     "extract epoch_3.pth",
     "test no snapshot",
     "train 200 1e-3",

@@ -1,5 +1,6 @@
 """Every shell script of the repository: clean under shellcheck, strict, and with a help text."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,10 @@ def test_script_stops_at_the_first_error(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 def test_script_explains_itself_from_any_directory(script, tmp_path):
-    done = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    environment = {"PATH": os.environ["PATH"]}  # no HOME either
+    done = subprocess.run(
+        ["bash", str(script), "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
     assert not any(tmp_path.iterdir()), "help must write nothing"
