@@ -4,6 +4,8 @@ import csv
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -233,6 +235,35 @@ def test_a_folder_that_cannot_be_written_is_one_line(call, case, tmp_path):
     status, said = call("--query", case / "queries" / "image_1.nii.gz", "--out", tmp_path / "file" / "out")
     assert status == 1
     assert "could not be written" in said and "Traceback" not in said
+
+
+def test_a_refused_query_imports_no_network(case, tmp_path):
+    """Counted in modules: torch alone takes a second and 200 MB."""
+    given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", "absent", "--label", "2"]
+    given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out"]
+    status, imported = imported_by(given)
+    assert status == 1
+    assert not imported & {"torch", "torchvision", "matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "cv2"}
+
+
+def test_a_prediction_without_a_report_imports_only_what_it_needs(case, tmp_path):
+    given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / "queries" / "image_1.nii.gz"]
+    given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out", "--label", "2"]
+    status, imported = imported_by([*given, "--no-cache"])
+    assert status == 0
+    unwanted = {"matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "scipy.stats", "pandas", "jinja2"}
+    assert not imported & unwanted
+
+
+def imported_by(arguments) -> tuple[int, set[str]]:
+    """Exit status of the command in a process of its own, and the modules that it imported."""
+    code = (
+        "import sys; sys.path.insert(0, 'tools'); import predict; "
+        f"print(predict.main({list(map(str, arguments))!r})); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    status, modules = done.stdout.splitlines()[-2:]
+    return int(status), set(modules.split())
 
 
 def test_a_snapshot_without_its_run_needs_a_modality(call, case, tmp_path):
