@@ -22,11 +22,7 @@ EXPECTED = (ValueError, OSError)  # mistakes in the input and disks that are ful
 
 def processes(launcher: str) -> int:
     """Number of processes that the launcher started: 1 without one."""
-    return {
-        "none": lambda: 1,
-        "pytorch": lambda: int(os.environ["WORLD_SIZE"]),
-        "slurm": lambda: int(os.environ["SLURM_NTASKS"]),
-    }[launcher]()
+    return 1 if launcher == "none" else int(os.environ["WORLD_SIZE" if launcher == "pytorch" else "SLURM_NTASKS"])
 
 
 def rank() -> int:

@@ -92,15 +92,9 @@ def counted_with_sets(prediction: np.ndarray, target: np.ndarray) -> ScanCounts:
 
 
 def published_view(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One random view as the published code makes it: mask one-hot, every channel warped, elastic change by SciPy.
+    """One random view of an image (H, W) float32 and a mask (H, W) bool as the published code makes it.
 
-    Args:
-        image: (H, W) float32.
-        mask: (H, W) bool.
-        rng: source of the randomness.
-
-    Returns:
-        image (H, W) float32, mask (H, W) bool.
+    The mask is one-hot, every channel is warped, the elastic change is SciPy's.
     """
     matrix = augmentation.draw_affine_matrix(image.shape, rng)
     channels = [image, (~mask).astype(np.float32), mask.astype(np.float32)]
@@ -135,12 +129,8 @@ def measure_testing(modelname: str, n_slices: int, repeats: int) -> tuple[dict[s
     Returns:
         Seconds per slice and class of "published" and of every variant; FLOPs per slice and class of the variants.
     """
-    support, query, tasks = (
-        drawn_scan("support", n_slices),
-        drawn_scan("query", n_slices, seed=1),
-        drawn_tasks(n_slices),
-    )
-    arguments = (support, query, tasks)
+    tasks = drawn_tasks(n_slices)
+    arguments = (drawn_scan("support", n_slices), drawn_scan("query", n_slices, seed=1), tasks)
     slices = n_slices * len(tasks)
     plain = segmenter(modelname, "fp32", channels_last=False).eval()
     spent = {"published": seconds(lambda: published_testing(plain, *arguments), repeats) / slices}
@@ -185,10 +175,7 @@ def measure_counting(n_slices: int, repeats: int) -> dict[str, float]:
     """Seconds of counting the pixels of one class, per slice."""
     target = drawn_scan("0", n_slices).label == 1
     prediction = np.roll(target, 9, axis=2)
-    return {
-        "published": seconds(
-            lambda: [counted_with_sets(*pair) for pair in zip(prediction, target, strict=True)], repeats
-        )
-        / n_slices,
-        "ours": seconds(lambda: overlap_counts(prediction, target), repeats) / n_slices,
-    }
+    pairs = list(zip(prediction, target, strict=True))
+    published = seconds(lambda: [counted_with_sets(*pair) for pair in pairs], repeats)
+    ours = seconds(lambda: overlap_counts(prediction, target), repeats)
+    return {"published": published / n_slices, "ours": ours / n_slices}

@@ -4,47 +4,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOK_EVERY_S = 0.05
 PAGE_SIZE_KIB = 4
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What a run took.
-
-    Attributes:
-        seconds: from start to end of the command.
-        memory: MiB, the most that all its processes held together.
-        later_memory: MiB, the same in the second half of the run: it grows where memory is not given back.
-    """
+class Spent(NamedTuple):
+    """Seconds of a command; MiB, the most that all its processes held together, and in the second half of the run."""
 
     seconds: float
     memory: float
-    later_memory: float
+    later_memory: float  # grows where memory is not given back
 
 
 def measure_superpixels(folder: Path, dataset: str, scale: str, workers: Sequence[int], repeats: int) -> dict:
-    """Number of processes -> the fastest of some runs of `prepare_data.py superpixels`, which take turns.
-
-    Args:
-        folder: processed folder that may be written to.
-        dataset: its data set.
-        scale: superpixel scale.
-        workers: numbers of processes.
-        repeats: runs for each of them.
+    """Number of processes -> the fastest of some runs of `prepare_data.py superpixels` in a folder, which take turns.
 
     Raises:
         ValueError: a run ended with an error.
     """
-    runs = {number: [] for number in workers}
-    for _ in range(repeats):
-        for number in workers:
-            runs[number].append(_measure(folder, dataset, scale, number))
-    return {number: min(spent, key=lambda one: one.seconds) for number, spent in runs.items()}
+    rounds = [[_measure(folder, dataset, scale, number) for number in workers] for _ in range(repeats)]
+    return {number: min(spent) for number, *spent in zip(workers, *rounds, strict=True)}
 
 
 def _measure(folder: Path, dataset: str, scale: str, workers: int) -> Spent:

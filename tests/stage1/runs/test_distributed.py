@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -164,6 +165,14 @@ def test_dist_train_runs_in_two_processes(two_processes):
     assert checkpoint["meta"]["iter"] == 3  # 12 images, 4 per step
     assert checkpoint["state_dict"]["queue_ptr"].item() == 12
     assert checkpoint["state_dict"]["queue2_ptr"].item() == 12
+
+
+def test_two_processes_that_diverge_stop_with_one_line(command, tmp_path):
+    done = launch("bash", "tools/dist_train.sh", DEMO, "2", *command(tmp_path), "lr=1e30", cwd=ROOT)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert re.search(r"rank [01]: found loss_contra_(single|dense) nan at step 2 \(epoch 1\), .*lower lr", line)
+    assert not list(tmp_path.rglob("*.pth"))
 
 
 def test_two_machines_resume_a_run_of_two_processes_as_if_it_had_not_been_interrupted(two_processes, command, tmp_path):
