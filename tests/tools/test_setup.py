@@ -189,7 +189,7 @@ def test_missing_venv_module(checkout):
 
 def test_no_disk_space_before_the_install(checkout):
     done = checkout.run(FAKE_FREE_KB="1000000")
-    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "6750 MB")
+    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "7000 MB")
     assert not checkout.pip_calls()
 
 
