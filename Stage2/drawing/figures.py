@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 from Stage1.files import whole_file
 from Stage2.drawing.masks import COLOURS, EXPERT, MASK, colour_of, coloured, encoded, outline, paint
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 
 OUTLINE = "#00e5d0"  # of what an expert drew, over the yellow prediction of the only class
 MUTED = "#444444"
@@ -183,8 +183,8 @@ def bare(axes: Axes) -> None:
 
 
 def _plain_text(figure: Figure):
-    """A context in which the figure draws its texts as they are: printable, and none of them as a formula."""
+    """A context in which the figure draws its texts as they are: one_line, and none of them as a formula."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
+        text.set_text("\n".join(map(one_line, text.get_text().split("\n"))))
     return rc_context(PLAIN_TEXT)

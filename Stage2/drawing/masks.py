@@ -85,7 +85,8 @@ def encoded(picture: np.ndarray, ending: str = ".png") -> bytes:
     """A PNG or JPEG file of a picture uint8: grey (H, W), RGB (H, W, 3) or with opacity (H, W, 4)."""
     if picture.ndim == 3:
         picture = picture[..., [2, 1, 0, 3][: picture.shape[2]]]
-    return cv2.imencode(ending, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if ending == ".jpg" else []
+    return cv2.imencode(ending, picture, options)[1].tobytes()
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 
 
 def render(template: str, **values: object) -> str:
@@ -31,12 +31,12 @@ def embedded(content: bytes, kind: str) -> str:
 
 
 def _in_one_line(value: object) -> object:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _code(text: str) -> Markup:
     """Words in `` ` `` as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(printable(text)))))
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(one_line(text)))))
 
 
 def _breakable(name: str) -> Markup:

@@ -21,7 +21,7 @@ from Stage2.inference.request import Request
 from Stage2.inference.transform import transform_for
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 from Stage2.run_folders.layout import read_config
 from Stage2.run_folders.selection import resolve_choice
 
@@ -125,7 +125,7 @@ class PredictionJob:
         except Exception as error:
             return _failure(query, error)
         if done is not None:
-            logger.info("%s: done before", printable(query.name))
+            logger.info("%s: done before", one_line(query.name))
             return done
         predictor = self.predictor  # its errors are not caught: every query would meet the same
         try:
@@ -165,7 +165,7 @@ class PredictionJob:
         self, outputs: Outputs, found: "Segmentation", scan: sitk.Image, truth: sitk.Image | None, labels: Mapping
     ) -> list[str]:
         """Write the files of a query and tell of them in the log; returns the warnings."""
-        request, name = self.request, printable(outputs.query.name)
+        request, name = self.request, one_line(outputs.query.name)
         warnings = [
             f"confidence in {entry['name']} is low ({entry['confidence']:.2f}, below {request.warn_below:g}): this "
             "mask does not lead back to that of the support; look at it before you use it"
@@ -269,9 +269,9 @@ def label_name(data_set: DataSet | None, value: int) -> str:
 
 def _failure(query: ScanFile, error: Exception) -> dict:
     """The record of a query that failed, with the reason in one line."""
-    reason = printable(" ".join(str(error).split())) or "no reason given"
+    reason = one_line(" ".join(str(error).split())) or "no reason given"
     if not isinstance(error, OSError | ValueError):
         what = "not enough memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {reason[-200:]}"
-        reason = f"{printable(str(query.path))} cannot be segmented ({what}); check the file, or leave it out."
-    logger.error("%s: %s", printable(query.name), reason)
+        reason = f"{one_line(str(query.path))} cannot be segmented ({what}); check the file, or leave it out."
+    logger.error("%s: %s", one_line(query.name), reason)
     return {"query": str(query.path), "error": reason}

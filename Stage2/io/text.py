@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 FORMULA_STARTS = "=+-@\t\r\n"  # for Excel, LibreOffice and Google Sheets, which take full-width signs for them too
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """Text in one line: white space as spaces; control characters and what is no character as U+FFFD.
 
     Bytes of a file name that are not UTF-8 are among the latter.
@@ -40,7 +40,7 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     is_formula = unicodedata.normalize("NFKC", value[:1]) in {*FORMULA_STARTS} and not _is_number(value)
-    return f"'{printable(value)}" if is_formula else printable(value)
+    return f"'{one_line(value)}" if is_formula else one_line(value)
 
 
 def _is_number(text: str) -> bool:

@@ -1,8 +1,8 @@
 """Slices of tested scans as panels of figures: the support, predictions, the truth; whole scans as films."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -17,30 +17,18 @@ from Stage2.reporting.runs import TestedRun
 from Stage2.run_folders.layout import prediction_path
 
 
-@dataclass(frozen=True)
-class TestedCase:
-    """One class in one tested scan.
-
-    Attributes:
-        run: the test.
-        entry: of the scan and class in the results.
-    """
+class TestedCase(NamedTuple):
+    """One class in one tested scan: the test, and the entry of both in its results."""
 
     run: TestedRun
     entry: Mapping
 
 
-def upright(path: Path) -> tuple[slice, slice]:
-    """How to index rows and columns of slices to see them as radiologists do: front up, the right side on the left."""
-    to_side, to_front = nibabel.aff2axcodes(read_header(path).grid.affine)[:2]
-    return slice(None, None, -1 if to_front == "A" else 1), slice(None, None, -1 if to_side == "R" else 1)
-
-
 def read_upright(path: Path) -> np.ndarray:
-    """All slices of a volume, (Z, 256, 256) or smaller, as radiologists see them."""
+    """All slices of a volume, (Z, 256, 256) or smaller, as radiologists see them: front up, the right side left."""
     volume = read_voxels(path)[:, :SLICE_SIZE, :SLICE_SIZE]
-    rows, columns = upright(path)
-    return volume[:, rows, columns]
+    to_side, to_front = nibabel.aff2axcodes(read_header(path).grid.affine)[:2]
+    return volume[:, :: -1 if to_front == "A" else 1, :: -1 if to_side == "R" else 1]
 
 
 def read_slice(path: Path, z: int) -> np.ndarray:

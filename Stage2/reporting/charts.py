@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from Stage2.drawing.figures import MUTED
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
+from Stage2.reporting.curves import Curves
 
-Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 WIDEST = 11.5  # inches
 SERIES_PER_CHART = 10  # bars of one organ that can still be told apart
 SMOOTHED_PART = 20  # the running mean spans 1/20 of a curve
@@ -59,7 +59,7 @@ def bar_figure(
     for number, (name, value) in enumerate(references.items()):
         style = {"color": MUTED, "linestyle": ("--", ":", "-.")[number % 3], "linewidth": 1.3}
         axes.plot([place - 0.48, place + 0.48], [value, value], label=f"{name} {value:.3f}", **style)
-    axes.set_xticks(range(len(groups)), map(printable, groups))
+    axes.set_xticks(range(len(groups)), map(one_line, groups))
     axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=(0, 1), ylabel=heading)
     _tidy(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=8, ncols=1)

@@ -84,11 +84,6 @@ class TestedExperiment:
         return f"{self.name}, {self.snapshot}"
 
     @property
-    def short_name(self) -> str:
-        """The name without the parts of the folder's name that its setting tells anyway."""
-        return short_name(self.name)
-
-    @property
     def seeds(self) -> list[int | None]:
         return sorted({seed for _, seed in self.runs}, key=lambda seed: -1 if seed is None else seed)
 
@@ -207,7 +202,8 @@ def published_setting(experiment: TestedExperiment) -> int | None:
     """1 or 2, the published setting that an experiment belongs to; None for another exclusion or data set."""
     run = next(iter(experiment.runs.values()))
     data_set = run.data_set()
-    if data_set is None or (experiment.setting.dataset, 1) not in PUBLISHED_DICE:
+    known = data_set is not None and experiment.setting.label_set in data_set.label_sets
+    if not known or (experiment.setting.dataset, 1) not in PUBLISHED_DICE:
         return None
     excluded = sorted(experiment.setting.excluded)
     return {(): 1, tuple(data_set.test_labels(experiment.setting.label_set)): 2}.get(tuple(excluded))

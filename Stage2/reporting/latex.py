@@ -4,7 +4,7 @@ import unicodedata
 
 import pandas as pd
 
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 from Stage2.reporting.tables import Table
 
 PREAMBLE = "% needs \\usepackage{booktabs}\n"
@@ -31,7 +31,7 @@ def as_latex(table: Table) -> str:
 
 def latex_text(text: str) -> str:
     r"""Text with LaTeX's special characters escaped, and ? for letters it has not; words in `` ` `` as \texttt."""
-    parts = ["".join(map(_letter, part)) for part in printable(text).split("`")]
+    parts = ["".join(map(_letter, part)) for part in one_line(text).split("`")]
     return "".join(rf"\texttt{{{part}}}" if index % 2 else part for index, part in enumerate(parts))
 
 

@@ -5,12 +5,14 @@ Every picture in it is drawn here: a synthetic slice, its real Felzenszwalb segm
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from scipy import ndimage
 from skimage.color import label2rgb
 from skimage.segmentation import felzenszwalb, find_boundaries
+
+from Stage2.drawing.masks import coloured
+from Stage2.drawing.masks import paint as paint_on
 
 SIZE = (132, 84)  # of the canvas, in its own units
 INK = "#22303c"
@@ -57,9 +59,9 @@ def warp(picture: np.ndarray, angle: float, zoom: float) -> np.ndarray:
 
 
 def paint(image: np.ndarray, mask: np.ndarray, colour: str, strength: float = 0.6) -> np.ndarray:
-    """A grey image (H, W) as RGB (H, W, 3) with a mask painted on it."""
-    picture = np.repeat(image[..., None], 3, axis=2)
-    picture[mask] = (1 - strength) * picture[mask] + strength * np.array(to_rgb(colour))
+    """A grey image (H, W) in [0, 1] as RGB (H, W, 3) with a mask painted on it."""
+    picture = coloured(image, (0, 1))
+    paint_on(picture, mask, colour, strength)
     return picture
 
 
@@ -69,10 +71,10 @@ def method_figure() -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, SIZE[0]), ylim=(0, SIZE[1]))
     axes.set_axis_off()
-    image, masks = synthetic_slice()
+    image, organs = synthetic_slice()
     _draw_stage1(axes, image)
-    _draw_stage2(axes, image, masks["body"], masks["spleen"])
-    _draw_testing(axes, image, masks)
+    _draw_stage2(axes, image, organs["body"], organs["spleen"])
+    _draw_testing(axes, image, organs)
     return figure
 
 
@@ -162,10 +164,10 @@ def _draw_stage2(axes: Axes, image: np.ndarray, body: np.ndarray, spleen: np.nda
     _note(axes, (97.6, 45.5), "reverse episode:\nprediction as support", KEY)
 
 
-def _draw_testing(axes: Axes, image: np.ndarray, masks: dict[str, np.ndarray]) -> None:
+def _draw_testing(axes: Axes, image: np.ndarray, organs: dict[str, np.ndarray]) -> None:
     title = "Testing   Unseen organs from one annotated scan; each third of an organ uses its own support slice"
     _band(axes, "testing", (1, 1, 130, 18), title)
-    kidney = masks["right kidney"]
+    kidney = organs["right kidney"]
     for shift in (1.6, 0.8, 0):
         _picture(axes, (4 + shift, 4 + shift), 8.5, paint(image, kidney, SUPPORT, 0.75), SUPPORT)
     _note(axes, (9, 2.9), "annotated support scan", SUPPORT)
@@ -192,14 +194,9 @@ def _band(axes: Axes, name: str, box: tuple[float, float, float, float], title: 
 
 
 def _box(
-    axes: Axes,
-    corner: tuple[float, float],
-    size: tuple[float, float],
-    title: str,
-    detail: str,
-    colour: str,
+    axes: Axes, corner: tuple[float, float], size: tuple[float, float], title: str, detail: str, colour: str,
     small: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     style = "round,pad=0,rounding_size=0.8"
     axes.add_patch(
         FancyBboxPatch(corner, *size, boxstyle=style, facecolor="white", edgecolor=colour, linewidth=1.6, zorder=3)
@@ -219,14 +216,9 @@ def _picture(axes: Axes, corner: tuple[float, float], size: float, picture: np.n
 
 
 def _arrow(
-    axes: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    colour: str,
-    dashed: bool = False,
-    width: float = 1.4,
-    bend: float = 0.0,
-) -> None:
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str, dashed: bool = False,
+    width: float = 1.4, bend: float = 0.0,
+) -> None:  # fmt: skip
     axes.add_patch(
         FancyArrowPatch(
             start, end, arrowstyle="-|>", mutation_scale=8 + 3 * width, linewidth=width, color=colour, shrinkA=0,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from Stage2.reporting.experiments import TestedExperiment, over_label_sets, published_setting
+from Stage2.reporting.experiments import TestedExperiment, over_label_sets, published_setting, short_name
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import MEAN
@@ -95,7 +95,7 @@ def overall_results(experiments: Iterable[TestedExperiment]) -> list[Overall]:
         exclusion = f"excluded classes {list(setting.excluded)}" if published is None else f"setting {published}"
         demo = any(run.on_phantoms() for run in one.runs.values())
         key = (setting.dataset, demo, exclusion, setting.protocol, setting.slice_matching or "", published)
-        row = (over_label_sets(one.short_name), one.snapshot)
+        row = (over_label_sets(short_name(one.name)), one.snapshot)
         groups.setdefault(key, {}).setdefault(row, []).append(one)
     return [_overall(key, groups[key]) for key in sorted(groups, key=str)]
 

@@ -1,8 +1,10 @@
 """The report of all runs below some folders: what is written where, and what its page shows."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -22,8 +24,7 @@ from Stage2.reporting.tables import Table, as_markdown
 CSV, SUMMARY, MARKDOWN, LATEX, PAGE = "results.csv", "summary.csv", "results.md", "results.tex", "report.html"
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A picture of the page: its address (the file itself), what it shows, and a line that a click opens it by."""
 
     source: str
@@ -31,8 +32,7 @@ class Picture:
     summary: str = ""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A piece of a section, each of its fields perhaps empty."""
 
     title: str = ""
@@ -41,8 +41,7 @@ class Part:
     pictures: Sequence[Picture] = ()
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A chapter of the page: its name in links, its heading, its pieces."""
 
     anchor: str
@@ -192,9 +191,9 @@ def _chart(figure: Figure, alternative: str) -> Picture:
 
 
 def _split_fold(experiment: str) -> tuple[str, str]:
-    head, found, tail = experiment.partition("vfold")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    return (f"{head}vfold*{tail[len(digits) :]}", f"fold {digits}") if found and digits else (experiment, experiment)
+    """Name with * for the fold, and the fold."""
+    found = re.fullmatch(r"(.*?vfold)(\d+)(.*)", experiment, re.DOTALL)
+    return (f"{found[1]}*{found[3]}", f"fold {found[2]}") if found else (experiment, experiment)
 
 
 def _runs_table(states: Sequence[RunState]) -> Table:

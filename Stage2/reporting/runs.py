@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
 from Stage2.io.names import MANIFEST
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 from Stage2.reporting.checks import check_config, check_results, check_status
 from Stage2.reporting.curves import STAGE2_KINDS, Curves, read_curves
 from Stage2.run_folders.layout import (
@@ -81,16 +81,8 @@ class TestedRun:
         return folder is not None and (folder / MANIFEST).is_file()
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """One run folder of a training or fine-tuning.
-
-    Attributes:
-        experiment: path of the experiment folder below the folder that was searched.
-        run: run id.
-        folder: the run folder.
-        curves: name -> (steps, values).
-    """
+class TrainedRun(NamedTuple):
+    """One run folder of a training or fine-tuning: as in `TestedRun`, and its curves, name -> (steps, values)."""
 
     experiment: str
     run: int
@@ -98,17 +90,11 @@ class TrainedRun:
     curves: Curves
 
 
-@dataclass(frozen=True)
-class RunState:
+class RunState(NamedTuple):
     """What ``run.json`` says of any run.
 
-    Attributes:
-        experiment, run: as in `TestedRun`.
-        entry_point: training, finetuning or validation.
-        status: COMPLETED, RUNNING, INTERRUPTED or FAILED.
-        started: when, ISO 8601 in UTC.
-        host: name of the machine.
-        commit: of the code, with "+" where it was changed since; None where it was no git checkout.
+    The status is sacred's; the start is in UTC; the commit of the code has a "+" where it was changed since, and is
+    None where it was no git checkout.
     """
 
     experiment: str
@@ -235,7 +221,7 @@ def _readable(runs: Iterable[tuple[str, Path]], load: Callable[[str, Path], Any]
         try:
             yield load(experiment, run)
         except (OSError, ValueError) as error:
-            logger.warning("left out: %s", printable(str(error)))
+            logger.warning("left out: %s", one_line(str(error)))
 
 
 def _runs_with(folders: Iterable[Path], file: str) -> Iterator[tuple[str, Path]]:

@@ -101,9 +101,9 @@ def _fold_table(one: TestedExperiment, region: str) -> Table:
     return Table(one.title, setting, header, rows, notes, frozenset({len(rows) - 1}))
 
 
-def spread(values: pd.Series, places: int = 3) -> str:
+def spread(values: pd.Series, digits: int = 3) -> str:
     """Mean ± sample standard deviation of the defined values."""
-    return number(values.mean(), values.std(), places)
+    return number(values.mean(), values.std(), digits)
 
 
 def undefined_notes(named_results: Iterable[tuple[str, Mapping]]) -> list[str]:

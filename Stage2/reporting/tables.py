@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 
 UNDEFINED = "-"
 MISSING = "missing"
@@ -42,9 +42,9 @@ def number(value: float | None, sd: float | None = None, digits: int = 3) -> str
 def as_markdown(table: Table, level: int = 3) -> str:
     """Heading, setting, table and notes."""
     rows = [[f"**{row[0]}**", *row[1:]] if index in table.strong else list(row) for index, row in enumerate(table.rows)]
-    parts = [f"{'#' * level} {printable(table.title)}"] if table.title else []
-    parts += [printable(table.setting)] if table.setting else []
-    return "\n\n".join([*parts, markdown_table(table.header, rows), *map(printable, table.notes)])
+    parts = [f"{'#' * level} {one_line(table.title)}"] if table.title else []
+    parts += [one_line(table.setting)] if table.setting else []
+    return "\n\n".join([*parts, markdown_table(table.header, rows), *map(one_line, table.notes)])
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -61,4 +61,4 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _markdown(cell: str) -> str:
-    return printable(cell).replace("|", r"\|")
+    return one_line(cell).replace("|", r"\|")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Stage2.drawing.figures import Panel, as_jpeg, as_svg, montage_figure, save_figure, segmentation_figure
-from Stage2.io.text import printable
+from Stage2.io.text import one_line
 from Stage2.reporting.charts import bar_figure
 
 
@@ -80,7 +80,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, name: str):
         assert as_jpeg(figure, dpi=40).startswith(b"\xff\xd8")
         svg = ElementTree.fromstring(as_svg(figure))
         shown = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
-        assert printable(name) in [text for text in shown if text]
+        assert one_line(name) in [text for text in shown if text]
 
 
 def test_a_figure_that_cannot_be_written_is_one_sentence(tmp_path: Path):

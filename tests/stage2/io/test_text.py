@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from Stage2.io.text import csv_text, printable
+from Stage2.io.text import csv_text, one_line
 
 
 def test_csv_leaves_out_columns_that_no_row_has():
@@ -27,4 +27,4 @@ def test_numbers_stay_numbers():
 
 
 def test_text_is_in_one_line_without_control_characters():
-    assert printable("a\tb\r\nc\x00\x1b\udcffé $") == "a b  c\ufffd\ufffd\ufffdé $"
+    assert one_line("a\tb\r\nc\x00\x1b\udcffé $") == "a b  c\ufffd\ufffd\ufffdé $"

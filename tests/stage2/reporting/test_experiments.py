@@ -25,7 +25,7 @@ def test_folds_belong_together_and_the_latest_run_counts(tmp_path: Path):
     write_run(tmp_path, NAME.format(3), 2, make_results({"RK": [0.5]}, fold=3, protocol="clean"))
     clean, paper = group_runs(find_tested_runs([tmp_path]))
     assert (clean.setting.protocol, paper.setting.protocol) == ("clean", "paper")
-    assert (paper.short_name, paper.snapshot) == ("mri_ct_s1_l0/02/test", "untrained")
+    assert (short_name(paper.name), paper.snapshot) == ("mri_ct_s1_l0/02/test", "untrained")
     assert list(paper.values("RK")) == [0.2, 0.4]
     assert paper.missing == [(1, 1234), (2, 1234), (4, 1234)]
     assert published_setting(paper) == 1
