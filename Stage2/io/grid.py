@@ -76,11 +76,7 @@ def image_on_grid(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
 
 
 def check_slice_size(path: Path, size: Sequence[int]) -> None:
-    """Refuse slices of another size than 256 x 256 (257).
-
-    Args:
-        path: of the image, for the error.
-        size: of the volume, (Z, H, W).
+    """Refuse an image of size (Z, H, W) whose slices are not 256 x 256 (257).
 
     Raises:
         ValueError: another size; where only the order of the axes is wrong, it says so. A volume that has 256 slices
@@ -143,14 +139,10 @@ def turned_to(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
 
 
 def on_grid_of(mask: sitk.Image, image: sitk.Image, path: Path | str, image_path: Path | str) -> sitk.Image:
-    """A mask on the grid of its image: turned where its voxels are the same ones in another order or direction of axes.
-
-    Args:
-        mask, image: 3D.
-        path, image_path: their names, for the error.
+    """A mask on the grid of its image, turned where its voxels are the same in another order or direction of axes.
 
     Raises:
-        ValueError: as `check_same_grid`.
+        ValueError: as `check_same_grid`, with the names given.
     """
     turned, grid = turned_to(mask, image), grid_of(image)
     try:

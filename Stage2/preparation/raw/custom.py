@@ -69,18 +69,15 @@ def read_custom_scan(
         classes, label_values: see `read_label`.
         orientation: where the axes are turned to run to; None: as stored.
     """
-    if is_series:
-        image_path = paths[image[0]].parent
-        volume = read_series([paths[name] for name in image]).image
-    else:
-        image_path = paths[image[0]]
-        volume = read_volume(image_path)
-    labels = None
+    first = paths[image[0]]
+    volume = read_series([paths[name] for name in image]).image if is_series else read_volume(first)
+    volumes = [volume]
     if label:
-        labels = read_label(paths[label[0]], volume, image_path, classes, label_values)
-    if orientation is None:
-        return volume, labels
-    return sitk.DICOMOrient(volume, orientation), None if labels is None else sitk.DICOMOrient(labels, orientation)
+        named = first.parent if is_series else first
+        volumes.append(read_label(paths[label[0]], volume, named, classes, label_values))
+    if orientation is not None:
+        volumes = [sitk.DICOMOrient(one, orientation) for one in volumes]
+    return volumes[0], volumes[1] if label else None
 
 
 def _find(source: Source, names: Sequence[str], pattern: str) -> dict[str, list[str]]:

@@ -41,11 +41,9 @@ class RawScan:
 def read_label(
     path: Path, image: sitk.Image, image_path: Path, classes: Mapping[str, int], label_values: Mapping[int, int] | None
 ) -> sitk.Image:
-    """Numbers of classes, uint8, on the grid of an image; axes in another order or direction are turned to its axes.
+    """Numbers of classes, uint8, on the grid of an image, whose path is for errors; `on_grid_of` turns it to that.
 
     Args:
-        path: of the label.
-        image, image_path: its image, and the name for errors.
         classes: class name -> number.
         label_values: value in the file -> number of a class; None: it holds these numbers.
 
@@ -59,15 +57,7 @@ def read_label(
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_pair(
-    paths: Mapping[str, Path],
-    image: str,
-    label: str | None,
-    classes: Mapping[str, int],
-    label_values: Mapping[int, int] | None = None,
-) -> RawVolumes:
+def read_pair(paths: Mapping[str, Path], image: str, label: str | None, classes: Mapping[str, int]) -> RawVolumes:
     """Image and label from two of the files: a `RawScan.reader` once the names are filled in."""
     volume = read_volume(paths[image])
-    if label is None:
-        return volume, None
-    return volume, read_label(paths[label], volume, paths[image], classes, label_values)
+    return volume, label and read_label(paths[label], volume, paths[image], classes, None)
