@@ -42,8 +42,11 @@ class Series:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a folder itself, without its subfolders, holds a DICOM file."""
-    return any(is_dicom(path) for path in _files(folder))
+    """Whether a folder itself, without its subfolders, holds a DICOM file; one that cannot be entered does not."""
+    try:
+        return any(is_dicom(path) for path in _files(folder))
+    except OSError:
+        return False
 
 
 def read_series_of(folder: Path) -> Series:

@@ -118,3 +118,17 @@ def test_what_is_no_scan_is_one_sentence(tmp_path, volume, make, sentence):
         ScanFile(path).read()
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_entered_does_not_end_the_listing(tmp_path, volume, monkeypatch):
+    for name in ("a", "closed"):
+        write_series(tmp_path / name, volume)
+    enter = Path.iterdir
+
+    def iterdir(self):
+        if self.name == "closed":
+            raise PermissionError(13, "Permission denied", str(self))
+        return enter(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a"]
