@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from Stage2.evaluation.metrics import METRICS, Metric, compute_metrics
 from Stage2.inference.outputs import Outputs, read_record, write_record, write_table
 from Stage2.io.scans import ScanFile
 
@@ -53,3 +54,16 @@ def test_records_and_the_table(tmp_path):
         *("a", "2", "RK", "1.5", "0.7", "", "")
     ]
     assert (rows[1]["query"], rows[1]["error"], rows[1]["label"]) == ("b", "no, contrast", "")
+def test_a_metric_of_ones_own_is_in_the_table_and_in_the_record(tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "clarity", Metric("clarity", lambda masks: 0.25))
+    found = compute_metrics(np.ones((1, 2, 2)), np.ones((1, 2, 2)), (1.0, 1.0, 1.0))
+    record = {"query": "=a", "files": [], "labels": {2: {"name": "-RK", **found}}}
+    write_record(tmp_path / "a.json", record)
+    assert read_record(tmp_path / "a.json")["labels"]["2"]["clarity"] == 0.25
+    write_table(tmp_path / "t.csv", [record])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["clarity"], row["dice"]) == ("0.25", "1.0")
+    assert (row["query"], row["name"]) == ("'=a", "'-RK")  # no formulas
+
+
