@@ -1,8 +1,16 @@
 """Slots and the ends of logs; whole runs are driven in tests/examples/test_driver.py."""
 
 import os
+import sys
+import time
+from pathlib import Path
 
-from Stage2.launching.local import last_lines, make_slots
+import pytest
+
+from Stage2.launching import local
+from Stage2.launching.local import last_lines, make_slots, run_on_slots
+from Stage2.launching.plan import FoldRun
+from Stage2.launching.progress import Progress, Status
 
 
 def test_one_slot_leaves_the_environment_alone():
@@ -27,3 +35,26 @@ def test_the_end_of_a_log_shows_progress_bars_as_they_looked_last(tmp_path):
     assert last_lines(log, 1) == ["error: \ufffd bad"]
     log.write_text("x" * 300_000 + "\nlast")
     assert last_lines(log)[-1] == "last"
+
+
+def full(job, words):
+    return Path("/dev/full").open("ab", buffering=0)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_full_disk_under_the_log_is_one_line_and_no_run_waits_for_ever(monkeypatch, tmp_path, caplog, slots):
+    talkative = "import time; print(10_000_000 * 'x', flush=True); time.sleep(60)"
+    monkeypatch.setattr(local, "_locked_log", full)
+    run = FoldRun(0, (), "fold 0", "", Progress(Status.NEW), tmp_path, tmp_path / "fold0.log", 10)
+    started = time.monotonic()
+    assert run_on_slots([run], lambda job: [sys.executable, "-c", talkative], make_slots([], slots)) == 1
+    assert time.monotonic() - started < 30
+    (error,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert error.startswith(f"fold 0 was stopped, for its log {run.log} could not be written (No space left on device)")
+
+
+def test_a_log_that_cannot_be_begun_is_one_sentence(tmp_path):
+    (tmp_path / "fold0.log").symlink_to("/dev/full")
+    run = FoldRun(0, (), "fold 0", "", Progress(Status.NEW), tmp_path, tmp_path / "fold0.log", 10)
+    with pytest.raises(OSError, match=r"fold0\.log could not be written \(No space left on device\); make room"):
+        run_on_slots([run], lambda job: [sys.executable, "-c", ""], make_slots([], 1))
