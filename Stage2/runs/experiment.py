@@ -80,7 +80,8 @@ class Stage2Experiment(Experiment):
         """Run; bad input ends the process with status 1, SIGINT with 130, SIGTERM with 143, each with one line."""
         try:
             with interruptible():
-                given = read_config_words([*named_configs, *self._words])
+                words, self._words = self._words, []
+                given = read_config_words([*named_configs, *words])
                 given = merge(given, with_present_names(config_updates or {}))
                 check_config(merge(self.defaults, given), registered_choices())
                 return super().run(command_name, given, (), info, meta_info, options)
