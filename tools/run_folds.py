@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,10 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--folds", default="all", help="numbers separated by spaces, or all (default)")
     parser.add_argument("--logs", type=Path, required=True, help="folder for console logs")
-    parser.add_argument("--run-name", help="stands for the mode's name in run folders (train, test, ft_train, ft_test)")
+    parser.add_argument("--run-name", dest="name", help="stands for the mode's name in run folders (ft_train ...)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--reload", help="snapshot for every fold; none: the untrained network")
-    which.add_argument("--steps", type=numbers, default=(), help="snapshots of these steps, separated by spaces")
+    which.add_argument("--steps", type=numbers, default=(), dest="snapshot_steps", help="snapshots of these steps")
     which.add_argument("--select", choices=RULES, default=LAST, help="how a fold's snapshot is chosen (default last)")
     which.add_argument("--every-snapshot", action="store_true", help="test all snapshots of each fold's latest run")
     parser.add_argument("--restart", action="store_true", help="also run what is finished, and resume nothing")
@@ -64,22 +65,14 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(words)
     show_log(arguments.mode)
     try:
-        experiment = ExperimentLaunch(
-            mode=arguments.mode,
-            settings=arguments.settings,
-            logs=arguments.logs,
-            name=arguments.run_name,
-            reload=arguments.reload,
-            snapshot_steps=arguments.steps,
-            select=arguments.select,
-            every_snapshot=arguments.every_snapshot,
-            restart=arguments.restart,
-        )
+        names = [part.name for part in fields(ExperimentLaunch) if part.init]
+        experiment = ExperimentLaunch(**{name: getattr(arguments, name) for name in names})
         missing = [key for key in ("dataset", "label_sets", "path.log_dir") if key not in experiment.parsed]
         if experiment.kind.trains and "n_steps" not in experiment.parsed:
             missing.append("n_steps")
         if experiment.kind.trains and len(experiment.snapshot_steps) > 1:
-            raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {arguments.steps}.")
+            steps = arguments.snapshot_steps
+            raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {steps}.")
         if missing:
             raise ValueError(f"{', '.join(missing)} must be among the settings; give key=value.")
         folds = read_folds(arguments.folds, experiment.parsed["dataset"])
@@ -134,13 +127,11 @@ def entry_command(experiment: ExperimentLaunch, job: FoldRun) -> list[str]:
 def submit_array(experiment: ExperimentLaunch, jobs: Sequence[FoldRun], arguments: argparse.Namespace) -> int:
     """Submit the folds of the jobs as a job array, or print it."""
     driver = [sys.executable, str(Path(__file__).resolve()), "--logs", str(arguments.logs)]
-    for option in ("run_name", "reload"):
-        value = getattr(arguments, option)
-        driver += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
-    driver += ["--steps", " ".join(map(str, arguments.steps))] if arguments.steps else []
-    driver += ["--select", arguments.select] if arguments.select != LAST else []
-    driver += ["--every-snapshot"] if arguments.every_snapshot else []
-    driver += ["--restart"] if arguments.restart else []
+    steps = " ".join(map(str, arguments.snapshot_steps))
+    select = None if arguments.select == LAST else arguments.select
+    valued = {"run-name": arguments.name, "reload": arguments.reload, "steps": steps, "select": select}
+    driver += [word for option, value in valued.items() if value for word in (f"--{option}", value)]
+    driver += [f"--{flag}" for flag in ("every-snapshot", "restart") if getattr(arguments, flag.replace("-", "_"))]
     text = job_script([*driver, arguments.mode, *arguments.settings])
     first = jobs[0]
     script = first.log.with_name(f"{first.log.name.split('_fold')[0]}.slurm.sh")

@@ -99,20 +99,8 @@ _SABS = DataSet(
     modality="CT",
     classes=MappingProxyType(
         {
-            "BGD": 0,
-            "SPLEEN": 1,
-            "KID_R": 2,
-            "KID_l": 3,
-            "GALLBLADDER": 4,
-            "ESOPHAGUS": 5,
-            "LIVER": 6,
-            "STOMACH": 7,
-            "AORTA": 8,
-            "IVC": 9,
-            "PS_VEIN": 10,
-            "PANCREAS": 11,
-            "AG_R": 12,
-            "AG_L": 13,
+            "BGD": 0, "SPLEEN": 1, "KID_R": 2, "KID_l": 3, "GALLBLADDER": 4, "ESOPHAGUS": 5, "LIVER": 6, "STOMACH": 7,
+            "AORTA": 8, "IVC": 9, "PS_VEIN": 10, "PANCREAS": 11, "AG_R": 12, "AG_L": 13,
         }
     ),
     evaluated=(1, 2, 3, 6),
@@ -120,7 +108,7 @@ _SABS = DataSet(
     fold_boundaries=(0, 6, 12, 18, 24, 30),
     foreground_threshold=1e-4,
     default_folder="data/SABS/sabs_CT_normalized",
-)
+)  # fmt: skip
 
 _DATA_SETS = MappingProxyType({data_set.name: data_set for data_set in (_CHAOST2, _SABS)})
 

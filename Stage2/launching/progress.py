@@ -143,7 +143,8 @@ def steps_done(folder: Path, earlier: Container[Path] = ()) -> int:
 
 def _length(run: Path) -> int:
     """Steps that a run was to have; 0 where nothing tells."""
-    return read_config(run).get("n_steps", 0)
+    steps = read_config(run).get("n_steps")
+    return steps if isinstance(steps, int) else 0
 
 
 def _comparable(key: str, value: Any) -> Any:

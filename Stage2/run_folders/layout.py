@@ -78,13 +78,11 @@ def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:
         ValueError: the file is not sacred's table of scalars.
     """
     path = Path(run) / SCALARS
-    table = _read_object(path, "train this experiment first")
     try:
+        table = _read_object(path, "train this experiment first")
         return {name: (list(entry["steps"]), list(entry["values"])) for name, entry in table.items()}
     except (TypeError, KeyError):
-        raise ValueError(
-            f"{path} is not a table of scalars; expected {{name: {{steps, values}}}}: run the experiment again"
-        ) from None
+        raise ValueError(f"{path} is not a table of scalars {{name: {{steps, values}}}}; run again") from None
 
 
 def read_config(run: str | Path) -> dict:
