@@ -17,6 +17,7 @@ from Stage1.weights.checkpoints import write_checkpoint
 from Stage2 import training
 from Stage2.optimisation.training import Training
 from Stage2.run_folders.layout import STATE_FILE, list_runs, list_snapshots, read_scalars, snapshot_path
+from Stage2.runs import interruption
 from Stage2.runs.event_log import read_events
 from Stage2.runs.interruption import RunInterrupted, deferred, interruptible
 
@@ -105,7 +106,7 @@ def test_a_run_killed_while_it_writes_a_snapshot_goes_on_to_the_same_end(setting
     assert torch.load(killed / STATE_FILE, weights_only=True)["state"]["step"] == 1  # the last good one
     assert json.loads((killed / "config.json").read_text())["n_steps"] == N_STEPS
     assert_same_end(whole, run(settings, "killed", resume=True))
-    assert not list(killed.glob("**/.*.partial*"))
+    assert not list(killed.glob("**/.*"))  # neither half-written files nor a lock
 
 
 def test_another_number_of_threads_is_warned_about(settings, whole, caplog):
@@ -176,7 +177,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, who
     assert line.startswith(f"error: {failed / STATE_FILE} could not be written (No space left on device); ")
     assert status(failed) == "FAILED"
     assert torch.load(failed / STATE_FILE, weights_only=True)["state"]["step"] == 1
-    assert not list(failed.glob("**/.*.partial*"))
+    assert not list(failed.glob("**/.*"))
     assert_same_end(whole, run(settings, "full", resume=True))
 
 
@@ -231,3 +232,14 @@ def test_signals_are_as_before_afterwards():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)  # someone insists
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_step_that_does_not_end_is_left_after_some_seconds(monkeypatch):
+    monkeypatch.setattr(interruption, "LONGEST_STEP", 0.2)
+    started = time.monotonic()
+    with pytest.raises(RunInterrupted, match="SIGTERM: nothing was kept, for the step took over"), deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        while time.monotonic() < started + 30:
+            pass
+    assert time.monotonic() < started + 10
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
