@@ -31,23 +31,14 @@ POSITIONS = "encoder.pos_embedding"
 DERIVED = "relative_position_index"  # follows from the window, so that no file's is read
 
 # Layers of a block: torchvision's name -> MMPretrain's.
-SWIN_BLOCK = {
-    "norm1": "norm1",
-    "attn": "attn.w_msa",  # holds the relative position bias table
-    "attn.qkv": "attn.w_msa.qkv",
-    "attn.proj": "attn.w_msa.proj",
-    "norm2": "norm2",
-    "mlp.0": "ffn.layers.0.0",
-    "mlp.3": "ffn.layers.1",
-}
+SWIN_BLOCK = {  # attn holds the relative position bias table
+    "norm1": "norm1", "attn": "attn.w_msa", "attn.qkv": "attn.w_msa.qkv", "attn.proj": "attn.w_msa.proj",
+    "norm2": "norm2", "mlp.0": "ffn.layers.0.0", "mlp.3": "ffn.layers.1",
+}  # fmt: skip
 VIT_BLOCK = {
-    "ln_1": "ln1",
-    "self_attention.in_proj": "attn.qkv",
-    "self_attention.out_proj": "attn.proj",
-    "ln_2": "ln2",
-    "mlp.0": "ffn.layers.0.0",
-    "mlp.3": "ffn.layers.1",
-}
+    "ln_1": "ln1", "self_attention.in_proj": "attn.qkv", "self_attention.out_proj": "attn.proj",
+    "ln_2": "ln2", "mlp.0": "ffn.layers.0.0", "mlp.3": "ffn.layers.1",
+}  # fmt: skip
 MERGING_LAYERS = ("norm", "reduction")  # of Swin's patch merging, by both
 # Offsets (row, column) of the four merged cells: torchvision concatenates their channels in this order.
 MERGED_CELLS = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -99,11 +90,8 @@ def resnet_depth(keys: Iterable[str]) -> int | None:
 
 def swin_layers(depths: tuple[int, ...]) -> dict[str, str]:
     """Layers of a Swin with these blocks per stage: torchvision's name -> MMPretrain's."""
-    layers = {
-        "features.0.0": "patch_embed.projection",
-        "features.0.2": "patch_embed.norm",
-        "norm": f"norm{len(depths) - 1}",
-    }
+    layers = {"features.0.0": "patch_embed.projection", "features.0.2": "patch_embed.norm"}
+    layers["norm"] = f"norm{len(depths) - 1}"
     for stage, depth in enumerate(depths):
         ours, theirs = f"features.{2 * stage + 1}", f"stages.{stage}"
         for block in range(depth):
@@ -115,12 +103,8 @@ def swin_layers(depths: tuple[int, ...]) -> dict[str, str]:
 
 def vit_layers(depth: int) -> dict[str, str]:
     """Layers of a ViT with this many blocks, and its two embeddings: torchvision's name -> MMPretrain's."""
-    layers = {
-        "class_token": "cls_token",
-        POSITIONS: "pos_embed",
-        "conv_proj": "patch_embed.projection",
-        "encoder.ln": "ln1",
-    }
+    layers = {"class_token": "cls_token", POSITIONS: "pos_embed", "conv_proj": "patch_embed.projection"}
+    layers["encoder.ln"] = "ln1"
     for block in range(depth):
         ours, theirs = f"encoder.layers.encoder_layer_{block}", f"layers.{block}"
         layers |= {f"{ours}.{our}": f"{theirs}.{their}" for our, their in VIT_BLOCK.items()}

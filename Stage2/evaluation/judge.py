@@ -50,9 +50,7 @@ class Candidate:
                 yield DilatedResNet(self.depth)
 
 
-def list_candidates(
-    names: Sequence[str], with_random: bool, depth: int | None, seeds: Sequence[int]
-) -> list[Candidate]:
+def list_candidates(names: Sequence[str], random: bool, depth: int | None, seeds: Sequence[int]) -> list[Candidate]:
     """Networks to judge: every file once, then the untrained network of every depth among them (or of `depth`).
 
     Raises:
@@ -65,7 +63,7 @@ def list_candidates(
             found = built_depth(backbone_weights(read_checkpoint(path), path), path)
             candidates.append(Candidate(name, found, path=path))
             next(candidates[-1].backbones())
-    if with_random or RANDOM in names:
+    if random or RANDOM in names:
         depths = {depth} if depth else {candidate.depth for candidate in candidates} or {DEFAULT_DEPTH}
         candidates += [Candidate(RANDOM, own, seeds=seeds) for own in sorted(depths)]
     return candidates
@@ -89,14 +87,7 @@ def open_cohort(folder: Path, dataset: str, fold: int) -> Cohort:
 
 
 def evaluate(options: argparse.Namespace) -> dict:
-    """Everything that the table and the JSON file of `tools/evaluate_features.py` say.
-
-    Args:
-        options: the arguments of that tool.
-
-    Raises:
-        FileNotFoundError, ValueError: as `open_cohort`, `list_candidates` and `choose_training_cells`.
-    """
+    """Everything that the table and the JSON file of `tools/evaluate_features.py` say, by its arguments."""
     cohort = open_cohort(options.data, options.dataset, options.fold)
     seeds = [options.seed + index for index in range(options.random_seeds)]
     candidates = list_candidates(options.weights, options.random, options.depth, seeds)
@@ -123,19 +114,14 @@ def evaluate(options: argparse.Namespace) -> dict:
         logger.info("%s, ResNet-%d: %.0f s", candidate.name, candidate.depth, time.monotonic() - start)
         rows += [candidate_row(candidate, *conditions, found) for conditions, found in runs.items()]
     return {
-        "dataset": cohort.data_set.name,
-        "fold": options.fold,
-        "training_scans": cohort.fold.train,
-        "held_out_scans": cohort.fold.test,
+        "dataset": cohort.data_set.name, "fold": options.fold,
+        "training_scans": cohort.fold.train, "held_out_scans": cohort.fold.test,
         "training_slices": sum(len(scan.images) for scan in training),
         "held_out_slices": sum(len(scan.images) for scan in held_out),
         "training_cells_per_class": int(sum(cells.sum() for cells in chosen)) // len(names),
         "held_out_cells": {name: int((scored == index).sum()) for index, name in enumerate(names)},
-        "stage": options.stage,
-        "neighbours": options.neighbours,
-        "seed": options.seed,
-        "results": rows,
-    }
+        "stage": options.stage, "neighbours": options.neighbours, "seed": options.seed, "results": rows,
+    }  # fmt: skip
 
 
 def candidate_row(candidate: Candidate, batch_norm: str, probe: str, runs: Sequence[ProbeScore]) -> dict:

@@ -172,18 +172,10 @@ def score_predictions(
 
 
 def probe_backbone(
-    backbone: DilatedResNet,
-    training: Sequence[ScanCells],
-    chosen: Sequence[np.ndarray],
-    held_out: Sequence[ScanCells],
-    class_names: Sequence[str],
-    *,
-    probes: Sequence[str] = PROBES,
-    neighbours: int = 20,
-    batch_norm: str = "saved",
-    stage: str = "C5",
-    seed: int = 1234,
-) -> dict[str, ProbeScore]:
+    backbone: DilatedResNet, training: Sequence[ScanCells], chosen: Sequence[np.ndarray],
+    held_out: Sequence[ScanCells], class_names: Sequence[str], *, probes: Sequence[str] = PROBES, neighbours: int = 20,
+    batch_norm: str = "saved", stage: str = "C5", seed: int = 1234,
+) -> dict[str, ProbeScore]:  # fmt: skip
     """Fit probes on the chosen cells of training scans and score them on the held-out scans.
 
     Args:

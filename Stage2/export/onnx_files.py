@@ -37,14 +37,9 @@ GRAPHS = {
 
 
 def export_segmenter(
-    model: FewShotSegmenter,
-    window: int,
-    folder: Path,
-    slices: AnnotatedSlices,
-    *,
-    snapshot: str | None = None,
-    statistics: Statistics | None = None,
-) -> Comparison:
+    model: FewShotSegmenter, window: int, folder: Path, slices: AnnotatedSlices, *,
+    snapshot: str | None = None, statistics: Statistics | None = None,
+) -> Comparison:  # fmt: skip
     """Write `encoder.onnx`, `head.onnx` and `model.json` after comparing both with the segmenter.
 
     Args:
@@ -92,38 +87,24 @@ def write_graph(module: nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="# The axis name")  # two inputs of the head share S, as they must
         torch.onnx.export(
-            module.eval(),
-            examples,
-            path,
-            input_names=list(inputs),
-            output_names=list(outputs),
+            module.eval(), examples, path, input_names=list(inputs), output_names=list(outputs),
             dynamic_shapes=[{0: dimensions[shape[0]]} for shape in inputs.values()],
-            opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
+            opset_version=OPSET, external_data=False, dynamo=True, verbose=False,
+        )  # fmt: skip
 
 
 def describe(
     model: FewShotSegmenter, window: int, snapshot: str | None, statistics: Statistics | None, comparison: Comparison
 ) -> dict:
     """Content of `model.json`: what a program has to know that runs the two files."""
+    normalisation = {"of": "each volume: its own mean and standard deviation over all voxels"}
+    if statistics is not None:
+        normalisation = {"of": "all volumes", "mean": statistics.mean, "std": statistics.std}
     return {
-        "encoder": model.encoder.name,
-        "prototypes": model.head_name,
-        "snapshot": snapshot,
-        "files": GRAPHS,
-        "type": "float32",
-        "slice_size": SLICE_SIZE,
-        "channels": "one grey slice, three times",
-        "normalisation": {"of": "each volume: its own mean and standard deviation over all voxels"}
-        if statistics is None
-        else {"of": "all volumes", "mean": statistics.mean, "std": statistics.std},
-        "pooling_window": window,
-        "classes": ["background", "foreground"],
+        "encoder": model.encoder.name, "prototypes": model.head_name, "snapshot": snapshot, "files": GRAPHS,
+        "type": "float32", "slice_size": SLICE_SIZE, "channels": "one grey slice, three times",
+        "normalisation": normalisation, "pooling_window": window, "classes": ["background", "foreground"],
         "support_without_background": model.head.portable(window).without_background,
-        "checked": asdict(comparison),
-        "opset": OPSET,
+        "checked": asdict(comparison), "opset": OPSET,
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
-    }
+    }  # fmt: skip

@@ -18,25 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 def build_segmenter(
-    encoder_name: str,
-    head_name: str,
-    precision: str,
-    device: torch.device,
-    seed: int,
-    *,
-    snapshot: Path | None = None,
-    or_backbone: bool = False,
-    backbone: Path | None = None,
-    coco_folder: Path | None = None,
-    channels_last: bool = False,
-    compiled: bool = False,
-) -> FewShotSegmenter:
+    encoder_name: str, head_name: str, precision: str, device: torch.device, seed: int, *,
+    snapshot: Path | None = None, or_backbone: bool = False, backbone: Path | None = None,
+    coco_folder: Path | None = None, channels_last: bool = False, compiled: bool = False,
+) -> FewShotSegmenter:  # fmt: skip
     """Build a segmenter with its starting weights.
 
     Args:
-        encoder_name: see `FewShotSegmenter`.
-        head_name: see `FewShotSegmenter`.
-        precision: see `FewShotSegmenter`.
+        encoder_name, head_name, precision: see `FewShotSegmenter`.
         device: where it runs.
         seed: of the random initial weights.
         snapshot: all weights; the two below are not read then.
@@ -65,15 +54,9 @@ def build_segmenter(
 
 
 def segmenter_of_snapshot(
-    path: Path,
-    *,
-    encoder_name: str | None = None,
-    head_name: str | None = None,
-    run_config: Mapping | None = None,
-    precision: str = "fp32",
-    device: torch.device | str = "cpu",
-    channels_last: bool = False,
-) -> FewShotSegmenter:
+    path: Path, *, encoder_name: str | None = None, head_name: str | None = None, run_config: Mapping | None = None,
+    precision: str = "fp32", device: torch.device | str = "cpu", channels_last: bool = False,
+) -> FewShotSegmenter:  # fmt: skip
     """The segmenter of a snapshot in evaluation mode; the file tells its encoder and head.
 
     Args:
@@ -81,9 +64,7 @@ def segmenter_of_snapshot(
         encoder_name: expected; None: whichever it is.
         head_name: to use; None: the snapshot's.
         run_config: settings of the run that made it, where they are known.
-        precision: see `FewShotSegmenter`.
-        device: where it runs.
-        channels_last: as in `build_segmenter`.
+        precision, device, channels_last: as in `build_segmenter`.
 
     Raises:
         FileNotFoundError, ValueError: it is no snapshot, or of another encoder than expected.

@@ -57,16 +57,9 @@ class FewShotSegmenter(nn.Module):
         return self.logits(self.encode(query_images), prototypes, query_images.shape[-2:])
 
     def training_losses(
-        self,
-        support_image: Tensor,
-        support_foreground: Tensor,
-        query_image: Tensor,
-        query_label: Tensor,
-        window: int,
-        *,
-        align: bool = True,
-        weigh_classes: bool = True,
-    ) -> dict[str, Tensor]:
+        self, support_image: Tensor, support_foreground: Tensor, query_image: Tensor, query_label: Tensor, window: int,
+        *, align: bool = True, weigh_classes: bool = True,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Losses of one episode.
 
         Args:
@@ -112,11 +105,10 @@ class FewShotSegmenter(nn.Module):
             foreground, label = episode["support_foreground"], episode["query_label"]
             supports, query = own.split([len(foreground), len(own) - len(foreground)])
             try:
-                losses.append(
-                    self.head.losses(
-                        supports, foreground, query, label, window, align=align, weigh_classes=weigh_classes
-                    )
+                own_losses = self.head.losses(
+                    supports, foreground, query, label, window, align=align, weigh_classes=weigh_classes
                 )
+                losses.append(own_losses)
             except DegenerateEpisodeError as error:
                 degenerate = error
         if not losses:

@@ -56,16 +56,9 @@ class Head(nn.Module):
         return functional.interpolate(scores, size, mode="bilinear")
 
     def losses(
-        self,
-        support_features: Tensor,
-        support_foreground: Tensor,
-        query_features: Tensor,
-        query_label: Tensor,
-        window: int,
-        *,
-        align: bool = True,
-        weigh_classes: bool = True,
-    ) -> dict[str, Tensor]:
+        self, support_features: Tensor, support_foreground: Tensor, query_features: Tensor, query_label: Tensor,
+        window: int, *, align: bool = True, weigh_classes: bool = True,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Losses of one episode; arguments and answer as of `FewShotSegmenter.training_losses`, from features.
 
         Args:

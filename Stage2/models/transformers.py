@@ -30,12 +30,9 @@ class SwinBackbone(nn.Module):
     stride = 32
 
     def __init__(
-        self,
-        width: int = 128,
-        depths: Sequence[int] = (2, 2, 18, 2),
-        heads: Sequence[int] = (4, 8, 16, 32),
+        self, width: int = 128, depths: Sequence[int] = (2, 2, 18, 2), heads: Sequence[int] = (4, 8, 16, 32),
         window: int = 7,
-    ):
+    ):  # fmt: skip
         super().__init__()
         swin = SwinTransformer(
             [SWIN_PATCH, SWIN_PATCH], width, list(depths), list(heads), [window, window], stochastic_depth_prob=0.0
