@@ -24,12 +24,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for what is written (default: the first EXPS_DIR)")
     parser.add_argument("--data", type=Path, help="processed folder of the scans, for pictures (default: each run's)")
     parser.add_argument(
-        "--compare",
-        nargs="+",
-        type=parse_comparison,
-        metavar="HEADING=EXPERIMENT_FOLDER",
+        "--compare", nargs="+", type=parse_comparison, metavar="HEADING=EXPERIMENT_FOLDER",
         help="also a table organ x heading of Dice, of the latest test in each experiment folder; printed instead",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--paired",
         nargs=2,
@@ -53,12 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def collect(
-    folders: Sequence[Path],
-    out: Path,
-    data: Path | None,
-    compare: Sequence[tuple[str, Path]],
+    folders: Sequence[Path], out: Path, data: Path | None, compare: Sequence[tuple[str, Path]],
     paired: Sequence[Sequence[str]],
-) -> None:
+) -> None:  # fmt: skip
     """Write all files and print the tables; the arguments are those of the command line.
 
     Raises:

@@ -19,13 +19,9 @@ HEADINGS = {"volume_ml": "volume (ml)", "confidence": "confidence"}
 
 
 def write_report(
-    outputs: Outputs,
-    pictures: Pictures,
-    labels: Mapping[int, Mapping],
-    facts: Mapping[str, str],
-    warnings: Sequence[str],
-    axes: str,
-) -> None:
+    outputs: Outputs, pictures: Pictures, labels: Mapping[int, Mapping], facts: Mapping[str, str],
+    warnings: Sequence[str], axes: str,
+) -> None:  # fmt: skip
     """Write <query>.html and <query>.png.
 
     Args:
@@ -51,14 +47,9 @@ def write_report(
 
 
 def page_text(
-    pictures: Pictures,
-    names: Mapping[int, str],
-    title: str,
-    table: Table,
-    facts: Mapping[str, str],
-    warnings: Sequence[str] = (),
-    radiological: bool = True,
-) -> str:
+    pictures: Pictures, names: Mapping[int, str], title: str, table: Table, facts: Mapping[str, str],
+    warnings: Sequence[str] = (), radiological: bool = True,
+) -> str:  # fmt: skip
     """The HTML of a page.
 
     Args:
@@ -73,9 +64,7 @@ def page_text(
     colours = {label: colour_of(place) for place, label in enumerate(names, start=1)}
     layers = [
         {
-            "kind": "layer",
-            "name": name,
-            "colour": colours[label],
+            "kind": "layer", "name": name, "colour": colours[label],
             "slices": [_layer(overlay(one == label, colours[label])) for one in pictures.labels],
         }
         for label, name in names.items()

@@ -73,11 +73,10 @@ def case_panel(data: Path, case: TestedCase) -> Panel:
     scan, label = case.entry["scan"], case.entry["label"]
     truth, z = _largest_slice(data, case.run.results, case.entry)
     return Panel(
-        read_slice(image_path(data, scan), z),
-        drawn=truth,
+        read_slice(image_path(data, scan), z), drawn=truth,
         predicted=read_slice(prediction_path(case.run.folder, scan, label), z) > 0,
         text=f"Dice {case.entry['dice']:.2f}: fold {case.run.results['fold']}, scan {scan}, slice {z}",
-    )
+    )  # fmt: skip
 
 
 def organ_row(

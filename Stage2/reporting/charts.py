@@ -18,12 +18,9 @@ SMOOTHED_PART = 20  # the running mean spans 1/20 of a curve
 
 
 def bar_figure(
-    groups: Sequence[str],
-    series: Mapping[str, Mapping[str, Sequence[float]]],
-    references: Mapping[str, float],
-    last: str,
-    heading: str = "Dice",
-) -> Figure:
+    groups: Sequence[str], series: Mapping[str, Mapping[str, Sequence[float]]], references: Mapping[str, float],
+    last: str, heading: str = "Dice",
+) -> Figure:  # fmt: skip
     """Bars of the mean over folds, with the standard deviation as a line and every fold as a dot.
 
     Args:

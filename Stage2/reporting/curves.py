@@ -11,10 +11,9 @@ Curves = Mapping[str, tuple[list[float], list[float | None]]]  # name -> steps, 
 STAGE1_LOSSES = {"loss": "total", "loss_contra_single": "global", "loss_contra_dense": "dense"}
 STAGE2_LOSSES = {"query_loss": "query", "align_loss": "alignment"}
 STAGE2_KINDS = {
-    "query_loss": "query loss",
-    "align_loss": "alignment loss",
+    "query_loss": "query loss", "align_loss": "alignment loss",
     TRAIN_SCANS_DICE: "Dice of training classes in training scans",
-}
+}  # fmt: skip
 
 
 def read_stage1_losses(path: Path) -> Curves:

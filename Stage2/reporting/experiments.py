@@ -181,12 +181,10 @@ def setting_of(run: TestedRun) -> TestSetting:
     """The setting of a tested run."""
     results = run.results
     return TestSetting(
-        protocol=results["protocol"],
-        slice_matching=results.get("slice_matching"),
-        dataset=results["dataset"].removesuffix("_Superpix"),
-        label_set=results["label_set"],
+        protocol=results["protocol"], slice_matching=results.get("slice_matching"),
+        dataset=results["dataset"].removesuffix("_Superpix"), label_set=results["label_set"],
         excluded=tuple(results["exclude_classes"]),
-    )
+    )  # fmt: skip
 
 
 def describe_snapshot(run: TestedRun) -> str:

@@ -95,11 +95,9 @@ def texts(collected: Collected, data: Path | None) -> dict[str, str]:
     rows = long_rows(collected.experiments, collected.tested)
     return {
         CSV: csv_text(rows, long_columns(rows)),
-        SUMMARY: csv_text(summary_rows(collected.experiments), SUMMARY_COLUMNS),
-        MARKDOWN: tables_markdown(collected),
-        LATEX: tables_latex(collected),
-        PAGE: page(collected, data),
-    }
+        SUMMARY: csv_text(summary_rows(collected.experiments), SUMMARY_COLUMNS), MARKDOWN: tables_markdown(collected),
+        LATEX: tables_latex(collected), PAGE: page(collected, data),
+    }  # fmt: skip
 
 
 def page(collected: Collected, data: Path | None) -> str:

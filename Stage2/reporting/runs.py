@@ -170,14 +170,11 @@ def list_states(folders: Iterable[Path]) -> list[RunState]:
         repository = ((about.get("repositories") or []) + [{}])[0]
         commit = repository.get("commit")
         return RunState(
-            experiment=experiment,
-            run=int(run.name),
-            entry_point=about.get("name") or "",
-            status=content.get("status") or "",
-            started=(content.get("start_time") or "")[:19],
+            experiment=experiment, run=int(run.name), entry_point=about.get("name") or "",
+            status=content.get("status") or "", started=(content.get("start_time") or "")[:19],
             host=(content.get("host") or {}).get("hostname") or "",
             commit=None if commit is None else commit[:10] + ("+" if repository.get("dirty") else ""),
-        )
+        )  # fmt: skip
 
     return list(_readable(_runs_with(folders, STATUS), load))
 

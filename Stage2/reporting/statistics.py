@@ -58,11 +58,7 @@ def paired_test(
             method = PermutationMethod(n_resamples=2**ALL_SIGNS_UP_TO)
         p_value = float(wilcoxon(difference, zero_method="pratt", method=method).pvalue)
     return PairedTest(
-        pairs=len(pairs),
-        left_out=len(both) - len(pairs),
-        first=float(pairs["first"].mean()),
-        second=float(pairs["second"].mean()),
-        median_difference=float(np.median(difference)),
-        p_value=p_value,
+        pairs=len(pairs), left_out=len(both) - len(pairs), first=float(pairs["first"].mean()),
+        second=float(pairs["second"].mean()), median_difference=float(np.median(difference)), p_value=p_value,
         least_p_value=min(1.0, 2.0 ** (1 - len(pairs))),
-    )
+    )  # fmt: skip
