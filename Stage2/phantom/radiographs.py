@@ -51,11 +51,7 @@ def _film_coordinates(rng: np.random.Generator, shape: tuple[int, int]) -> tuple
 
 
 def _chord(
-    across: np.ndarray,
-    down: np.ndarray,
-    centre: tuple[float, float],
-    radii: tuple[float, float, float],
-    turn: float = 0,
+    across: np.ndarray, down: np.ndarray, centre: tuple[float, float], radii: tuple[float, ...], turn: float = 0
 ) -> np.ndarray:
     """Length in mm, (H, W), of the ray through an ellipsoid with radii (across, down, along the ray): exact."""
     cosine, sine = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
@@ -99,12 +95,10 @@ def _ribs(
     for height, extent in zip(heights, reach, strict=True):
         for side in (-1, 1):
             slope = rng.normal(34, 3)
-            back = np.stack(
-                [side * (16 + (extent - 16) * np.sin(t * np.pi / 2)), height - 14 * np.sin(3 * t) + slope * t**2.2], 1
-            )
-            front = np.stack(
-                [side * (extent - (extent - 30) * t**1.3), height + slope + 26 * t + 10 * np.sin(3 * t)], 1
-            )
+            x = side * (16 + (extent - 16) * np.sin(t * np.pi / 2))
+            back = np.stack([x, height - 14 * np.sin(3 * t) + slope * t**2.2], 1)
+            x = side * (extent - (extent - 30) * t**1.3)
+            front = np.stack([x, height + slope + 26 * t + 10 * np.sin(3 * t)], 1)
             bone += _stroke(across, down, back, rng.uniform(4, 5.5))
             bone += 0.55 * _stroke(across, down, front, rng.uniform(4.5, 6))
     return BONE_EXCESS * bone
@@ -125,15 +119,13 @@ def _chest(rng: np.random.Generator, across: np.ndarray, down: np.ndarray) -> np
 
     lungs = np.zeros_like(across)
     for side in (-1, 1):
-        lung = _chord(
-            across, down, (side * rng.normal(66, 3), rng.normal(5, 6)), (56, 150, 78), side * rng.normal(-5, 2)
-        )
+        place = (side * rng.normal(66, 3), rng.normal(5, 6))
+        lung = _chord(across, down, place, (56, 150, 78), side * rng.normal(-5, 2))
         top_of_dome = rng.normal(88 if side < 0 else 98, 12)
         dome = top_of_dome + 0.006 * (across - side * 62) ** 2
         lungs += lung / (1 + np.exp(np.clip((down - dome) / rng.uniform(1.5, 4), -50, 50)))
-    heart = _chord(
-        across, down, (rng.normal(24, 6), rng.normal(62, 6)), (rng.uniform(48, 68), rng.uniform(44, 58), 50), 35
-    )
+    place, radii = (rng.normal(24, 6), rng.normal(62, 6)), (rng.uniform(48, 68), rng.uniform(44, 58), 50)
+    heart = _chord(across, down, place, radii, 35)
     arch = _chord(across, down, (rng.normal(20, 4), rng.normal(-42, 6)), (20, 24, 26))
     vessels = _chord(across, down, (0, -30), (28, 110, 40))
     lungs = np.maximum(lungs - 0.9 * heart - 0.8 * arch - vessels, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from Stage1.files import hash_file, remove_partial
+from Stage1.files import PARTIAL, hash_file, remove_partial
 from Stage1.processes import run_jobs
 from Stage2.io.names import IMAGE, LABEL, MANIFEST, volume_name, volumes_of
 from Stage2.io.volumes import read_volume, write_volume
@@ -147,7 +147,7 @@ def make_scan(
     with scan.source.open(scan.files, out) as paths:
         sources = {name: {"sha256": hash_file(paths[name]), "stamp": scan.source.stamp(name)} for name in scan.files}
         image, label = scan.reader(paths)
-    round_geometry(image, label)
+    round_geometry(out, image, label)
     try:
         expect_plausible(image, transform)
         if not converted_only:
@@ -162,14 +162,16 @@ def make_scan(
     return scan.id, {"sources": sources, "outputs": sorted(outputs), "versions": program_versions()}
 
 
-def round_geometry(*volumes: sitk.Image | None) -> None:
+def round_geometry(place: Path, *volumes: sitk.Image | None) -> None:
     """Give volumes of one grid their geometry as it comes back from NIfTI, which keeps it in float32.
+
+    For that a small file lies in a folder, where a later run removes it if this one is killed.
 
     The published preparation reads NIfTI files, and the number of slices after resampling can depend on the rounding;
     so does the result of `convert` and `normalise` one by one.
     """
     first = volumes[0][:2, :2, :2]
-    with tempfile.TemporaryDirectory(prefix="densemp-") as folder:
+    with tempfile.TemporaryDirectory(PARTIAL, ".grid.", place) as folder:
         path = Path(folder) / volume_name(IMAGE, "0")
         write_volume(path, np.zeros(first.GetSize()[::-1], np.uint8), first)
         rounded = read_volume(path)

@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import CHAOS_GREY_VALUES
+from Stage2.io.grid import image_on_grid
 
 MR_SPACING = (1.25, 1.25, 7.70)  # mm
 MR_PERCENTILE = 99.5
@@ -19,7 +20,7 @@ def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sit
     """Voxels above a percentile of the volume set to it; the pixel type stays (integers: the percentile cut off)."""
     voxels = sitk.GetArrayFromImage(image)
     upper = np.percentile(voxels, percentile)
-    return _with_voxels(np.minimum(voxels, voxels.dtype.type(upper)), image)
+    return image_on_grid(np.minimum(voxels, voxels.dtype.type(upper)), image)
 
 
 def window_intensities(image: sitk.Image, window: tuple[float, float] = CT_WINDOW) -> sitk.Image:
@@ -37,7 +38,7 @@ def window_intensities(image: sitk.Image, window: tuple[float, float] = CT_WINDO
         raise ValueError(
             f"all voxels are {lowest:g} after clipping to {list(window)}; expected a CT in Hounsfield units."
         )
-    return _with_voxels((clipped - lowest) / (highest - lowest) * 255, image)
+    return image_on_grid((clipped - lowest) / (highest - lowest) * 255, image)
 
 
 def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> list[int]:
@@ -79,9 +80,9 @@ def resample_labels(label: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
     result = np.zeros(grid.GetSize()[::-1], dtype=np.uint8)
     for value in values[values > 0]:
         # float32 as published: in float64 some voxels at one half round the other way.
-        share = resample(_with_voxels((voxels == value).astype(np.float32), label), spacing)
+        share = resample(image_on_grid((voxels == value).astype(np.float32), label), spacing)
         result += np.rint(sitk.GetArrayViewFromImage(share)).astype(np.uint8) * np.uint8(value)
-    return _with_voxels(result, grid)
+    return image_on_grid(result, grid)
 
 
 def crop_border(image: sitk.Image, pixels: int = CT_BORDER) -> sitk.Image:
@@ -136,10 +137,3 @@ def labels_from_grey_values(grey: np.ndarray) -> np.ndarray:
 def _halves(amounts: Sequence[int]) -> tuple[list[int], list[int]]:
     """Shares of the near and the far side; the far side takes the odd one."""
     return [amount // 2 for amount in amounts], [amount - amount // 2 for amount in amounts]
-
-
-def _with_voxels(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
-    """Other voxels of the same size on the grid of an image."""
-    image = sitk.GetImageFromArray(voxels)
-    image.CopyInformation(like)
-    return image
