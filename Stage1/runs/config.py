@@ -26,7 +26,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     path = find_config(path)
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(changes_of(cfg, options or {}, path.name))
-    if cfg.model.precision == "fp16":  # gradients below its range vanish unless the loss is scaled
+    if cfg.model.get("precision") == "fp16":  # gradients below its range vanish unless the loss is scaled
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.dtype = "float16"
     dataset = cfg.train_dataloader.dataset
@@ -45,8 +45,9 @@ def check_data(cfg: Config, processes: int) -> None:
     batch = loader.batch_size * processes
     if batch < 1:
         raise ValueError(f"found batch_size {loader.batch_size}, expected at least 1; set batch_size=32")
-    check_queue_length(cfg.model.queue_length, batch)
-    if cfg.model.precision == "fp16" and not torch.cuda.is_available():
+    if "queue_length" in cfg.model:
+        check_queue_length(cfg.model.queue_length, batch)
+    if cfg.model.get("precision") == "fp16" and not torch.cuda.is_available():
         raise ValueError("found precision fp16 but no CUDA GPU, expected one; set precision=bf16 or precision=fp32")
     dataset = DATASETS.build(loader.dataset)
     if len(dataset) < batch:

@@ -97,7 +97,8 @@ def build_runner(cfg: Config, args: argparse.Namespace) -> Runner | None:
     elif args.pretrained:
         path = find_path(args.pretrained)
         loaded = load_backbone(model.backbone, path)
-        model.encoder_k[0].load_state_dict(model.backbone.state_dict())
+        if hasattr(model, "encoder_k"):
+            model.encoder_k[0].load_state_dict(model.backbone.state_dict())
         runner.logger.info(f"Loaded {printable(path)} into the backbones of both encoders: {loaded}")
     if checkpoint and args.pretrained:
         runner.logger.info(f"--pretrained {printable(args.pretrained)} is not read: {cfg.load_from} holds all weights.")
