@@ -79,11 +79,10 @@ def load_backbone(
     derived = {key for key in part if key.endswith(DERIVED)}
     counters = [key for key, ours in layout.keys.items() if ours.endswith(COUNTER) and key not in part]
     expected = {key: own[ours] for key, ours in layout.keys.items() if key not in counters}
-    weights = {
-        key: fit(value, layout.keys[key], own[layout.keys[key]], layout) if key in layout.keys else value
-        for key, value in part.items()
-        if key not in derived
-    }
+    weights = {key: value for key, value in part.items() if key not in derived}
+    for key in weights.keys() & layout.keys.keys():
+        if isinstance(weights[key], Tensor):  # what is none is named below
+            weights[key] = fit(weights[key], layout.keys[key], own[layout.keys[key]], layout)
     mismatch = describe_mismatch(expected, weights)
     if mismatch:
         found, depth = resnet_depth(part), resnet_depth(own)
