@@ -67,14 +67,14 @@ def test_collapsed_training_stops(monkeypatch):
 def test_a_query_predicted_all_foreground_is_degenerate_by_rule_and_counted(monkeypatch, caplog):
     caplog.set_level("INFO")
     training = new_training()
-    scores, calls = training.model.scores, []
+    scores, calls = training.model.head.scores, []
 
     def all_foreground_at_first(features, prototypes):
         calls.append(1)
         found = scores(features, prototypes)
         return found + torch.tensor([-100.0, 100.0])[:, None, None] if len(calls) == 1 else found
 
-    monkeypatch.setattr(training.model, "scores", all_foreground_at_first)
+    monkeypatch.setattr(training.model.head, "scores", all_foreground_at_first)
     reports = run(training, 1).reports
     assert (training.state.step, training.state.episode) == (1, 2)
     assert reports[-1][1]["degenerate_episodes"] == 1
