@@ -167,7 +167,7 @@ def _set_up_process() -> None:
     if "SimpleITK" in sys.modules:
         sys.modules["SimpleITK"].ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)
+        sys.modules["cv2"].setNumThreads(0)  # none of its pool: in a forked process that would wait for ever
 
 
 def end_with_parent() -> None:

@@ -56,6 +56,8 @@ class MappedSlices:
         return self.n_slices
 
     def __getitem__(self, z: int) -> np.ndarray:
+        if not -self.n_slices <= z < self.n_slices:
+            raise IndexError(f"slice {z} of {self.n_slices}")  # ends an iteration
         try:
             stored = np.load(self.path, mmap_mode="r")[z, :SLICE_SIZE, :SLICE_SIZE]
         except (OSError, ValueError, IndexError, EOFError) as error:

@@ -80,8 +80,10 @@ def handed_over(script: Path, recorder: Path, cwd: Path = ROOT, **environment: s
 def planned(words: list[str]) -> list[tuple[str, dict[str, str]]]:
     """(entry point, settings) of every run of the words, none of which has a snapshot yet."""
     arguments = run_folds.build_parser().parse_args(words)
-    experiment = ExperimentLaunch(arguments.mode, arguments.settings, arguments.logs, select=arguments.select,
-                            snapshot_steps=arguments.steps, reload=arguments.reload)
+    experiment = ExperimentLaunch(
+        arguments.mode, arguments.settings, arguments.logs, select=arguments.select,
+        snapshot_steps=arguments.snapshot_steps, reload=arguments.reload,
+    )  # fmt: skip
     folds = read_folds(arguments.folds, experiment.parsed["dataset"])
     entry = MODES[arguments.mode].entry
     jobs = plan(experiment, folds, tolerant=True)

@@ -96,8 +96,8 @@ def test_the_example_gives_the_segmenters_mask_without_torch(inputs, exported):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing.pth", "out"], "nothing.pth does not exist"),
-        (["image.nii.gz", "out"], "cannot be read as a file of plain tensors"),
+        (["nothing.pth", "out"], "found no file nothing.pth"),
+        (["image.nii.gz", "out"], "is not a readable checkpoint"),
         (["run", "label.nii.gz"], "found a file at"),
         (["run", "out", "--modelname", "dlfcn_res50"], "is a snapshot of dlfcn_res18 and this network is dlfcn_res50"),
         (["run", "out", "--label", "1"], "--label names organs of the scan in --check"),
@@ -105,7 +105,7 @@ def test_the_example_gives_the_segmenters_mask_without_torch(inputs, exported):
         (["run", "out", "--check", "image.nii.gz", "none.nii.gz"], "none.nii.gz is missing"),
         (["run", "out", "--check", "image.nii.gz", "label.nii.gz", "--label", "7"], "label 7 is not in"),
         (["run", "out", "--check", "image.nii.gz", "empty.nii.gz"], "is 0 everywhere"),
-        (["run", "out", "--check", "image.nii.gz", "short.nii.gz"], "short.nii.gz has size (2, 256, 256)"),
+        (["run", "out", "--check", "image.nii.gz", "short.nii.gz"], "short.nii.gz has 256 x 256 x 2 voxels"),
         (["run", "out", "--check", "image.nii.gz", "elsewhere.nii.gz"], "elsewhere.nii.gz"),
         (["run", "out", "--check", "small.nii.gz", "small.nii.gz"], "small.nii.gz has slices of 64 x 64 pixels"),
     ],

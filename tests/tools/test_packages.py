@@ -1,5 +1,6 @@
 """What an install holds: every folder of code, and the files that code reads."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def test_every_folder_of_code_is_a_package():
 
 
 def test_templates_are_installed():
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
-    read = [path for stage in ("Stage1", "Stage2") for path in (ROOT / stage).rglob("*.*")]
-    others = {path.suffix for path in read if path.is_file() and path.suffix not in (".py", ".pyc", ".md")}
-    assert others <= {pattern.removeprefix("*") for pattern in patterns}
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    folders = {ROOT / name.replace(".", "/"): own for name, own in patterns.items()}
+    installed = {path for folder, own in folders.items() for pattern in own for path in folder.glob(pattern)}
+    listed = subprocess.check_output(["git", "ls-files", "Stage1", "Stage2"], cwd=ROOT, text=True)
+    files = {ROOT / name for name in listed.splitlines()}
+    assert {path for path in files if path.is_file() and path.suffix not in (".py", ".md")} - installed == set()

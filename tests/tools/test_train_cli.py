@@ -85,7 +85,7 @@ def test_mistakes_are_one_line(train, images, tmp_path, capsys, monkeypatch):
         "queue of 15 keys": [DEMO, "--cfg-options", *data, "queue_length=15"],
         "expected at least one batch of 8": [DEMO, "--cfg-options", *data, "batch_size=8"],
         "do not fit the model": [DEMO, "--pretrained", "resnet50.pth", "--cfg-options", *data],
-        "found no backbone in head.pth": [DEMO, "--pretrained", "head.pth", "--cfg-options", *data],
+        "found no backbone of this kind in head.pth": [DEMO, "--pretrained", "head.pth", "--cfg-options", *data],
         "found no file absent.pth": [DEMO, "--pretrained", "absent.pth", "--cfg-options", *data],
         "looks like a ResNet-50 and the model is a ResNet-18": [
             DEMO,

@@ -76,7 +76,7 @@ def test_the_picture_shows_four_panels_with_their_masks(shots: int):
 
 
 def test_pictures_change_no_number_of_a_training():
-    from stage2.test_training import assert_same_weights, new_training, toy_episodes
+    from stage2.optimisation.toy import assert_same_weights, new_training, toy_episodes
 
     def train(**pictures):
         training, reports = new_training(), []

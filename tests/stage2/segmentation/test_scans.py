@@ -67,7 +67,7 @@ def test_a_voxel_is_organ_exactly_where_organ_scores_higher():
     """Also where the sigmoid of the difference rounds to 0.5."""
 
     class Scores(torch.nn.Module):
-        def scores(self, features, prototypes):
+        def logits(self, features, prototypes, size):
             return torch.stack([torch.zeros(1, 2, 2), torch.tensor([[[1e-9, -1e-9], [0.0, 3.0]]])], dim=1)
 
     found = segment_slices(Scores(), torch.zeros(1, 1), [None], np.array([0]), (2, 2))
