@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stage2.optimisation.toy import OPTIONS, Notes, assert_same_weights, new_training, toy_episodes
 
 from Stage2.drawing.masks import MASK, rgb
+from Stage2.optimisation.loop import Cadence, train
 from Stage2.runs.episode_picture import GAP, episode_picture
 from Stage2.runs.event_log import PATTERN, EventLog, read_events
 
@@ -75,19 +77,22 @@ def test_the_picture_shows_four_panels_with_their_masks(shots: int):
         np.testing.assert_allclose(panel[painted], (bare[painted] + rgb(MASK)) / 2, atol=1)
 
 
+class _Pictures(Notes):
+    """Draws every episode that it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def on_picture(self, step, episode):
+        self.drawn.append((step, episode_picture(episode).shape))
+
+
 def test_pictures_change_no_number_of_a_training():
-    from stage2.optimisation.toy import assert_same_weights, new_training, toy_episodes
-
-    def train(**pictures):
-        training, reports = new_training(), []
-        training.run(
-            toy_episodes(), n_steps=2, n_workers=0, report_every=1, snapshot_every=2, window=2, align=True,
-            on_report=lambda step, scalars: reports.append(scalars), on_snapshot=lambda training: None, **pictures,
-        )  # fmt: skip
-        return training, reports
-
-    steps = []
-    plain, drawn = train(), train(on_picture=lambda step, shown: steps.append((step, episode_picture(shown).shape)))
-    assert steps == [(1, (64, 268, 3)), (2, (64, 268, 3))]
-    assert plain[1] == drawn[1]
-    assert_same_weights(plain[0].model, drawn[0].model)
+    plain, drawn = new_training(), new_training()
+    notes, pictures = Notes(), _Pictures()
+    train(plain, toy_episodes(), Cadence(2, report=1, snapshot=2), notes, **OPTIONS)
+    train(drawn, toy_episodes(), Cadence(2, report=1, snapshot=2, picture=1), pictures, **OPTIONS)
+    assert pictures.drawn == [(1, (64, 268, 3)), (2, (64, 268, 3))]
+    assert notes.reports == pictures.reports
+    assert_same_weights(plain.model, drawn.model)
