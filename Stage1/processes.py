@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -47,8 +47,11 @@ def run_jobs(
     # Not forked: a forked child can inherit a held lock of a library's thread pool and wait for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_set_up_process) as pool:
-        futures = [pool.submit(function, job) for job in jobs]
-        processes = multiprocessing.active_children()
+        futures, processes = [], set()
+        for job in jobs:
+            futures.append(pool.submit(function, job))
+            if len(futures) <= workers or len(futures) == len(jobs):  # one that has ended is no longer listed
+                processes.update(multiprocessing.active_children())
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -143,11 +146,14 @@ def _send_results(
             connection.send(answer)
 
 
-def _how_ended(processes: Sequence[multiprocessing.Process]) -> str:
+def _how_ended(processes: Iterable[multiprocessing.Process]) -> str:
     """Of the process that ended by itself; the pool ends the others with SIGTERM."""
     codes = []
+    deadline = time.monotonic() + 5
     for process in processes:
-        process.join(5)
+        # Not joined: where the pool's own thread has just asked the system, its answer is there a moment later.
+        while process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.01)
         codes.append(process.exitcode)
     codes = [code for code in codes if code not in (None, 0, -signal.SIGTERM)]
     if not codes:

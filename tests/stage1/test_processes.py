@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from Stage1.processes import run_jobs
+from Stage1.processes import _how_ended, run_jobs
 
 
 def end_by(signal_number: int) -> None:
@@ -23,6 +23,20 @@ def end_by(signal_number: int) -> None:
 def test_a_process_that_ends_by_itself_is_told_of_with_its_signal(number, how):
     with pytest.raises(OSError, match=rf"^a worker process ended in the middle of its work {how}; .*--workers 1"):
         list(run_jobs(end_by, [number, number], 2))
+
+
+def test_the_end_of_a_process_that_another_thread_has_just_asked_for_is_waited_for():
+    class Process:
+        answers = iter([None, None, 1])
+
+        def join(self, seconds):
+            """Returns at once: the system has given its only answer to the other thread."""
+
+        @property
+        def exitcode(self):
+            return next(self.answers, 1)
+
+    assert _how_ended([Process()]) == " (status 1)"
 
 
 def test_no_process_outlives_a_killed_parent():
