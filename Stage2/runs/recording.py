@@ -28,7 +28,7 @@ from Stage2.runs.interruption import RunInterrupted, deferred
 from Stage2.runs.settings import DEFAULTS, RunSettings
 
 PICTURE = "support | query | prediction | pseudo-label"
-# RunSettings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
+# Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
 IDENTITY = (
     "modelname", "clsname", "proto_grid_size", "dataset", "label_sets", "exclude_cls_list", "eval_fold",
     "superpix_scale", "scan_per_load", "max_iters_per_load", "optim", "lr_step_gamma", "usealign", "use_wce", "seed",

@@ -6,18 +6,18 @@ Neither torch nor sacred is imported here: the experiments' driver compares sett
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
-from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.catalog import SUPERPIXEL_SCALES, get_dataset
+from Stage2.datasets.dataset_file import nearest
 from Stage2.run_folders.selection import LAST, RULES
 from Stage2.segmentation.method import MATCHINGS
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """RunSettings of the optimiser."""
+    """Settings of the optimiser."""
 
     lr: float = 1e-3
 
@@ -106,7 +106,7 @@ class RunSettings:
 DEFAULTS: Mapping[str, Any] = asdict(RunSettings())
 # The choices of encoders and heads come from their registries, where the check runs.
 CHOICES: Mapping[str, Collection[str]] = {
-    "optim_type": ("sgd",), "superpix_scale": ("MIDDLE", "SMALL"), "protocol": ("paper", "clean"), "select": RULES,
+    "optim_type": ("sgd",), "superpix_scale": SUPERPIXEL_SCALES, "protocol": ("paper", "clean"), "select": RULES,
     "slice_matching": MATCHINGS,
 }  # fmt: skip
 AT_LEAST = {
@@ -139,8 +139,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Collection[str
     settings = dict(flatten(config))
     for key in settings:
         if key not in defaults:
-            near = get_close_matches(key, defaults, n=1, cutoff=0)
-            raise ValueError(f"{key} is not a setting; the nearest one is {near[0]}.")
+            raise ValueError(f"{key} is not a setting; the nearest one is {nearest(key, defaults)}.")
     for key, value in settings.items():
         _check_type(key, value, defaults[key])
     for key, possible in (CHOICES | dict(choices)).items():
