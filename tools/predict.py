@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from Stage2.inference.request import MODALITIES, WARN_BELOW, Request
+from Stage2.datasets.dataset_file import MODALITIES
+from Stage2.inference.request import WARN_BELOW, Request
 from Stage2.models.registry import ENCODERS, PRECISIONS
 from Stage2.segmentation.method import MATCHINGS, Method
 

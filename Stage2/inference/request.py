@@ -6,7 +6,6 @@ from pathlib import Path
 
 from Stage2.segmentation.method import Method
 
-MODALITIES = ("MR", "CT")
 WARN_BELOW = 0.5
 
 

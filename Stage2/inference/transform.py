@@ -10,8 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.dataset_file import MODALITIES
 from Stage2.datasets.volumes import Statistics, own_statistics
-from Stage2.inference.request import MODALITIES, Request
+from Stage2.inference.request import Request
 from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
 from Stage2.io.grid import grid_of, turned_to
 from Stage2.io.scans import ScanFile
