@@ -7,6 +7,12 @@ from Stage2.datasets.body import foreground_mask
 from Stage2.datasets.catalog import SUPERPIXEL_SCALES
 
 
+def check_scale(scale: str) -> None:
+    """Raise ValueError unless a superpixel scale is a key of `SUPERPIXEL_SCALES`."""
+    if scale not in SUPERPIXEL_SCALES:
+        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
+
+
 def felzenszwalb_segments(image: np.ndarray, scale: str = "MIDDLE") -> np.ndarray:
     """Graph-based segments of a slice.
 
@@ -20,8 +26,7 @@ def felzenszwalb_segments(image: np.ndarray, scale: str = "MIDDLE") -> np.ndarra
 
     Source: Felzenszwalb and Huttenlocher, IJCV 2004; Ouyang et al., ECCV 2020, section 3.2.
     """
-    if scale not in SUPERPIXEL_SCALES:
-        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
+    check_scale(scale)
     return felzenszwalb(image.astype(np.float64), **SUPERPIXEL_SCALES[scale])
 
 

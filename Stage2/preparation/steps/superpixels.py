@@ -1,6 +1,5 @@
 """Superpixels, body masks and class maps for a processed folder, scan by scan over several processes."""
 
-import json
 import logging
 import os
 import shutil
@@ -17,13 +16,13 @@ from Stage1.files import remove_partial, whole_file, write_json
 from Stage1.processes import run_jobs
 from Stage2.datasets.catalog import SUPERPIXEL_SCALES, DataSet
 from Stage2.datasets.labels import class_labels
-from Stage2.datasets.volumes import list_scans
+from Stage2.datasets.volumes import list_scans, read_class_map
 from Stage2.io import names
 from Stage2.io.grid import check_slice_size
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
-from Stage2.preparation.steps.pseudo_labels import pseudo_label_volume
+from Stage2.preparation.steps.pseudo_labels import check_scale, pseudo_label_volume
 
 OURS = "Felzenszwalb "  # start of the description in our superpixel files
 
@@ -167,8 +166,7 @@ def check_settings(scale: str, workers: int) -> None:
     Raises:
         ValueError: one of them.
     """
-    if scale not in SUPERPIXEL_SCALES:
-        raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
+    check_scale(scale)
     if workers < 1:
         raise ValueError(f"{workers} workers cannot work; use 1 or more.")
 
@@ -246,13 +244,11 @@ def _class_maps_done(folder: Path, scan_ids: Sequence[str], data_set: DataSet) -
     newest = max(path.stat().st_mtime_ns for path in sources)
     expected = {name: set(scan_ids) for name in data_set.classes}
     for minimum in MIN_PIXELS:
-        path = names.class_map_path(folder, minimum)
         try:
-            content = json.loads(path.read_text())
-            found = {name: set(scans) for name, scans in content.items()}
-            if found != expected or path.stat().st_mtime_ns < newest:
-                return False
-        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+            found = {name: set(scans) for name, scans in read_class_map(folder, minimum).items()}
+        except (FileNotFoundError, ValueError):
+            return False
+        if found != expected or names.class_map_path(folder, minimum).stat().st_mtime_ns < newest:
             return False
     return True
 
