@@ -34,9 +34,13 @@ def is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
 def is_score(value: Any) -> bool:
     """A finite number, or None: undefined."""
-    return value is None or (isinstance(value, float | int) and not isinstance(value, bool) and abs(value) < LARGEST)
+    return value is None or (is_number(value) and abs(value) < LARGEST)
 
 
 def maybe(kind: Kind) -> Kind:

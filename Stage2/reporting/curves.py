@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from Stage2.reporting.checks import is_number
 from Stage2.run_folders.layout import read_scalars
 from Stage2.run_folders.selection import TRAIN_SCANS_DICE
 
@@ -35,7 +36,7 @@ def read_stage1_losses(path: Path) -> Curves:
     if not entries:
         raise ValueError(f"{files[-1]} holds no loss; it should have one JSON object a line with 'loss' and 'step'")
     points = {
-        text: {step: entry[name] for step, entry in entries.items() if _is_number(entry.get(name))}
+        text: {step: entry[name] for step, entry in entries.items() if is_number(entry.get(name))}
         for name, text in STAGE1_LOSSES.items()
     }
     return {text: ([*own], [*own.values()]) for text, own in points.items() if own}
@@ -55,7 +56,7 @@ def read_curves(run: Path, names: Mapping[str, str]) -> Curves:
     scalars = read_scalars(run)
     curves = {text: scalars[name] for name, text in names.items() if name in scalars}
     for text, (steps, values) in curves.items():
-        if len(steps) != len(values) or not all(map(_is_number, (*steps, *(v for v in values if v is not None)))):
+        if len(steps) != len(values) or not all(map(is_number, (*steps, *(v for v in values if v is not None)))):
             raise ValueError(f"{run} has a damaged curve of the {text} in its scalars; expected a number for each step")
     return curves
 
@@ -67,7 +68,3 @@ def _loss_entry(line: bytes) -> dict | None:
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and "loss" in entry and isinstance(entry.get("step"), int) else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
