@@ -79,9 +79,8 @@ def open_cohort(folder: Path, dataset: str, fold: int) -> Cohort:
     if not 0 <= fold < data_set.n_folds:
         raise ValueError(f"--fold {fold} is not a fold of {data_set.name}; choose 0 to {data_set.n_folds - 1}.")
     cohort = Cohort(folder, data_set, fold)
-    for scan_id in (*cohort.fold.train, *cohort.fold.test):
-        if not label_path(folder, scan_id).is_file():
-            path = label_path(folder, scan_id)
+    for path in (label_path(folder, scan_id) for scan_id in (*cohort.fold.train, *cohort.fold.test)):
+        if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist; the probes learn from labels: add those of every scan.")
     return cohort
 

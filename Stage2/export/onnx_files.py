@@ -15,6 +15,7 @@ from Stage2.datasets.volumes import SLICE_SIZE, Statistics
 from Stage2.export.comparison import AnnotatedSlices, Comparison, compare
 from Stage2.models.encoders import FEATURE_CHANNELS, OUTPUT_STRIDE
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.portable import PortablePrototypes
 
 ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE = "encoder.onnx", "head.onnx", "model.json"
 OPSET = 18  # of ONNX 1.13 (2022), the oldest that torch exports to
@@ -70,7 +71,7 @@ def export_segmenter(
         write_graph(model.encoder, written / ENCODER_FILE)
         write_graph(head, written / HEAD_FILE)
         comparison = compare(model, window, written / ENCODER_FILE, written / HEAD_FILE, slices)
-        described = describe(model, window, snapshot, statistics, comparison)
+        described = describe(model, head, window, snapshot, statistics, comparison)
         (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2) + "\n")
         folder.mkdir(exist_ok=True)
         for name in (ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE):
@@ -94,8 +95,9 @@ def write_graph(module: nn.Module, path: Path) -> None:
 
 
 def describe(
-    model: FewShotSegmenter, window: int, snapshot: str | None, statistics: Statistics | None, comparison: Comparison
-) -> dict:
+    model: FewShotSegmenter, head: PortablePrototypes, window: int, snapshot: str | None, statistics: Statistics | None,
+    comparison: Comparison,
+) -> dict:  # fmt: skip
     """Content of `model.json`: what a program has to know that runs the two files."""
     normalisation = {"of": "each volume: its own mean and standard deviation over all voxels"}
     if statistics is not None:
@@ -104,7 +106,7 @@ def describe(
         "encoder": model.encoder.name, "prototypes": model.head_name, "snapshot": snapshot, "files": GRAPHS,
         "type": "float32", "slice_size": SLICE_SIZE, "channels": "one grey slice, three times",
         "normalisation": normalisation, "pooling_window": window, "classes": ["background", "foreground"],
-        "support_without_background": model.head.portable(window).without_background,
+        "support_without_background": head.without_background,
         "checked": asdict(comparison), "opset": OPSET,
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
     }  # fmt: skip
