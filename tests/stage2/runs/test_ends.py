@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from stage2.runs.starting import ROOT, start
 
 from Stage1.files import locked
 from Stage2 import training
 from Stage2.run_folders.layout import list_runs
 
-ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
 import sys, time
 from Stage1.files import locked
@@ -25,17 +25,6 @@ from Stage2.training import experiment
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
 experiment.run_commandline()
 """
-
-
-@pytest.fixture(scope="module")
-def settings(cohort_folder, tmp_path_factory):
-    return {
-        "modelname": "dlfcn_res18",
-        "path": {"data_dir": str(cohort_folder), "log_dir": str(tmp_path_factory.mktemp("exps"))},
-        "num_workers": 0,
-        "device": "cpu",
-        "n_steps": 1,
-    }
 
 
 def test_a_run_that_is_still_at_work_is_not_resumed(settings, capfd):
@@ -62,13 +51,7 @@ def test_a_run_that_is_still_at_work_is_not_resumed(settings, capfd):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_grows_too_large_ends_the_run_and_its_workers(settings, workers):
-    given = {key: value for key, value in settings.items() if key != "path"} | {"num_workers": workers}
-    given |= {f"path.{key}": value for key, value in settings["path"].items()} | {"exp_prefix": f"limited{workers}"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", LIMITED, "with", *(f"{key}={value}" for key, value in given.items())],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
+    process = start(settings, f"limited{workers}", ["-c", LIMITED], num_workers=workers)
     last = process.communicate(timeout=300)[1].splitlines()[-1]
     assert process.returncode == 1
     assert last.startswith("error: ") and "snapshots/1.pth could not be written (File too large); make room" in last

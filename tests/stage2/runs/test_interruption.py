@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stage2.runs.starting import ROOT, start
 
 from Stage1.weights import checkpoints
 from Stage1.weights.checkpoints import write_checkpoint
@@ -21,7 +22,6 @@ from Stage2.runs import interruption
 from Stage2.runs.event_log import read_events
 from Stage2.runs.interruption import RunInterrupted, deferred, interruptible
 
-ROOT = Path(__file__).resolve().parents[3]
 N_STEPS = 3
 # The state of step 2 is half written when the process dies.
 KILLED_WHILE_WRITING = """
@@ -40,16 +40,8 @@ experiment.run_commandline()
 
 
 @pytest.fixture(scope="module")
-def settings(cohort_folder, tmp_path_factory):
-    return {
-        "modelname": "dlfcn_res18",
-        "path": {"data_dir": str(cohort_folder), "log_dir": str(tmp_path_factory.mktemp("exps"))},
-        "num_workers": 0,
-        "device": "cpu",
-        "print_interval": 2,
-        "n_steps": N_STEPS,
-        "save_snapshot_every": 1,
-    }
+def settings(settings):
+    return {**settings, "print_interval": 2, "n_steps": N_STEPS, "save_snapshot_every": 1}
 
 
 def runs(settings, prefix):
@@ -59,18 +51,6 @@ def runs(settings, prefix):
 def run(settings, prefix, **changes):
     training.experiment.run(config_updates={**settings, "exp_prefix": prefix, **changes})
     return runs(settings, prefix)[-1]
-
-
-def start(settings, prefix, program, **changes):
-    given = {key: value for key, value in {**settings, **changes}.items() if key != "path"}
-    given |= {f"path.{key}": value for key, value in settings["path"].items()}
-    command = [sys.executable, *program, "with", f"exp_prefix={prefix}", *(f"{k}={v}" for k, v in given.items())]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))  # MKL's wins
-    environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
 
 
 def status(folder):
