@@ -45,19 +45,33 @@ class DilatedResNet(_HeadlessResNet):
         else:
             resnet = BUILDERS[depth](replace_stride_with_dilation=[False, True, True])
         super().__init__(resnet)
+        self.depth = depth
 
 
 class PlainResNet(_HeadlessResNet):
-    """ResNet as it is trained for classification: (B, 3, H, W) -> (B, 2048, H/32, W/32).
+    """ResNet as it is trained for classification: (B, 3, H, W) -> (B, C, H/32, W/32).
 
     Args:
-        depth: 50 or 101.
+        depth: 18, 50 or 101.
     """
 
     stride = 32
 
     def __init__(self, depth: int):
         super().__init__(BUILDERS[depth]())
+        self.depth = depth
+        stages = (self.layer1, self.layer2, self.layer3)
+        widths = [list(stage[-1].parameters())[-1].shape[0] for stage in stages]
+        self.pyramid_channels = dict(zip((2, 4, 8, 16), (self.conv1.out_channels, *widths), strict=True))
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+        """The features of `forward`, and those at strides 2, 4, 8 and 16 on the way there, by their stride."""
+        features = self.relu(self.bn1(self.conv1(images)))
+        found, features = {2: features}, self.maxpool(features)
+        for stride, stage in ((4, self.layer1), (8, self.layer2), (16, self.layer3)):
+            features = stage(features)
+            found[stride] = features
+        return self.layer4(features), found
 
 
 def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:

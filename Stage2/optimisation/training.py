@@ -11,6 +11,7 @@ from torch import Tensor, optim
 
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.optimisation.average import copy_of, move_average
 from Stage2.optimisation.state import TrainingState
 
 DECAY_EVERY = 1000  # optimiser steps
@@ -54,7 +55,7 @@ class Training:
         self.schedule = optim.lr_scheduler.StepLR(self.optimiser, step_size=DECAY_EVERY, gamma=self.decay)
         self.scaler = torch.amp.GradScaler(parameters[0].device.type, enabled=self.model.precision == "fp16")
         if self.ema_decay:
-            self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
+            self.average = copy_of(self.model)
 
     def take_step(self, *episodes: dict[str, Tensor], **loss_options: Any) -> dict[str, float]:
         """One optimiser step on the mean loss of one or more episodes; degenerate ones among several are counted.
@@ -95,7 +96,8 @@ class Training:
         rate = self.schedule.get_last_lr()[0]
         self.schedule.step()
         self._check_weights()
-        self._update_average()
+        if self.average is not None:
+            move_average(self.average, self.model.state_dict(), self.ema_decay)
         return {**scalars, "lr": rate}
 
     def _check_weights(self) -> None:
@@ -111,17 +113,6 @@ class Training:
             f"anew with a smaller optim.lr (it is {self.schedule.get_last_lr()[0]:g}){half}; check the images and the "
             "starting weights."
         )
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Move the average towards the weights and batch-norm statistics; counters are copied."""
-        if self.average is None:
-            return
-        for key, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - self.ema_decay)
-            else:
-                self.average[key].copy_(value)
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write everything a resumed run needs, atomically; `identity` says which experiment this is."""
