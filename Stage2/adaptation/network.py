@@ -23,12 +23,12 @@ class AdaptedNetwork(nn.Module):
 
     Args:
         encoder_name: one of `ENCODERS`.
-        organs: to tell apart, besides background.
+        assignment: of the head, see `Head`; a number of organs stands for one part each, and one for background.
 
     Source: U-Net (Ronneberger et al., MICCAI 2015), for the decoder.
     """
 
-    def __init__(self, encoder_name: str, organs: int):
+    def __init__(self, encoder_name: str, assignment: Tensor | int):
         super().__init__()
         self.encoder_name = encoder_name
         backbone = build(ENCODERS, encoder_name, "encoder")
@@ -41,7 +41,7 @@ class AdaptedNetwork(nn.Module):
             self.stem = _Stem()
             skips = dict.fromkeys(self.stem.strides, STEM_WIDTH)
         self.decoder = Decoder(self.backbone.out_channels, self.backbone.stride, skips)
-        self.head = Head(WIDTHS[FINEST], torch.arange(1 + organs))
+        self.head = Head(WIDTHS[FINEST], torch.arange(1 + assignment) if isinstance(assignment, int) else assignment)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H/2, W/2), which the head turns into scores."""

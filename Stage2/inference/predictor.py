@@ -98,7 +98,7 @@ class Predictor:
         supports = [replace(one, mask=mask_on_scan(one.mask, one.scan, one.mask_name, one.name)) for one in supports]
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
-        images = [_named(support.name, prepare_image, support.scan, transform) for support in supports]
+        images = [named(support.name, prepare_image, support.scan, transform) for support in supports]
         if transform.modality == "CT" and transform.statistics is None:
             transform = replace(transform, statistics=self._ct_statistics(images))
         self.transform = transform
@@ -119,7 +119,7 @@ class Predictor:
         Raises:
             ValueError: it has no contrast, or a support shows nothing but organ.
         """
-        prepared = _named(name, prepare_image, query, self.transform)
+        prepared = named(name, prepare_image, query, self.transform)
         scan = self._prepared(name, query, prepared, {}, FeatureCache(None))
         size = prepared.GetSize()[1::-1]
         try:
@@ -150,7 +150,7 @@ class Predictor:
     def _prepared(
         self, name: str, scan: sitk.Image, image: sitk.Image, masks: Mapping[int, Array], cache: FeatureCache
     ) -> PreparedScan:
-        slices = _named(name, normalise, image, self.transform, scan)
+        slices = named(name, normalise, image, self.transform, scan)
         model = self.network.model
         key = hash_of(self.network.identity, slices)
         features = cache.features(key, lambda: encode_slices(model, slices, self.method.slices_at_once))
@@ -267,7 +267,7 @@ def _mask_image(mask: sitk.Image | Array, scan: sitk.Image) -> sitk.Image:
     return image
 
 
-def _named(name: str, step, *arguments):
+def named(name: str, step, *arguments):
     """Do a step of a scan; an error names it."""
     try:
         return step(*arguments)

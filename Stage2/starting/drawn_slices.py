@@ -43,7 +43,7 @@ FIELD_MM, THICKNESS_MM, COVERED_MM = (290.0, 400.0), (3.0, 9.0), 210.0
 FEWEST, MOST = 16, 40  # slices of an anatomy
 RANDOM, LIKE_MR = 0.55, 0.25  # shares of slices: any contrast, one like MR; the others are like CT
 ONE_SLICE = 0.1  # share of slices that stand for their neighbours too, as where there is one slice only
-GEOMETRY = Strength(rotation=15, zoom=1.3, stretch=0.12, shift=0.12, elastic=0.06)
+GEOMETRY = Strength(rotation=20, zoom=1.35, stretch=0.15, shift=0.12, elastic=0.12)
 INTENSITIES = Strength(gamma=0.6, bias=0.3, contrast=0.4, blur=0.4, noise=0.2)
 # Tissues that look alike: both sides of one patient always, the others to a random degree.
 SIDES = ((Tissue.KIDNEY_LEFT, Tissue.KIDNEY_RIGHT), (Tissue.MEDULLA_LEFT, Tissue.MEDULLA_RIGHT))

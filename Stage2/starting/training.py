@@ -39,7 +39,7 @@ class Recipe:
     """
 
     encoder: str = "dlfcn_res18"
-    steps: int = 3000
+    steps: int = 2400
     batch: int = 8
     anatomies: int = 600
     coarse: float = 0.6

@@ -1,0 +1,179 @@
+"""Adapting a network to annotated scans: minutes or steps, resumable, the same again for the same seed and steps."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
+from Stage2.adaptation.augmentation import change_geometry, change_intensities
+from Stage2.adaptation.learner import Learner
+from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.self_training import pseudo_labels
+from Stage2.adaptation.settings import AdaptationSettings
+from Stage2.adaptation.working_grid import AnnotatedSlices, with_neighbours
+
+RATE = 1e-3
+KEEP_EVERY = 60.0  # seconds of processor time between states on disk
+SHOWING = 0.8  # share of the slices of a step that show an organ
+ROUNDS = (0.4, 0.7)  # shares of the budget at which unlabelled scans get pseudo-labels
+PSEUDO = 0.5  # share of the slices of a step that have pseudo-labels, once there are some
+FEWEST_STEPS = 5  # that a projection of the steps in the budget goes by
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an adaptation is: steps done, the loss of the last one, the share of the budget, seconds left (None: by
+    steps, before some are done)."""
+
+    steps: int
+    loss: float
+    share: float
+    seconds_left: float | None
+
+
+class Adaptation:
+    """A network that learns the organs of annotated scans.
+
+    Args:
+        network: with its starting weights, on its device.
+        known: its batch norms have seen images before: they keep their statistics.
+        scans: annotated, on the working grid.
+        unlabelled: scans whose labels nobody knows, (Z, S, S) each.
+        settings: budget, seed and method.
+    """
+
+    def __init__(
+        self, network: AdaptedNetwork, known: bool, scans: Sequence[AnnotatedSlices], unlabelled: Sequence[Tensor],
+        settings: AdaptationSettings,
+    ):  # fmt: skip
+        self.settings, self.scans = settings, scans
+        self.unlabelled = list(unlabelled) if settings.self_training else []
+        network.to(memory_format=torch.channels_last)
+        self.learner = Learner(network, RATE, frozen_norms=known)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.spent = 0.0  # seconds of processor time
+        self.rounds = 0  # of self-training that are done
+        self.pseudo: list[AnnotatedSlices] = []
+        self._annotated = [(scan, int(z)) for scan in scans for z in scan.annotated]
+        self._showing = [(scan, int(z)) for scan in scans for z in scan.showing]
+        if not self._showing:
+            raise ValueError("no annotated slice shows an organ; annotate one, or name other labels.")
+
+    @property
+    def share(self) -> float:
+        """Of the budget that is used."""
+        if self.settings.steps is not None:
+            return self.learner.steps / self.settings.steps
+        return self.spent / (60 * self.settings.minutes)
+
+    def run(
+        self, state_file: Path | None = None, identity: Mapping[str, Any] | None = None,
+        report: Callable[[Progress], None] = lambda progress: None,
+    ) -> bool:  # fmt: skip
+        """Learn until the budget is used; returns whether it was, which an interruption (Ctrl-C) prevents.
+
+        Args:
+            state_file: where the state is kept on the way, and goes on from where it is of the same identity.
+            identity: what decides the result, as plain values.
+            report: called after every step.
+
+        Raises:
+            OSError: the state cannot be written.
+        """
+        identity = dict(identity or {})
+        if state_file is not None and state_file.is_file():
+            self._go_on(state_file, identity)
+        start, kept = time.process_time() - self.spent, self.spent
+        try:
+            while self.share < 1:
+                self._self_train()
+                loss = self.learner.step(*self._draw(), self.share)
+                self.spent = time.process_time() - start
+                report(Progress(self.learner.steps, loss, min(self.share, 1.0), self._seconds_left()))
+                if state_file is not None and self.spent - kept > KEEP_EVERY:
+                    self._keep(state_file, identity)
+                    kept = self.spent
+        except KeyboardInterrupt:
+            if state_file is not None:
+                self._keep(state_file, identity)
+            return False
+        return True
+
+    def adapted(self) -> AdaptedNetwork:
+        """The network with the moving average of its weights, in evaluation mode."""
+        self.learner.network.load_state_dict(self.learner.average)
+        return self.learner.network.eval()
+
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        """Slices of a step with their labels, changed at random."""
+        count = self.settings.batch
+        from_pseudo = int(count * PSEUDO) if self.pseudo else 0
+        showing = max(1, round((count - from_pseudo) * SHOWING))
+        chosen = self._some(self._showing, showing) + self._some(self._annotated, count - from_pseudo - showing)
+        if from_pseudo:
+            chosen += self._some([(scan, int(z)) for scan in self.pseudo for z in scan.showing], from_pseudo)
+        images = torch.cat([with_neighbours(scan.images, torch.tensor([z])) for scan, z in chosen])
+        labels = torch.stack([scan.labels[z] for scan, z in chosen])
+        images, labels = change_geometry(images, labels, self.generator)
+        device = next(self.learner.network.parameters()).device
+        return change_intensities(images, self.generator).to(device), labels.to(device)
+
+    def _some(self, places: Sequence[tuple[AnnotatedSlices, int]], count: int) -> list[tuple[AnnotatedSlices, int]]:
+        return [places[int(index)] for index in torch.randint(len(places), (count,), generator=self.generator)]
+
+    def _self_train(self) -> None:
+        """Give unlabelled scans new pseudo-labels where a round of it has come."""
+        if not self.unlabelled or self.rounds == len(ROUNDS) or self.share < ROUNDS[self.rounds]:
+            return
+        self.rounds += 1
+        network = self.learner.network
+        own = {key: value.clone() for key, value in network.state_dict().items()}
+        network.load_state_dict(self.learner.average)
+        steps = self.learner.steps / max(self.share, 1e-6)
+        self.pseudo = pseudo_labels(network, self.unlabelled, round(steps * self.settings.batch), self.generator)
+        network.load_state_dict(own)
+        logger.info("self-training, round %d: %d slices", self.rounds, sum(len(scan.showing) for scan in self.pseudo))
+
+    def _seconds_left(self) -> float | None:
+        if self.settings.minutes is not None:
+            return max(0.0, 60 * self.settings.minutes - self.spent)
+        done = self.learner.steps
+        return self.spent / done * (self.settings.steps - done) if done >= FEWEST_STEPS else None
+
+    def _keep(self, state_file: Path, identity: Mapping[str, Any]) -> None:
+        pseudo = [{"images": scan.images, "labels": scan.labels} for scan in self.pseudo]
+        state = {
+            "identity": dict(identity),
+            "learner": self.learner.state(),
+            "generator": self.generator.get_state(),
+            "spent": self.spent,
+            "rounds": self.rounds,
+            "pseudo": {str(place): scan for place, scan in enumerate(pseudo)},
+        }
+        write_checkpoint(state, state_file)
+
+    def _go_on(self, state_file: Path, identity: Mapping[str, Any]) -> None:
+        try:
+            content = read_checkpoint(state_file)
+        except ValueError as error:
+            logger.warning("the state is damaged, and the adaptation begins anew: %s", error)
+            return
+        if content.get("identity") != identity:
+            logger.info("%s is of another adaptation; this one begins anew", state_file)
+            return
+        self.learner.load(content["learner"])
+        self.generator.set_state(content["generator"])
+        self.spent, self.rounds = content["spent"], content["rounds"]
+        self.pseudo = [
+            AnnotatedSlices(f"unlabelled scan {place}", own["images"], own["labels"])
+            for place, own in content["pseudo"].items()
+        ]
+        logger.info("going on after step %d, %.0f s of processor time", self.learner.steps, self.spent)

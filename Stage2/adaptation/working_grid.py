@@ -1,0 +1,100 @@
+"""The grid that an adapted network works on: slices of a prepared scan, made smaller where the organs allow it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from Stage2.adaptation.learner import IGNORED
+
+SIDES = (160, 192, 224, 256)  # pixels along a side, cheapest first
+FEWEST_PIXELS = 40.0  # of the smallest organ in the slice that shows most of it
+
+
+@dataclass(frozen=True)
+class AnnotatedSlices:
+    """A scan on the working grid.
+
+    Attributes:
+        name: for messages.
+        images: (Z, S, S) float32, normalised.
+        labels: (Z, S, S) int64: 0 for background, place of the organ from 1 up, `IGNORED` where nothing is known.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def annotated(self) -> Tensor:
+        """Places of the slices in which something is known."""
+        return torch.nonzero((self.labels != IGNORED).flatten(1).any(dim=1))[:, 0]
+
+    @property
+    def showing(self) -> Tensor:
+        """Places of the slices that show an organ."""
+        return torch.nonzero(((self.labels != IGNORED) & (self.labels > 0)).flatten(1).any(dim=1))[:, 0]
+
+
+def choose_side(masks: Sequence[Mapping[int, np.ndarray]]) -> int:
+    """The smallest side at which every organ keeps enough pixels; the largest one where none does.
+
+    Args:
+        masks: of every annotated scan: label -> (Z, H, W) bool.
+    """
+    full = SIDES[-1]
+    largest: dict[int, float] = {}
+    for own in masks:
+        for label, mask in own.items():
+            if mask.any():
+                share = float(mask.sum(axis=(1, 2)).max()) * full**2 / mask[0].size
+                largest[label] = max(largest.get(label, 0.0), share)
+    smallest = min(largest.values(), default=0.0)
+    return next((side for side in SIDES if smallest * (side / full) ** 2 >= FEWEST_PIXELS), full)
+
+
+def to_working_grid(slices: np.ndarray, side: int) -> Tensor:
+    """Slices (Z, H, W) float32 -> (Z, side, side), linear with smoothing, so that nothing is skipped."""
+    return _resized(torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32)), side)
+
+
+def labels_on_working_grid(masks: Mapping[int, np.ndarray], side: int, annotated: Sequence[int] | None) -> Tensor:
+    """Organs by their place among the masks, (Z, side, side) int64; ties go to the first.
+
+    Args:
+        masks: label -> (Z, H, W) bool; the first label becomes 1.
+        side: of the working grid.
+        annotated: slices in which the masks say all; the others are `IGNORED`. None: all slices.
+    """
+    largest, labels = None, None
+    for place, mask in enumerate(masks.values(), start=1):
+        share = _resized(torch.from_numpy(mask.astype(np.float32)), side)
+        if labels is None or largest is None:
+            labels, largest = torch.zeros(share.shape, dtype=torch.int64), torch.full_like(share, 0.5)
+        more = share > largest
+        if mask.any() and not more.any():  # thinner than a pixel of the working grid everywhere
+            more = (share >= 0.5 * share.amax()) & (labels == 0)
+        labels[more], largest[more] = place, share[more]
+    if labels is None:
+        raise ValueError("no organ is annotated; expected one mask at least.")
+    if annotated is not None:
+        unknown = torch.ones(len(labels), dtype=torch.bool)
+        unknown[list(annotated)] = False
+        labels[unknown] = IGNORED
+    return labels
+
+
+def with_neighbours(images: Tensor, places: Tensor) -> Tensor:
+    """Slices between their neighbours below and above, (Z, S, S) -> (B, 3, S, S); the ends stand for what is beyond."""
+    steps = torch.tensor([-1, 0, 1])
+    return images[(places[:, None] + steps).clamp(0, len(images) - 1)]
+
+
+def _resized(slices: Tensor, side: int) -> Tensor:
+    if slices.shape[-2:] == (side, side):
+        return slices
+    size = (side, side)
+    return functional.interpolate(slices[:, None], size=size, mode="bilinear", antialias=True)[:, 0]

@@ -1,0 +1,165 @@
+"""Segmenting scans with an adapted network: no support is needed, all its organs are found at once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from Stage1.files import hash_file
+from Stage2.adaptation.confidence import Reference, confidence_of
+from Stage2.adaptation.inference import AT_ONCE, organ_shares
+from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.network_file import ADAPTED, read_network
+from Stage2.adaptation.working_grid import to_working_grid
+from Stage2.datasets.volumes import Statistics
+from Stage2.inference.lazy import ProbabilityMaps
+from Stage2.inference.predictor import Segmentation, named
+from Stage2.inference.transform import ScanTransform, back_to_scan, normalise, prepare_image
+from Stage2.segmentation.clean_up import largest_component
+from Stage2.segmentation.scans import label_map
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapted network with everything that segmenting a scan needs.
+
+    Attributes:
+        network: in evaluation mode.
+        labels: value of every organ in the masks, in the order of the network's classes.
+        transform: how scans are prepared.
+        side: of the working grid.
+        reference: what confidence goes by.
+        described: plain values for the file: start, budget, supports ...
+        identity: hash of the file; empty where there is none.
+    """
+
+    network: AdaptedNetwork
+    labels: tuple[int, ...]
+    transform: ScanTransform
+    side: int
+    reference: Reference
+    described: dict[str, Any]
+    identity: str = ""
+
+    def description(self) -> dict[str, Any]:
+        """For `write_network`."""
+        return {
+            **self.described,
+            "labels": list(self.labels),
+            "transform": asdict(self.transform),
+            "side": self.side,
+            "reference": self.reference.as_plain(),
+        }
+
+
+def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
+    """The content of an adapted file.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, damaged, or none.
+    """
+    network, described = read_network(path)
+    if described["kind"] != ADAPTED:
+        raise ValueError(f"{path} is a {described['kind']}, which knows no organ of yours yet; run tools/adapt.py first.")
+    try:
+        transform = dict(described.pop("transform"))
+        statistics = transform.pop("statistics")
+        spacing = transform.pop("spacing")
+        known = {field.name for field in fields(ScanTransform)}
+        if not transform.keys() <= known:
+            raise ValueError(f"unknown settings {sorted(transform.keys() - known)}")
+        labels = tuple(described.pop("labels"))
+        if len(labels) != len(network.head.members) - 1 or not all(type(label) is int for label in labels):
+            raise ValueError(f"labels {labels} for a network of {len(network.head.members) - 1} organs")
+        found = ScanTransform(
+            **transform,
+            spacing=None if spacing is None else tuple(spacing),
+            statistics=None if statistics is None else Statistics(**statistics),
+        )
+        side, reference = int(described.pop("side")), Reference.of(described.pop("reference"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has a damaged description ({error}); adapt anew, or copy it again.") from None
+    network.to(device, memory_format=torch.channels_last)
+    return Adapted(network, labels, found, side, reference, described, hash_file(path))
+
+
+class AdaptedPredictor:
+    """Segments queries with an adapted network.
+
+    Args:
+        adapted: the network.
+        labels: to segment; None: all that it knows.
+        slices_at_once: bound on the slices in memory.
+        clean_up: keep the largest piece of each organ.
+
+    Raises:
+        ValueError: it does not know a label.
+    """
+
+    def __init__(
+        self, adapted: Adapted, labels: Sequence[int] | None = None, *, slices_at_once: int = AT_ONCE,
+        clean_up: bool = True,
+    ):  # fmt: skip
+        self.adapted, self.slices_at_once, self.clean_up = adapted, slices_at_once, clean_up
+        self.labels = tuple(dict.fromkeys(adapted.labels if labels is None else labels))
+        missing = [label for label in self.labels if label not in adapted.labels]
+        if missing:
+            raise ValueError(
+                f"label {missing[0]} was not adapted to; the network knows {list(adapted.labels)}: choose among those."
+            )
+        self.transform = adapted.transform
+
+    def segment(self, query: sitk.Image, name: str = "the query") -> Segmentation:
+        """Segment one query; no label of it exists.
+
+        Raises:
+            ValueError: it has no contrast.
+        """
+        own = self.adapted
+        prepared = named(name, prepare_image, query, own.transform)
+        slices = named(name, normalise, prepared, own.transform, query)
+        images = to_working_grid(slices, own.side)
+        grid = working_geometry(prepared, own.side)
+        del slices, prepared
+        shares = organ_shares(own.network, images, self.slices_at_once)
+        millilitres = float(np.prod(grid.GetSpacing())) / 1000
+        confidence = confidence_of(own.network, images, shares, own.reference, millilitres)
+        if self.clean_up:
+            keep_largest_pieces(shares)
+
+        def probability(label: int) -> np.ndarray:
+            return back_to_scan(shares[:, 1 + own.labels.index(label)].float().numpy(), grid, query)
+
+        maps = ProbabilityMaps(self.labels, probability)
+        labels = label_map(maps)
+        image = sitk.GetImageFromArray(labels)
+        image.CopyInformation(query)
+        trusted = {label: confidence[own.labels.index(label)] for label in self.labels}
+        return Segmentation(labels, maps, trusted, image)
+
+
+def working_geometry(prepared: sitk.Image, side: int) -> sitk.Image:
+    """An empty image on the working grid of a prepared scan: the same place in space, other pixels."""
+    width, height, depth = prepared.GetSize()
+    spacing = np.array(prepared.GetSpacing()) * (width / side, height / side, 1)
+    shift = (np.array(spacing) - prepared.GetSpacing()) / 2
+    direction = np.reshape(prepared.GetDirection(), (3, 3))
+    image = sitk.Image([side, side, depth], sitk.sitkUInt8)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(prepared.GetDirection())
+    image.SetOrigin((np.array(prepared.GetOrigin()) + direction @ shift).tolist())
+    return image
+
+
+def keep_largest_pieces(shares: Tensor) -> None:
+    """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
+    largest = shares.argmax(dim=1).numpy()
+    for organ in range(1, shares.shape[1]):
+        mask = largest == organ
+        if mask.any():
+            shares[:, organ][torch.from_numpy(mask & ~largest_component(mask))] = 0
