@@ -1,10 +1,10 @@
-"""Segment scans from one annotated example, or several: a scan with its mask, and a snapshot of Stage 2.
+"""Segment scans from one annotated example, or several: a scan with its mask.
 
+A network is adapted to the example for some minutes, once; or it is one that tools/adapt.py made before.
 Masks come back on each query's own grid, with its header: OUT/<query>_mask.nii.gz, label values as in the support
 mask, with OUT/<query>.json (volumes, confidence, scores) and OUT/results.csv. Run again, it does what is missing.
 
-Example: python tools/predict.py --support scan.nii.gz mask.nii.gz --query other.nii.gz \\
-    --checkpoint exps/mine/.../snapshots/100100.pth --label 2,3 --out predicted --report
+Example: python tools/predict.py --support scan.nii.gz mask.nii.gz --query FOLDER --out predicted --report
 """
 
 import argparse
@@ -14,26 +14,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from Stage2.datasets.dataset_file import MODALITIES
-from Stage2.inference.request import WARN_BELOW, Request
+from Stage2.adaptation.settings import MINUTES
+from Stage2.inference.arguments import add_preparation, labels, minutes, positive
+from Stage2.inference.request import ADAPTED, PROTOTYPES, WARN_BELOW, Request
 from Stage2.models.registry import ENCODERS, PRECISIONS
 from Stage2.segmentation.method import MATCHINGS, Method
 
 logger = logging.getLogger("predict")
-
-
-def labels(text: str) -> list[int]:
-    """Whole numbers from 1 up, separated by commas."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"found {text}, expected numbers such as 2 or 2,3, as in the support mask")
-    return [int(part) for part in parts]
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
-    return int(text)
 
 
 def margin(text: str) -> int | None:
@@ -49,35 +36,45 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to segment")
     add = what.add_argument
-    add("--support", dest="supports", nargs=2, action="append", required=True, type=Path, metavar=("SCAN", "MASK"))
+    add("--support", dest="supports", nargs=2, action="append", type=Path, metavar=("SCAN", "MASK"), default=[],
+        help="an annotated scan; several times for several scans; none for an adapted network")  # fmt: skip
     add("--query", required=True, type=Path, metavar="SCAN|FOLDER", help="NIfTI, DICOM series, or a folder of either")
-    add("--checkpoint", required=True, type=Path, metavar="SNAPSHOT", help="snapshots/<step>.pth, or a run folder")
-    add("--label", dest="labels", required=True, action="extend", type=labels, metavar="2[,3]",
-        help="values in the support masks")  # fmt: skip
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="of tools/adapt.py, or snapshots/<step>.pth, or a run folder (default: the starting network, adapted)",
+    )
+    add("--label", dest="labels", action="extend", type=labels, metavar="2[,3]",
+        help="values in the support masks (default: all)")  # fmt: skip
+    add(
+        "--method",
+        dest="approach",
+        choices=(PROTOTYPES, ADAPTED),
+        help="adapted: a network learns from the supports first; prototypes: a preview at once (default: adapted)",
+    )
+    add("--adapt", type=minutes, metavar="MINUTES", help=f"of processor time, for adapting (default {MINUTES:g})")
     add("--out", required=True, type=Path, metavar="FOLDER")
 
-    how = parser.add_argument_group("how scans are prepared (default: as the run folder of the snapshot tells)")
-    add = how.add_argument
-    add("--modality", choices=MODALITIES)
-    add("--dataset", help="CHAOST2, SABS or FILE.yaml: gives modality, threshold and names of labels")
-    add("--like", type=Path, metavar="IMAGE", help="image of a processed training folder: its voxel size and axes")
-    add("--axes", help="in which slices are shown to the network (default LAS), or stored: as they lie")
-    add("--prepared", action="store_true", help="scans are those of a processed folder: only normalise them")
-    add("--ct-statistics", nargs=2, type=float, metavar=("MEAN", "STD"), help="of the CT of training")
+    add_preparation(parser, "how scans are prepared (default: as the checkpoint tells)")
 
-    method = parser.add_argument_group("method")
+    method = parser.add_argument_group("prototypes, and where things run")
     add = method.add_argument
     default = Method()
     add("--matching", choices=MATCHINGS, default=default.matching, help="how slices find their support")
     add("--parts", type=positive, default=default.parts, help="support slices of an organ (default %(default)s)")
     add("--margin", type=margin, default=default.margin, help="slices beyond the support's organ to look in, or all")
-    add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes")
+    add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes (prototypes)")
     add("--modelname", dest="encoder_name", choices=ENCODERS, help="refuse a snapshot of another encoder")
     add("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (default fp32)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--slice-batch", type=positive, default=default.slices_at_once, help="slices in memory (default %(default)s)")
     add("--threads", type=positive, help="CPU threads (default: all)")
-    add("--cache", type=Path, help="folder of support features (default: densemp/features in your cache folder)")
+    add(
+        "--cache",
+        type=Path,
+        help="folder of features and adapted networks (default: densemp/features in your cache folder)",
+    )
     add("--no-cache", action="store_true", help="keep no features")
 
     more = parser.add_argument_group("what else to write")
@@ -86,6 +83,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--report", action="store_true", help="<query>.html to scroll through, <query>.png")
     add("--evaluate", dest="truth", type=Path, metavar="TRUTH|FOLDER", help="ground truth: Dice, HD95 and ASSD")
     add("--warn-below", type=float, default=WARN_BELOW, help="confidence (default %(default)s)")
+    add("--suggest", action="store_true", help="name the scans that are most worth annotating next")
     add("--force", action="store_true", help="do again what is done")
     return parser.parse_args(argv)
 

@@ -35,7 +35,7 @@ class Strength:
     zoom: float = 1.25
     stretch: float = 0.1
     shift: float = 0.12
-    elastic: float = 0.04
+    elastic: float = 0.12
     gamma: float = 0.6
     bias: float = 0.25
     contrast: float = 0.25

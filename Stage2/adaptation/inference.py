@@ -10,17 +10,22 @@ AT_ONCE = 8  # slices
 
 
 @torch.inference_mode()
-def organ_shares(network: AdaptedNetwork, images: Tensor, at_once: int = AT_ONCE) -> Tensor:
+def organ_shares(
+    network: AdaptedNetwork, images: Tensor, at_once: int = AT_ONCE, places: Tensor | None = None
+) -> Tensor:
     """Probabilities of background and organs in every pixel, (Z, S, S) -> (Z, classes, S, S) float32 on the CPU.
 
     Args:
         network: in evaluation mode.
         images: normalised slices on the working grid.
         at_once: slices in memory.
+        places: of the slices to look at, between their neighbours; None: all.
     """
     device = next(network.parameters()).device
-    found = []
-    for places in torch.arange(len(images)).split(at_once):
-        slices = with_neighbours(images, places).to(device, memory_format=torch.channels_last)
-        found.append(network(slices).softmax(dim=1).cpu())
-    return torch.cat(found)
+    places = torch.arange(len(images)) if places is None else places
+    shares = torch.empty(len(places), len(network.head.members), *images.shape[-2:])
+    for first in range(0, len(places), at_once):
+        slices = with_neighbours(images, places[first : first + at_once])
+        scores = network(slices.to(device, memory_format=torch.channels_last))
+        shares[first : first + at_once] = scores.softmax(dim=1).cpu()
+    return shares

@@ -12,6 +12,7 @@ from Stage2.optimisation.average import copy_of, move_average
 
 IGNORED = 255  # label of a pixel of which nothing is known
 WARM_UP = 20  # steps in which the learning rate rises
+NEVER = -1e4  # a score that leaves nothing of a class, and still has a gradient of 0
 AVERAGED = 8  # steps: the average is over about the last it/(it + 8) of the first steps, then by `decay`
 
 
@@ -35,13 +36,14 @@ class Learner:
         self.average = copy_of(network)
         self.steps = 0
 
-    def step(self, images: Tensor, labels: Tensor, progress: float) -> float:
+    def step(self, images: Tensor, labels: Tensor, progress: float, known: Tensor | None = None) -> float:
         """One step of the optimiser; returns the loss.
 
         Args:
             images: (B, 3, H, W) float32.
             labels: (B, H, W) int64, `IGNORED` where nothing is known.
             progress: share of the learning that is done, 0 to 1: the rate falls from its height to 0 by a cosine.
+            known: (B, organs) bool, the organs that are drawn in a slice wherever they are; None: all in all.
         """
         self.network.train()
         if self.frozen_norms:
@@ -52,7 +54,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * height * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         scores = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(scores, labels)
+        loss = segmentation_loss(scores if known is None else merge_unknown(scores, known), labels)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -76,6 +78,24 @@ class Learner:
         for key, value in state["average"].items():
             self.average[key].copy_(value)
         self.steps = state["steps"]
+
+
+def merge_unknown(scores: Tensor, known: Tensor) -> Tensor:
+    """Scores in which organs that a slice leaves undrawn count as its background, (B, classes, H, W).
+
+    Args:
+        scores: (B, classes, H, W), background first.
+        known: (B, organs) bool.
+
+    Source of the idea: marginal loss (Shi et al., Medical Image Analysis 2021).
+    """
+    if bool(known.all()):
+        return scores
+    unknown = torch.cat([torch.zeros_like(known[:, :1]), ~known], dim=1)[:, :, None, None]
+    behind = torch.cat([torch.ones_like(known[:, :1]), ~known], dim=1)[:, :, None, None]
+    background = scores.masked_fill(~behind, -torch.inf).logsumexp(dim=1, keepdim=True)
+    rest = scores[:, 1:].masked_fill(unknown[:, 1:], NEVER)
+    return torch.cat([background, rest], dim=1)
 
 
 def segmentation_loss(scores: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from Stage1.files import whole_file
@@ -45,7 +45,7 @@ def write_network(path: Path, kind: str, network: AdaptedNetwork, described: Map
             tensors[key] = value
     content = {"version": VERSION, "kind": kind, "encoder": network.encoder_name, **described}
     with whole_file(path, durable=True) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(content)})
+        temporary.write_bytes(save(tensors, metadata={KEY: json.dumps(content)}))
 
 
 def describe_file(path: Path) -> dict[str, Any] | None:

@@ -41,5 +41,6 @@ def pseudo_labels(
             mask = (labels == organ).numpy()
             if mask.any():
                 labels[torch.from_numpy(mask & ~largest_component(mask))] = IGNORED
-        found.append(AnnotatedSlices(f"unlabelled scan {place}", images, labels))
+        known = torch.ones(len(images), shares.shape[1] - 1, dtype=torch.bool)
+        found.append(AnnotatedSlices(f"unlabelled scan {place}", images, labels, known))
     return [scan for scan in found if len(scan.showing)]

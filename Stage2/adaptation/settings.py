@@ -2,9 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+
+from Stage2.run_folders.selection import resolve_choice
 
 MINUTES = 3.0  # of processor time, unless something else is asked for
 RANDOM_START = "random"
+DEFAULT_ENCODER = "dlfcn_res18"
+STARTING_NETWORK = Path(__file__).resolve().parents[2] / "pretrained_model" / "starting_resnet18.safetensors"
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,6 @@ class AdaptationSettings:
         side: pixels of the working grid along a side; None: by the smallest organ.
         batch: slices of a step.
         self_training: unlabelled scans give pseudo-labels on the way.
-        position: the place along the body joins the prior: an organ far from where the examples have it is dropped.
 
     Raises:
         ValueError: a value is out of range.
@@ -49,3 +53,14 @@ class AdaptationSettings:
     def budget(self) -> str:
         """In words."""
         return f"{self.steps} steps" if self.minutes is None else f"{self.minutes:g} minutes of processor time"
+
+
+def starting_file(start: str | Path | None, encoder: str | None = None) -> str:
+    """What to start from: what is named, the snapshot of a run folder, or else the starting network of the repository.
+
+    That is a ResNet-18; where another encoder is wanted, or the file is not there, random weights.
+    """
+    if start is None:
+        there = encoder in (None, DEFAULT_ENCODER) and STARTING_NETWORK.is_file()
+        return str(STARTING_NETWORK) if there else RANDOM_START
+    return RANDOM_START if start == RANDOM_START else str(resolve_choice(Path(start)).snapshot)

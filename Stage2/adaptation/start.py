@@ -12,14 +12,13 @@ from Stage1.files import hash_file
 from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
 from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.adaptation.learner import IGNORED
-from Stage2.adaptation.network import WIDTHS, FINEST, AdaptedNetwork, Head
+from Stage2.adaptation.network import FINEST, WIDTHS, AdaptedNetwork, Head
 from Stage2.adaptation.network_file import describe_file, read_network
-from Stage2.adaptation.settings import RANDOM_START
+from Stage2.adaptation.settings import DEFAULT_ENCODER, RANDOM_START
 from Stage2.adaptation.working_grid import AnnotatedSlices, with_neighbours
 from Stage2.models.registry import ENCODERS
 from Stage2.models.snapshots import describe_snapshot
 
-DEFAULT_ENCODER = "dlfcn_res18"
 LEAST_OVERLAP = 0.25  # Dice of a tissue that the start knows with an organ, from which the organ begins as that tissue
 QUIET, READY = -3.0, 0.0  # bias of the new part of an organ that begins as a tissue, and of one that does not
 HEAD_PIXELS, HEAD_STEPS, HEAD_RATE = 20_000, 60, 0.02  # of learning the head alone, at the start

@@ -95,7 +95,8 @@ class Adaptation:
         try:
             while self.share < 1:
                 self._self_train()
-                loss = self.learner.step(*self._draw(), self.share)
+                images, labels, known = self._draw()
+                loss = self.learner.step(images, labels, self.share, known)
                 self.spent = time.process_time() - start
                 report(Progress(self.learner.steps, loss, min(self.share, 1.0), self._seconds_left()))
                 if state_file is not None and self.spent - kept > KEEP_EVERY:
@@ -112,8 +113,8 @@ class Adaptation:
         self.learner.network.load_state_dict(self.learner.average)
         return self.learner.network.eval()
 
-    def _draw(self) -> tuple[Tensor, Tensor]:
-        """Slices of a step with their labels, changed at random."""
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Slices of a step with their labels, changed at random, and the organs that are known in each."""
         count = self.settings.batch
         from_pseudo = int(count * PSEUDO) if self.pseudo else 0
         showing = max(1, round((count - from_pseudo) * SHOWING))
@@ -123,8 +124,9 @@ class Adaptation:
         images = torch.cat([with_neighbours(scan.images, torch.tensor([z])) for scan, z in chosen])
         labels = torch.stack([scan.labels[z] for scan, z in chosen])
         images, labels = change_geometry(images, labels, self.generator)
+        known = torch.stack([scan.known[z] for scan, z in chosen])
         device = next(self.learner.network.parameters()).device
-        return change_intensities(images, self.generator).to(device), labels.to(device)
+        return change_intensities(images, self.generator).to(device), labels.to(device), known.to(device)
 
     def _some(self, places: Sequence[tuple[AnnotatedSlices, int]], count: int) -> list[tuple[AnnotatedSlices, int]]:
         return [places[int(index)] for index in torch.randint(len(places), (count,), generator=self.generator)]
@@ -149,7 +151,7 @@ class Adaptation:
         return self.spent / done * (self.settings.steps - done) if done >= FEWEST_STEPS else None
 
     def _keep(self, state_file: Path, identity: Mapping[str, Any]) -> None:
-        pseudo = [{"images": scan.images, "labels": scan.labels} for scan in self.pseudo]
+        pseudo = [{"images": scan.images, "labels": scan.labels, "known": scan.known} for scan in self.pseudo]
         state = {
             "identity": dict(identity),
             "learner": self.learner.state(),
@@ -173,7 +175,7 @@ class Adaptation:
         self.generator.set_state(content["generator"])
         self.spent, self.rounds = content["spent"], content["rounds"]
         self.pseudo = [
-            AnnotatedSlices(f"unlabelled scan {place}", own["images"], own["labels"])
+            AnnotatedSlices(f"unlabelled scan {place}", own["images"], own["labels"], own["known"])
             for place, own in content["pseudo"].items()
         ]
         logger.info("going on after step %d, %.0f s of processor time", self.learner.steps, self.spent)

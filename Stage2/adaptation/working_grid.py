@@ -22,16 +22,19 @@ class AnnotatedSlices:
         name: for messages.
         images: (Z, S, S) float32, normalised.
         labels: (Z, S, S) int64: 0 for background, place of the organ from 1 up, `IGNORED` where nothing is known.
+        known: (Z, organs) bool: the slices in which an organ is drawn wherever it is. Where it is not known, a pixel of
+            label 0 may be of it.
     """
 
     name: str
     images: Tensor
     labels: Tensor
+    known: Tensor
 
     @property
     def annotated(self) -> Tensor:
         """Places of the slices in which something is known."""
-        return torch.nonzero((self.labels != IGNORED).flatten(1).any(dim=1))[:, 0]
+        return torch.nonzero(self.known.any(dim=1) & (self.labels != IGNORED).flatten(1).any(dim=1))[:, 0]
 
     @property
     def showing(self) -> Tensor:
@@ -61,30 +64,31 @@ def to_working_grid(slices: np.ndarray, side: int) -> Tensor:
     return _resized(torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32)), side)
 
 
-def labels_on_working_grid(masks: Mapping[int, np.ndarray], side: int, annotated: Sequence[int] | None) -> Tensor:
-    """Organs by their place among the masks, (Z, side, side) int64; ties go to the first.
+def labels_on_working_grid(
+    masks: Mapping[int, np.ndarray], side: int, known: np.ndarray | None = None, ignored: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """Labels and known organs of a scan, as in `AnnotatedSlices`; of two organs, the first has a pixel that both fill.
 
     Args:
         masks: label -> (Z, H, W) bool; the first label becomes 1.
         side: of the working grid.
-        annotated: slices in which the masks say all; the others are `IGNORED`. None: all slices.
+        known: (Z, organs) bool; None: every organ is known everywhere.
+        ignored: (Z, H, W) bool: voxels of which nothing is known; None: none.
     """
-    largest, labels = None, None
+    first = next(iter(masks.values()))
+    known = torch.ones(len(first), len(masks), dtype=torch.bool) if known is None else torch.from_numpy(known)
+    labels = torch.zeros(len(first), side, side, dtype=torch.int64)
+    largest = torch.full(labels.shape, 0.5)
     for place, mask in enumerate(masks.values(), start=1):
-        share = _resized(torch.from_numpy(mask.astype(np.float32)), side)
-        if labels is None or largest is None:
-            labels, largest = torch.zeros(share.shape, dtype=torch.int64), torch.full_like(share, 0.5)
-        more = share > largest
+        share = _resized(torch.from_numpy(mask.astype(np.float32)), side) * known[:, place - 1, None, None]
+        more = share >= largest
         if mask.any() and not more.any():  # thinner than a pixel of the working grid everywhere
-            more = (share >= 0.5 * share.amax()) & (labels == 0)
+            more = (share > 0) & (share >= 0.5 * share.amax()) & (labels == 0)
         labels[more], largest[more] = place, share[more]
-    if labels is None:
-        raise ValueError("no organ is annotated; expected one mask at least.")
-    if annotated is not None:
-        unknown = torch.ones(len(labels), dtype=torch.bool)
-        unknown[list(annotated)] = False
-        labels[unknown] = IGNORED
-    return labels
+    if ignored is not None:
+        labels[_resized(torch.from_numpy(ignored.astype(np.float32)), side) > 0] = IGNORED
+    labels[~known.any(dim=1)] = IGNORED
+    return labels, known
 
 
 def with_neighbours(images: Tensor, places: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from Stage1.files import hash_file
-from Stage2.adaptation.confidence import Reference, confidence_of
+from Stage2.adaptation.confidence import Reference, confidence_of, lower_bound
 from Stage2.adaptation.inference import AT_ONCE, organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.network_file import ADAPTED, read_network
+from Stage2.adaptation.network_file import ADAPTED, describe_file, read_network
 from Stage2.adaptation.working_grid import to_working_grid
 from Stage2.datasets.volumes import Statistics
 from Stage2.inference.lazy import ProbabilityMaps
@@ -65,7 +65,9 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
     """
     network, described = read_network(path)
     if described["kind"] != ADAPTED:
-        raise ValueError(f"{path} is a {described['kind']}, which knows no organ of yours yet; run tools/adapt.py first.")
+        raise ValueError(
+            f"{path} is a {described['kind']}, which knows no organ of yours yet; run tools/adapt.py first."
+        )
     try:
         transform = dict(described.pop("transform"))
         statistics = transform.pop("statistics")
@@ -86,6 +88,12 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
         raise ValueError(f"{path} has a damaged description ({error}); adapt anew, or copy it again.") from None
     network.to(device, memory_format=torch.channels_last)
     return Adapted(network, labels, found, side, reference, described, hash_file(path))
+
+
+def names_adapted(path: Path) -> bool:
+    """Whether a file holds an adapted network."""
+    described = describe_file(path)
+    return described is not None and described["kind"] == ADAPTED
 
 
 class AdaptedPredictor:
@@ -140,7 +148,13 @@ class AdaptedPredictor:
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(query)
         trusted = {label: confidence[own.labels.index(label)] for label in self.labels}
-        return Segmentation(labels, maps, trusted, image)
+        bounds = {label: self._lower_bound(label, trusted[label]) for label in self.labels}
+        known = {label: bound for label, bound in bounds.items() if bound is not None}
+        return Segmentation(labels, maps, trusted, image, known)
+
+    def _lower_bound(self, label: int, confidence: float) -> float | None:
+        errors = self.adapted.reference.errors
+        return lower_bound(confidence, errors[self.adapted.labels.index(label)]) if errors else None
 
 
 def working_geometry(prepared: sitk.Image, side: int) -> sitk.Image:
@@ -156,6 +170,7 @@ def working_geometry(prepared: sitk.Image, side: int) -> sitk.Image:
     return image
 
 
+@torch.inference_mode()
 def keep_largest_pieces(shares: Tensor) -> None:
     """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
     largest = shares.argmax(dim=1).numpy()

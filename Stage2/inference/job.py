@@ -3,8 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,21 +10,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import hash_file
-from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
-from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.engines import engine_for, plain_settings
+from Stage2.inference.feature_cache import hash_of
 from Stage2.inference.masks import find_truth, read_truth
 from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, write_record, write_table
 from Stage2.inference.request import Request
-from Stage2.inference.transform import transform_for
 from Stage2.io.axes import axes_of
 from Stage2.io.scans import ScanFile, find_scans
 from Stage2.io.text import one_line
-from Stage2.run_folders.layout import read_config
-from Stage2.run_folders.selection import resolve_choice
 
 if TYPE_CHECKING:
-    from Stage2.inference.predictor import Predictor, Segmentation
+    from Stage2.inference.predictor import Segmentation
 
 MM3_PER_ML = 1000.0
 
@@ -42,12 +37,8 @@ class PredictionJob:
 
     def __init__(self, request: Request):
         self.request = request
-        self.snapshot = resolve_choice(request.checkpoint).snapshot
-        if not self.snapshot.is_file():
-            raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
-        self.data_set = data_set_of(request, read_config(self.snapshot.resolve().parent.parent))
-        self.transform = transform_for(request, self.data_set)
         self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
+        self.engine = engine_for(request, self.supports)
         self.queries = self._queries()
         truth = request.truth
         if truth is not None and not truth.exists():
@@ -65,34 +56,27 @@ class PredictionJob:
         expect_own_table(table)
         if not table.exists():
             write_table(table, records)  # a folder that cannot be written is told before a network is loaded
-        settings = self._settings()
+        settings = plain_settings(self.engine, self.request)
         for query in progress(self.queries):
             records.append(self._one(query, settings))
             write_table(table, records)
         failed = sum("error" in record for record in records)
+        if self.request.suggest:
+            self._suggest(records)
         if failed and len(records) > 1:
             logger.error("%d of %d scans failed; see %s", failed, len(records), table)
         return failed
 
-    @cached_property
-    def predictor(self) -> "Predictor":
-        """The network of the snapshot with the supports."""
-        import torch
-
-        from Stage2.inference.network import load_network
-        from Stage2.inference.predictor import Predictor, Support
-        from Stage2.models.devices import choose_device
-
-        request = self.request
-        if request.threads:
-            torch.set_num_threads(request.threads)
-        annotated = [Support(scan.read(), mask.read(), str(scan.path), str(mask.path)) for scan, mask in self.supports]
-        device = choose_device(request.device)
-        network = load_network(
-            self.snapshot, encoder_name=request.encoder_name, precision=request.precision, device=device
-        )
-        given = (network, annotated, request.labels, self.transform, request.method)
-        return Predictor(*given, clean_up=request.clean_up, cache=FeatureCache(request.cache))
+    def _suggest(self, records: Sequence[Mapping]) -> None:
+        """Name the query whose masks are least to be trusted: its annotation teaches most."""
+        trusted = {
+            record["query"]: float(np.mean([own["confidence"] for own in record["labels"].values()]))
+            for record in records
+            if record.get("labels")
+        }
+        for place, query in enumerate(sorted(trusted, key=trusted.get), start=1):
+            what = "annotate next" if place == 1 else f"then, as number {place}"
+            logger.info("%s: %s (mean confidence %.2f)", what, one_line(query), trusted[query])
 
     def _queries(self) -> list[ScanFile]:
         found, out = find_scans(self.request.query), self.request.out
@@ -127,12 +111,12 @@ class PredictionJob:
         if done is not None:
             logger.info("%s: done before", one_line(query.name))
             return done
-        predictor = self.predictor  # its errors are not caught: every query would meet the same
+        predictor = self.engine.predictor  # its errors are not caught: every query would meet the same
         try:
             scan, start = query.read(), time.monotonic()
             found = predictor.segment(scan, str(query.path))
             seconds = round(time.monotonic() - start, 2)
-            drawn = None if truth is None else read_truth(truth, scan, query, self.request.labels)
+            drawn = None if truth is None else read_truth(truth, scan, query, self.engine.labels)
             labels = self._described(found, scan, drawn)
             outputs.claim(planned, inputs)
             warnings = self._write(outputs, found, scan, drawn, labels)
@@ -152,14 +136,14 @@ class PredictionJob:
 
     def _planned(self, outputs: Outputs) -> list[Path]:
         request = self.request
-        maps = [outputs.probability(label) for label in request.labels] if request.probabilities else []
+        maps = [outputs.probability(label) for label in self.engine.labels] if request.probabilities else []
         return [outputs.mask, *maps, *([outputs.page, outputs.montage] if request.report else [])]
 
     def _inputs(self, query: ScanFile, truth: Path | None) -> list[Path]:
         """Every file that this call reads for a query."""
         scans = [query, *(file for pair in self.supports for file in pair)]
         files = [path for scan in scans for path in (scan.path.iterdir() if scan.path.is_dir() else [scan.path])]
-        return [*files, self.snapshot, *([] if truth is None else [truth])]
+        return [*files, *self.engine.inputs, *([] if truth is None else [truth])]
 
     def _write(
         self, outputs: Outputs, found: "Segmentation", scan: sitk.Image, truth: sitk.Image | None, labels: Mapping
@@ -168,7 +152,7 @@ class PredictionJob:
         request, name = self.request, one_line(outputs.query.name)
         warnings = [
             f"confidence in {entry['name']} is low ({entry['confidence']:.2f}, below {request.warn_below:g}): this "
-            "mask does not lead back to that of the support; look at it before you use it"
+            "mask may be wrong in part; look at it before you use it"
             for entry in labels.values()
             if entry["confidence"] < request.warn_below
         ]
@@ -179,8 +163,8 @@ class PredictionJob:
             from Stage2.inference.pictures import pictures_of
             from Stage2.inference.report import write_report
 
-            pictures = pictures_of(scan, found.image, truth, self.transform.axes)
-            write_report(outputs, pictures, labels, self._facts(scan, outputs.query), warnings, self.transform.axes)
+            pictures = pictures_of(scan, found.image, truth, self.engine.axes)
+            write_report(outputs, pictures, labels, self._facts(scan, outputs.query), warnings, self.engine.axes)
         for entry in labels.values():
             scores = "".join(f", {heading(own)} {entry[own]:.3f}" for own in METRICS if own in entry)
             described = f"{entry['name']} {entry['volume_ml']:.1f} ml, confidence {entry['confidence']:.2f}{scores}"
@@ -197,74 +181,19 @@ class PredictionJob:
         for label, confidence in found.confidence.items():
             mask = found.labels == label
             described[label] = {
-                "name": label_name(self.data_set, label),
+                "name": self.engine.name_of(label),
                 "volume_ml": round(np.count_nonzero(mask) * float(np.prod(spacing)) / MM3_PER_ML, 3),
                 "confidence": round(confidence, 4),
+                **({"lower_bound": round(found.lower_bounds[label], 4)} if label in found.lower_bounds else {}),
                 **({} if drawn is None else compute_metrics(mask, drawn == label, spacing)),
             }
         return described
 
     def _facts(self, scan: sitk.Image, query: ScanFile) -> dict[str, str]:
         """What the page says below its table."""
-        request, margin = self.request, self.request.method.margin
         size, spacing = (" x ".join(f"{value:.4g}" for value in own) for own in (scan.GetSize(), scan.GetSpacing()))
-        looked = "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
-        return {
-            "query": str(query.path),
-            "voxels": f"{size} of {spacing} mm, axes {axes_of(scan)}",
-            "supports": ", ".join(f"{image.path} with {mask.path}" for image, mask in self.supports),
-            "snapshot": str(self.snapshot),
-            "encoder": f"{self.predictor.network.model.encoder.name}, {request.precision}",
-            "slices": f"matched by {request.method.matching}, {looked}",
-            "clean-up": "largest piece, holes filled" if request.clean_up else "none",
-        }
-
-    def _settings(self) -> dict:
-        """What decides the files of a query, besides the query; a change of it makes them anew."""
-        request = self.request
-        method = asdict(request.method)
-        del method["slices_at_once"]
-        kept = ("clean_up", "precision", "probabilities", "report", "warn_below")
-        return {
-            "snapshot": str(self.snapshot),
-            "snapshot_sha256": hash_file(self.snapshot),
-            "supports": [[str(file.path) for file in pair] for pair in self.supports],
-            "supports_sha256": [[file.content_hash() for file in pair] for pair in self.supports],
-            "labels": list(request.labels),
-            "names": [label_name(self.data_set, label) for label in request.labels],
-            "transform": asdict(self.transform),
-            "method": method,
-        } | {name: getattr(request, name) for name in kept}
-
-
-def data_set_of(request: Request, config: Mapping) -> DataSet | None:
-    """The data set that is named, else that of the run which made the snapshot, else none.
-
-    Raises:
-        FileNotFoundError, ValueError: the one that is named is unknown, or is at odds with the modality.
-    """
-    if request.dataset is not None:
-        data_set = get_dataset(request.dataset)
-        if request.modality not in (None, data_set.modality):
-            raise ValueError(
-                f"--modality {request.modality} and --dataset {request.dataset}, which is {data_set.modality}, "
-                "contradict each other; leave one out."
-            )
-        return data_set
-    try:
-        return get_dataset(config["dataset"]) if "dataset" in config else None
-    except (OSError, ValueError):  # the file of an own data set may lie elsewhere now
-        return None
-
-
-def label_name(data_set: DataSet | None, value: int) -> str:
-    """Name of a value in a mask, as the data set has it; "label 2" where it has none."""
-    if data_set is not None:
-        label = value if data_set.label_values is None else data_set.label_values.get(value)
-        for name, own in data_set.classes.items():
-            if own == label and own:
-                return name
-    return f"label {value}"
+        voxels = f"{size} of {spacing} mm, axes {axes_of(scan)}"
+        return {"query": str(query.path), "voxels": voxels, **self.engine.facts()}
 
 
 def _failure(query: ScanFile, error: Exception) -> dict:

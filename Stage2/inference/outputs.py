@@ -102,7 +102,7 @@ def write_table(path: Path, records: Sequence[Mapping]) -> None:
             rows.append({"query": record["query"], "error": record["error"]})
         found = record.get("labels", {}).items()
         rows += [{"query": record["query"], "label": label, **own} for label, own in found]
-    write_text(path, csv_text(rows, (*COLUMNS, *METRICS, "error")))
+    write_text(path, csv_text(rows, (*COLUMNS, *METRICS, "lower_bound", "error")))
 
 
 def expect_own_table(path: Path) -> None:

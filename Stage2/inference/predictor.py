@@ -4,12 +4,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.masks import labels_in, mask_on_scan
 from Stage2.inference.network import Network, load_network, training_statistics
 from Stage2.inference.transform import (
@@ -26,6 +28,9 @@ from Stage2.segmentation.clean_up import clean_label_map
 from Stage2.segmentation.matching import body_extent
 from Stage2.segmentation.method import Method
 from Stage2.segmentation.scans import PreparedScan, encode_slices, label_map, organ_probability, reverse_dice
+
+if TYPE_CHECKING:
+    from Stage2.inference.adapted_predictor import Adapted
 
 Array = np.ndarray
 Scan = sitk.Image | tuple[Array, Sequence[float]]
@@ -57,14 +62,17 @@ class Segmentation:
     Attributes:
         labels: (Z, H, W) on the query's own grid, values as in the support masks.
         probabilities: label -> (Z, H, W) float32 on the same grid, before any clean-up.
-        confidence: label -> Dice of the reverse segmentation, in [0, 1].
+        confidence: label -> how far to trust the mask, in [0, 1]: by prototypes the Dice of the reverse segmentation,
+            by an adapted network the Dice that it expects.
         image: `labels` as an image with the query's geometry.
+        lower_bounds: label -> Dice that four masks of five reach, where enough examples were given to know.
     """
 
     labels: Array
     probabilities: Mapping[int, Array]
     confidence: Mapping[int, float]
     image: sitk.Image = field(repr=False)
+    lower_bounds: Mapping[int, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -95,7 +103,7 @@ class Predictor:
         cache: FeatureCache | None = None,
     ):
         self.network, self.method, self.clean_up = network, method or Method(), clean_up
-        supports = [replace(one, mask=mask_on_scan(one.mask, one.scan, one.mask_name, one.name)) for one in supports]
+        supports = [on_grid(one) for one in supports]
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [named(support.name, prepare_image, support.scan, transform) for support in supports]
@@ -135,7 +143,7 @@ class Predictor:
             label: reverse_dice(self.network.model, predicted, self._showing(label), label, self.method, size)
             for label in self.labels
         }
-        probabilities = {label: back_to_scan(volume, prepared, query) for label, volume in found.items()}
+        probabilities = ProbabilityMaps(self.labels, lambda label: back_to_scan(found[label], prepared, query))
         labels = label_map(probabilities)
         if self.clean_up:
             axis = 0 if self.transform.axes == STORED else slice_axis(query)
@@ -171,7 +179,7 @@ def segment(
     query: Scan,
     supports: Sequence[tuple[Scan, sitk.Image | Array]],
     labels: Sequence[int],
-    checkpoint: str | Path | Network,
+    checkpoint: "str | Path | Network | Adapted",
     *,
     modality: str = "MR",
     transform: ScanTransform | None = None,
@@ -184,9 +192,11 @@ def segment(
     Args:
         query: a SimpleITK image, or an array (Z, H, W) with its spacing along Z, H, W in mm. An array must have the
             axes of training: rows run to the front, columns to the left, slices to the head.
-        supports: scans, in either form, with their masks of whole numbers: images, or arrays.
+        supports: scans, in either form, with their masks of whole numbers: images, or arrays; none with an adapted
+            network.
         labels: to segment, as numbered in the masks.
-        checkpoint: snapshot of Stage 2, or a network that `load_network` gave.
+        checkpoint: snapshot of Stage 2, or a network that `load_network` gave: by prototypes of the supports; or what
+            `Stage2.adapt` gave, or its file.
         modality: "MR" or "CT".
         transform: how the training scans were prepared; None: as the published data sets of the modality.
         method: how the query is segmented; None: the measured default.
@@ -199,12 +209,19 @@ def segment(
     Raises:
         FileNotFoundError, ValueError: what does not fit, in one sentence.
     """
+    from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted, names_adapted
+
+    if isinstance(checkpoint, Adapted) or (not isinstance(checkpoint, Network) and names_adapted(Path(checkpoint))):
+        adapted = checkpoint if isinstance(checkpoint, Adapted) else load_adapted(Path(checkpoint))
+        if supports:
+            raise ValueError("an adapted network needs no supports; leave them out, or adapt on with Stage2.adapt.")
+        return AdaptedPredictor(adapted, labels).segment(as_image(query, adapted.transform.axes))
     network = checkpoint if isinstance(checkpoint, Network) else load_network(Path(checkpoint))
     transform = transform or scan_transform(modality)
     annotated = []
     for scan, mask in supports:
         image = as_image(scan, transform.axes)
-        annotated.append(Support(image, _mask_image(mask, image)))
+        annotated.append(Support(image, mask_image(mask, image)))
     kept = FeatureCache(None if cache is None else Path(cache))
     predictor = Predictor(network, annotated, labels, transform, method, clean_up=clean_up, cache=kept)
     return predictor.segment(as_image(query, transform.axes))
@@ -239,6 +256,11 @@ def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:
     return image
 
 
+def on_grid(support: Support) -> Support:
+    """The support with its mask on the grid of its scan; raises as `mask_on_scan`."""
+    return replace(support, mask=mask_on_scan(support.mask, support.scan, support.mask_name, support.name))
+
+
 def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[int, ...]:
     """The labels, each once, which some mask must show.
 
@@ -258,7 +280,8 @@ def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[in
     return tuple(dict.fromkeys(labels))
 
 
-def _mask_image(mask: sitk.Image | Array, scan: sitk.Image) -> sitk.Image:
+def mask_image(mask: sitk.Image | Array, scan: sitk.Image) -> sitk.Image:
+    """A mask with its geometry; an array gets that of its scan."""
     if isinstance(mask, sitk.Image):
         return mask
     image = sitk.GetImageFromArray(mask.astype(np.uint8) if mask.dtype == bool else mask)

@@ -3,7 +3,7 @@
 Everything goes through the geometry of the headers, so that a mask returns to the very voxels that its scan has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import MODALITIES
 from Stage2.datasets.volumes import Statistics, own_statistics
-from Stage2.inference.request import Request
+from Stage2.inference.request import Preparation
 from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
 from Stage2.io.grid import grid_of, turned_to
 from Stage2.io.scans import ScanFile
@@ -70,7 +70,7 @@ def scan_transform(modality: str, **settings) -> ScanTransform:
     return ScanTransform(modality, **settings)
 
 
-def transform_for(request: Request, data_set: DataSet | None) -> ScanTransform:
+def transform_for(request: Preparation, data_set: DataSet | None) -> ScanTransform:
     """How scans are prepared: modality and threshold of a data set or of a modality, voxel size and axes of an image.
 
     Raises:
@@ -97,6 +97,36 @@ def transform_for(request: Request, data_set: DataSet | None) -> ScanTransform:
             )
         settings["statistics"] = Statistics(*request.ct_statistics)
     return scan_transform(modality, **settings)
+
+
+def data_set_of(request: Preparation, config: Mapping) -> DataSet | None:
+    """The data set that is named, else that of the run which made the snapshot, else none.
+
+    Raises:
+        FileNotFoundError, ValueError: the one that is named is unknown, or is at odds with the modality.
+    """
+    if request.dataset is not None:
+        data_set = get_dataset(request.dataset)
+        if request.modality not in (None, data_set.modality):
+            raise ValueError(
+                f"--modality {request.modality} and --dataset {request.dataset}, which is {data_set.modality}, "
+                "contradict each other; leave one out."
+            )
+        return data_set
+    try:
+        return get_dataset(config["dataset"]) if "dataset" in config else None
+    except (OSError, ValueError):  # the file of an own data set may lie elsewhere now
+        return None
+
+
+def label_name(data_set: DataSet | None, value: int) -> str:
+    """Name of a value in a mask, as the data set has it; "label 2" where it has none."""
+    if data_set is not None:
+        label = value if data_set.label_values is None else data_set.label_values.get(value)
+        for name, own in data_set.classes.items():
+            if own == label and own:
+                return name
+    return f"label {value}"
 
 
 def prepare_image(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:

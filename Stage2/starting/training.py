@@ -1,5 +1,4 @@
-"""Pre-training of the starting network on drawn slices: a number of steps, resumable, the same again for the same seed.
-"""
+"""Pre-training of the starting network on drawn slices: by steps, resumable, the same again for the same seed."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -12,17 +12,16 @@ from stage2.drawn import drawn_scan
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
-from Stage2.inference.job import data_set_of, label_name
 from Stage2.inference.network import Network, load_network, training_statistics
 from Stage2.inference.request import Request
-from Stage2.inference.transform import transform_for
+from Stage2.inference.transform import data_set_of, label_name, transform_for
 
 HEART = Path(__file__).resolve().parents[3] / "examples" / "datasets" / "heart.yaml"
 
 
 @pytest.fixture
 def request_(tmp_path) -> Request:
-    return Request([], tmp_path, tmp_path, [2], tmp_path)
+    return Request(query=tmp_path, checkpoint=tmp_path, labels=[2], out=tmp_path)
 
 
 def test_the_run_tells_what_it_was_trained_on_unless_it_is_said(request_):

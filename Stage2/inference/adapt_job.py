@@ -1,0 +1,253 @@
+"""A request to adapt: what is done is kept, what was interrupted goes on, and the file appears whole or not at all."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import SimpleITK as sitk
+
+from Stage1.files import hash_file
+from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings, starting_file
+from Stage2.inference.request import Preparation
+from Stage2.inference.transform import data_set_of, label_name, transform_for
+from Stage2.io.scans import ScanFile, find_scans
+from Stage2.run_folders.layout import read_config
+
+if TYPE_CHECKING:
+    from Stage2.adaptation.training import Progress
+    from Stage2.inference.adapted_predictor import Adapted
+    from Stage2.inference.adapting import Example
+
+SUFFIX = ".safetensors"
+SAY_EVERY = 10.0  # seconds between lines of progress
+AIR_HU = -200  # and below
+FEWEST_FOR_BOUND = 4  # examples: of fewer, no error ranks high enough for a bound that four of five scans reach
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptRequest(Preparation):
+    """Everything that a call asks for.
+
+    Attributes:
+        supports: scans with their masks.
+        out: file to write, .safetensors.
+        labels: to segment; None: all that the masks show.
+        unlabelled: scan, or folder of scans, whose labels nobody knows; None: there are none.
+        start: "random", a snapshot, a file of weights, or an adapted network to go on with; None: the starting network
+            of the repository, or random weights where that is not there or another encoder is asked for.
+        settings: budget, seed and method.
+        annotated: for every support, its annotated slices, see `Example`; empty: all of all.
+        lower_bound: also adapt to all examples but one, each in turn, to learn how far estimates are off.
+        device, threads: of the network.
+        force: do again what is done.
+    """
+
+    supports: Sequence[tuple[Path, Path]]
+    out: Path
+    labels: Sequence[int] | None = None
+    unlabelled: Path | None = None
+    start: str | None = None
+    settings: AdaptationSettings = field(default_factory=AdaptationSettings)
+    annotated: Sequence[Sequence[int] | str | None] = ()
+    lower_bound: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    force: bool = False
+
+
+class AdaptJob:
+    """A request whose inputs are there; the network is loaded when the work begins.
+
+    Raises:
+        FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
+    """
+
+    def __init__(self, request: AdaptRequest):
+        self.request = request
+        if not request.out.name.endswith(SUFFIX):
+            raise ValueError(f"--out {request.out} must be the name of a {SUFFIX} file.")
+        if not request.supports:
+            raise ValueError("no support was given; expected at least one annotated scan.")
+        if request.annotated and len(request.annotated) != len(request.supports):
+            raise ValueError(
+                f"{len(request.annotated)} times --annotated-slices for {len(request.supports)} supports; give it once "
+                "for each, in the same order."
+            )
+        if request.lower_bound and len(request.supports) < FEWEST_FOR_BOUND:
+            raise ValueError(
+                f"--lower-bound needs {FEWEST_FOR_BOUND} annotated scans or more, and there are "
+                f"{len(request.supports)}; annotate more, or leave it out."
+            )
+        self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
+        self.start = starting_file(request.start, request.settings.encoder)
+        config = {} if self.start == RANDOM_START else read_config(Path(self.start).resolve().parent.parent)
+        self.data_set = data_set_of(request, config)
+        known = request if request.modality or self.data_set else replace(request, modality=self._guessed_modality())
+        self.transform = transform_for(known, self.data_set)
+        own = {file.path.resolve() for pair in self.supports for file in pair}
+        found = [] if request.unlabelled is None else find_scans(request.unlabelled)
+        self.unlabelled = [scan for scan in found if scan.path.resolve() not in own]
+        if request.out.resolve() in own | {scan.path.resolve() for scan in self.unlabelled}:
+            raise ValueError(f"--out {request.out} is an input; choose another name.")
+
+    def run(self) -> bool:
+        """Adapt, and write the file; returns whether the budget was used, which Ctrl-C prevents.
+
+        Raises:
+            FileNotFoundError, ValueError, OSError: an input is wrong, or nothing can be written.
+        """
+        request, out = self.request, self.request.out
+        identity = self.identity()
+        done = self._done(identity)
+        if done is not None:
+            logger.info("%s: done before (%d steps)", out, done["steps"])
+            return True
+        from Stage2.adaptation.network_file import ADAPTED, write_network
+
+        state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
+        if request.force:
+            state_file.unlink(missing_ok=True)
+        adapted = self.adapt(state_file, identity)
+        if adapted.described["finished"] and request.lower_bound:
+            adapted = self._with_errors(adapted)
+        write_network(out, ADAPTED, adapted.network, adapted.description())
+        if adapted.described["finished"]:
+            state_file.unlink(missing_ok=True)
+        described = adapted.described
+        logger.info("%s: %d steps, %.1f minutes of processor time", out, described["steps"], described["minutes"])
+        return described["finished"]
+
+    def adapt(self, state_file: Path | None, identity: Mapping[str, Any]) -> "Adapted":
+        """The adapted network, which is not written; raises as `run`."""
+        import torch
+
+        from Stage2.inference.adapting import adapt_network
+        from Stage2.models.devices import choose_device
+
+        if self.request.threads:
+            torch.set_num_threads(self.request.threads)
+        examples = self._examples()
+        labels = self._labels(examples)
+        adapted = adapt_network(
+            examples, labels, self.transform, self.start, self.request.settings,
+            unlabelled=[(str(scan.path), scan.read()) for scan in self.unlabelled], state_file=state_file,
+            identity=identity, device=choose_device(self.request.device), report=_Reporter(),
+        )  # fmt: skip
+        names = [label_name(self.data_set, label) for label in adapted.labels]
+        return replace(adapted, described={**adapted.described, "names": names})
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """That are asked for, or all that the masks show."""
+        return self._labels([] if self.request.labels is not None else self._examples())
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the adapted network, as plain values."""
+        request = self.request
+        annotated = [own if own is None or isinstance(own, str) else list(own) for own in request.annotated]
+        transform = asdict(self.transform)
+        transform["spacing"] = None if transform["spacing"] is None else list(transform["spacing"])
+        return {
+            "start": RANDOM_START if self.start == RANDOM_START else hash_file(self.start),
+            "supports": [[file.content_hash() for file in pair] for pair in self.supports],
+            "unlabelled": sorted(scan.content_hash() for scan in self.unlabelled),
+            "labels": None if request.labels is None else list(request.labels),
+            "transform": transform,
+            "settings": asdict(request.settings),
+            "annotated": annotated,
+            "lower_bound": request.lower_bound,
+        }
+
+    def _guessed_modality(self) -> str:
+        """CT where voxels are as dark as air in Hounsfield units, else MR."""
+        darkest = float(sitk.GetArrayFromImage(self.supports[0][0].read()).min())
+        modality = "CT" if darkest <= AIR_HU else "MR"
+        logger.info("%s is taken for %s; --modality says otherwise", self.supports[0][0].path, modality)
+        return modality
+
+    def _done(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The description of what an earlier call finished with the same; what it left half done is done on."""
+        out = self.request.out
+        if self.request.force or not out.exists():
+            return None
+        from Stage2.adaptation.network_file import ADAPTED, describe_file
+
+        described = describe_file(out) if out.is_file() else None
+        if described is None or described["kind"] != ADAPTED:
+            raise FileExistsError(
+                f"{out} was not written by this program and is not written over; choose another --out."
+            )
+        if described.get("identity") != identity:
+            raise FileExistsError(
+                f"{out} is adapted to something else, or otherwise; choose another --out, or write it anew by --force."
+            )
+        return described if described.get("finished") else None
+
+    def _examples(self) -> list["Example"]:
+        from Stage2.inference.adapting import Example
+        from Stage2.inference.predictor import Support
+        from Stage2.io.axes import STORED
+
+        stored = self.transform.axes == STORED
+        annotated = self.request.annotated or [None] * len(self.supports)
+        return [
+            Example(Support(scan.read(), mask.read(), str(scan.path), str(mask.path)), own, stored)
+            for (scan, mask), own in zip(self.supports, annotated, strict=True)
+        ]
+
+    def _labels(self, examples: Sequence["Example"]) -> list[int]:
+        from Stage2.inference.adapting import labels_of
+
+        return list(self.request.labels) if self.request.labels is not None else labels_of(examples)
+
+    def _with_errors(self, adapted: "Adapted") -> "Adapted":
+        """The network with what its estimates were off by in every example, by a network that had not seen it."""
+        import numpy as np
+
+        from Stage2.evaluation.metrics import compute_metrics
+        from Stage2.inference.adapted_predictor import AdaptedPredictor
+        from Stage2.inference.adapting import adapt_network
+        from Stage2.inference.predictor import on_grid
+        from Stage2.models.devices import choose_device
+
+        examples, errors = self._examples(), {label: [] for label in adapted.labels}
+        for place, left_out in enumerate(examples):
+            logger.info("lower bound: without example %d of %d", place + 1, len(examples))
+            others = examples[:place] + examples[place + 1 :]
+            shown = set(self._labels(others)) & set(adapted.labels)
+            labels = [label for label in adapted.labels if label in shown]
+            if left_out.annotated is not None or not labels:
+                continue  # its mask does not tell its Dice
+            other = adapt_network(
+                others, labels, adapted.transform, self.start, self.request.settings,
+                device=choose_device(self.request.device), report=_Reporter(),
+            )  # fmt: skip
+            support = on_grid(left_out.support)
+            found = AdaptedPredictor(other).segment(support.scan, support.name)
+            drawn = sitk.GetArrayViewFromImage(support.mask)
+            for label in labels:
+                score = compute_metrics(found.labels == label, drawn == label, (1.0, 1.0, 1.0), ["dice"])["dice"]
+                if np.isfinite(score):
+                    errors[label].append(found.confidence[label] - score)
+        ranked = tuple(tuple(sorted(errors[label])) for label in adapted.labels)
+        return replace(adapted, reference=replace(adapted.reference, errors=ranked))
+
+
+class _Reporter:
+    """Says every few seconds how far an adaptation is."""
+
+    def __init__(self):
+        self.said = time.monotonic()
+
+    def __call__(self, progress: "Progress") -> None:
+        if time.monotonic() - self.said < SAY_EVERY and progress.share < 1:
+            return
+        self.said = time.monotonic()
+        left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s of processor time left"
+        logger.info("step %d: loss %.3f, %.0f %% done%s", progress.steps, progress.loss, 100 * progress.share, left)

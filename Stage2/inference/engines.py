@@ -1,0 +1,274 @@
+"""The two ways in which a request is segmented: by prototypes of a snapshot, or with an adapted network."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from Stage1.files import hash_file
+from Stage2.adaptation.settings import MINUTES, AdaptationSettings
+from Stage2.inference.adapt_job import SUFFIX, AdaptJob, AdaptRequest
+from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.request import ADAPTED, PROTOTYPES, Preparation, Request
+from Stage2.inference.transform import data_set_of, label_name, transform_for
+from Stage2.io.scans import ScanFile
+from Stage2.run_folders.layout import read_config
+from Stage2.run_folders.selection import resolve_choice
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from Stage2.inference.adapted_predictor import AdaptedPredictor
+    from Stage2.inference.predictor import Predictor, Segmentation
+
+
+class Segmenter(Protocol):
+    """What segments a query: `Predictor`, or `AdaptedPredictor`."""
+
+    def segment(self, query: "sitk.Image", name: str = ...) -> "Segmentation": ...
+
+
+class Engine(Protocol):
+    """One way to do a request; nothing heavy is imported before `predictor` is asked for.
+
+    Attributes:
+        axes: in which slices are shown to the network.
+        labels: to segment.
+        inputs: files that it reads, besides queries.
+        predictor: with its network loaded; its errors concern every query.
+    """
+
+    axes: str
+    labels: list[int]
+    inputs: list[Path]
+    predictor: Segmenter
+
+    def name_of(self, label: int) -> str:
+        """Name of an organ."""
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the masks of a query, besides the query."""
+
+    def facts(self) -> dict[str, str]:
+        """What the page says of the method."""
+
+
+def holds_adapted(path: Path) -> bool:
+    """Whether a file holds an adapted network."""
+    from Stage2.inference.adapted_predictor import names_adapted
+
+    return names_adapted(path)
+
+
+def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> Engine:
+    """The engine that a request means.
+
+    Raises:
+        FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
+    """
+    file = request.checkpoint
+    is_adapted = file is not None and file.name.endswith(SUFFIX) and holds_adapted(file)
+    if is_adapted and not supports:
+        if request.approach == PROTOTYPES:
+            raise ValueError(f"{file} is an adapted network and has no prototypes; leave --method out.")
+        if request.adapt is not None:
+            raise ValueError("--adapt needs --support SCAN MASK, an annotated scan; give one, or leave it out.")
+        return AdaptedFileEngine(request)
+    if not supports:
+        raise ValueError("--support SCAN MASK is missing: only a network of tools/adapt.py does without it.")
+    if is_adapted and request.adapt is None:
+        raise ValueError(
+            f"{file} is adapted already; leave --support out, or let it go on with these scans by --adapt MINUTES."
+        )
+    if request.approach == PROTOTYPES:
+        if request.adapt is not None:
+            raise ValueError("--adapt and --method prototypes contradict each other; leave one out.")
+        return PrototypeEngine(request, supports)
+    return AdaptingEngine(request)
+
+
+class PrototypeEngine:
+    """Prototypes of the supports, by a snapshot of Stage 2."""
+
+    def __init__(self, request: Request, supports: list[tuple[ScanFile, ScanFile]]):
+        if request.checkpoint is None:
+            raise ValueError("--method prototypes needs --checkpoint SNAPSHOT, of a training of Stage 2.")
+        if request.labels is None:
+            raise ValueError("--method prototypes needs --label, the values in the masks to segment.")
+        self.request, self.supports, self.labels = request, supports, list(request.labels)
+        self.snapshot = resolve_choice(request.checkpoint).snapshot
+        if not self.snapshot.is_file():
+            raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
+        self.data_set = data_set_of(request, read_config(self.snapshot.resolve().parent.parent))
+        self.transform = transform_for(request, self.data_set)
+        self.axes = self.transform.axes
+        self.inputs = [self.snapshot]
+
+    @cached_property
+    def predictor(self) -> "Predictor":
+        import torch
+
+        from Stage2.inference.network import load_network
+        from Stage2.inference.predictor import Predictor, Support
+        from Stage2.models.devices import choose_device
+
+        request = self.request
+        if request.threads:
+            torch.set_num_threads(request.threads)
+        annotated = [Support(scan.read(), mask.read(), str(scan.path), str(mask.path)) for scan, mask in self.supports]
+        device = choose_device(request.device)
+        network = load_network(
+            self.snapshot, encoder_name=request.encoder_name, precision=request.precision, device=device
+        )
+        given = (network, annotated, self.labels, self.transform, request.method)
+        return Predictor(*given, clean_up=request.clean_up, cache=FeatureCache(request.cache))
+
+    def name_of(self, label: int) -> str:
+        return label_name(self.data_set, label)
+
+    def settings(self) -> dict[str, Any]:
+        method = asdict(self.request.method)
+        del method["slices_at_once"]
+        return {
+            "approach": PROTOTYPES,
+            "snapshot": str(self.snapshot),
+            "snapshot_sha256": hash_file(self.snapshot),
+            "supports": [[str(file.path) for file in pair] for pair in self.supports],
+            "supports_sha256": [[file.content_hash() for file in pair] for pair in self.supports],
+            "names": [self.name_of(label) for label in self.labels],
+            "transform": asdict(self.transform),
+            "method": method,
+            "clean_up": self.request.clean_up,
+            "precision": self.request.precision,
+        }
+
+    def facts(self) -> dict[str, str]:
+        request, margin = self.request, self.request.method.margin
+        looked = "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
+        return {
+            "method": PROTOTYPES,
+            "supports": ", ".join(f"{image.path} with {mask.path}" for image, mask in self.supports),
+            "snapshot": str(self.snapshot),
+            "encoder": f"{self.predictor.network.model.encoder.name}, {request.precision}",
+            "slices": f"matched by {request.method.matching}, {looked}",
+            "clean-up": "largest piece, holes filled" if request.clean_up else "none",
+        }
+
+
+class _AdaptedEngine:
+    """What both engines with an adapted network share."""
+
+    request: Request
+    predictor: "AdaptedPredictor"
+
+    def name_of(self, label: int) -> str:
+        """As the file says, else as a data set that is named says."""
+        adapted = self.predictor.adapted
+        names = dict(zip(adapted.labels, adapted.described.get("names", ()), strict=False))
+        return label_name(data_set_of(self.request, {}), label) if self.request.dataset else names[label]
+
+    def facts(self) -> dict[str, str]:
+        adapted = self.predictor.adapted
+        own = adapted.described
+        pairs = (f"{pair['scan']} with {pair['mask']}" for pair in own["supports"])
+        return {
+            "method": "adapted network",
+            "supports": ", ".join(pairs),
+            "start": own["start"],
+            "adapted": f"{own['steps']} steps, {own['minutes']:.1f} minutes of processor time",
+            "encoder": adapted.network.encoder_name,
+            "clean-up": "largest piece",
+        }
+
+
+class AdaptedFileEngine(_AdaptedEngine):
+    """A network that is adapted already; no support is needed."""
+
+    def __init__(self, request: Request):
+        from Stage2.adaptation.network_file import describe_file
+
+        given = [name for name, default in vars(Preparation()).items() if getattr(request, name) != default]
+        given = [name for name in given if name != "dataset"]
+        if given:
+            raise ValueError(
+                f"--{given[0].replace('_', '-')}: {request.checkpoint} says itself how scans are prepared; leave it "
+                "out."
+            )
+        described = describe_file(request.checkpoint) or {}
+        self.request, self.inputs = request, [request.checkpoint]
+        self.axes = described["transform"]["axes"]
+        self.labels = list(request.labels or described["labels"])
+
+    @cached_property
+    def predictor(self) -> "AdaptedPredictor":
+        import torch
+
+        from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
+        from Stage2.models.devices import choose_device
+
+        if self.request.threads:
+            torch.set_num_threads(self.request.threads)
+        adapted = load_adapted(self.request.checkpoint, choose_device(self.request.device))
+        return AdaptedPredictor(adapted, self.labels, slices_at_once=self.request.method.slices_at_once)
+
+    def settings(self) -> dict[str, Any]:
+        checkpoint = self.request.checkpoint
+        return {"approach": ADAPTED, "adapted": str(checkpoint), "adapted_sha256": hash_file(checkpoint)}
+
+
+class AdaptingEngine(_AdaptedEngine):
+    """A network that is adapted to the supports first, and kept under a hash of all that decides it."""
+
+    def __init__(self, request: Request):
+        self.request = request
+        minutes = MINUTES if request.adapt is None else request.adapt
+        self.settings_of_adapting = AdaptationSettings(minutes=minutes, encoder=request.encoder_name)
+        self.job = self._job(Path("adapted" + SUFFIX))
+        self.axes = self.job.transform.axes
+        self.inputs = [] if request.checkpoint is None else [Path(self.job.start)]
+
+    @property
+    def labels(self) -> list[int]:
+        return self.job.labels
+
+    @cached_property
+    def predictor(self) -> "AdaptedPredictor":
+        from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
+        from Stage2.models.devices import choose_device
+
+        if self.request.cache is None:
+            adapted = self.job.adapt(None, self.job.identity())
+            if not adapted.described["finished"]:
+                raise KeyboardInterrupt
+        else:
+            kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity().items())}{SUFFIX}"
+            if not self._job(kept).run():
+                raise KeyboardInterrupt
+            adapted = load_adapted(kept, choose_device(self.request.device))
+        return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
+
+    def settings(self) -> dict[str, Any]:
+        named = [[str(file.path) for file in pair] for pair in self.job.supports]
+        return {"approach": ADAPTED, "start": self.job.start, "supports_paths": named, **self.job.identity()}
+
+    def _job(self, out: Path) -> AdaptJob:
+        request = self.request
+        preparation = {name: getattr(request, name) for name in vars(Preparation())}
+        return AdaptJob(
+            AdaptRequest(
+                **preparation, supports=request.supports, out=out, labels=request.labels,
+                start=None if request.checkpoint is None else str(request.checkpoint),
+                settings=self.settings_of_adapting, device=request.device, threads=request.threads,
+            )
+        )  # fmt: skip
+
+
+def plain_settings(engine: Engine, request: Request) -> Mapping[str, Any]:
+    """What decides the files of a query, besides the query; a change of it makes them anew."""
+    kept = ("probabilities", "report", "warn_below")
+    return {
+        **engine.settings(),
+        "labels": list(engine.labels),
+        **{name: getattr(request, name) for name in kept},
+    }
