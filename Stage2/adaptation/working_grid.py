@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from Stage2.adaptation.learner import IGNORED
 
-SIDES = (160, 192, 224, 256)  # pixels along a side, cheapest first
+SIDES = (128, 160, 192, 224, 256)  # pixels along a side, cheapest first
 FEWEST_PIXELS = 40.0  # of the smallest organ in the slice that shows most of it
 
 
