@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from Stage2.inference.arguments import labels, minutes, positive
 from Stage2.reporting.tables import markdown_table
 
+ROOT = Path(__file__).resolve().parents[1]
 DRAWN = 64  # images drawn where no folder is given
 STEPS = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")
 PARTS = ("episodes", "counting", "testing", "training")
@@ -143,6 +145,65 @@ def run_preparation(options: argparse.Namespace) -> None:
     )
 
 
+def run_one_scan(options: argparse.Namespace) -> None:
+    from Stage1.files import write_text
+
+    if not options.only_table:
+        measure_one_scan(options)
+    from Stage2.benchmarks.one_scan_records import read_all
+    from Stage2.benchmarks.one_scan_table import as_text
+
+    tables = as_text(read_all(options.out))
+    print(f"\n{tables}", end="")
+    if len(options.out) == 1:
+        write_text(options.out[0] / "one_scan.md", tables)
+
+
+def measure_one_scan(options: argparse.Namespace) -> None:
+    import SimpleITK as sitk
+    import torch
+
+    from Stage2.adaptation.settings import RANDOM_START, STARTING_NETWORK, AdaptationSettings, starting_file
+    from Stage2.benchmarks.one_scan import OneScan, run_one_scan
+    from Stage2.datasets.catalog import get_dataset
+
+    if len(options.out) != 1:
+        raise ValueError("--out: one folder is written to; several can only be put into one table by --only-table.")
+    data_set = get_dataset(options.dataset)
+    if options.data is None and data_set.default_folder is None:
+        raise ValueError(f"--data is missing: {data_set.name} has no folder of its own; name its processed folder.")
+    starts = options.starts
+    if starts is None:
+        starts = [("starting network", None)] * STARTING_NETWORK.is_file() + [(RANDOM_START, RANDOM_START)]
+    if len(dict(starts)) < len(starts):
+        raise ValueError("--starts: two starts have the same name; name them as NAME=FILE.")
+    budgets = [AdaptationSettings(minutes=None, steps=count) for count in options.steps or ()]
+    budgets = budgets or [AdaptationSettings(minutes=own) for own in options.minutes]
+    settings = OneScan(
+        data=options.data or ROOT / data_set.default_folder, data_set=data_set,
+        starts={name: starting_file(file) for name, file in starts}, budgets=budgets, seeds=options.seeds,
+        folds=options.folds, labels=options.labels, slices=options.slices, snapshot=options.snapshot,
+        registration=options.registration, unlabelled=options.unlabelled,
+    )  # fmt: skip
+    torch.set_num_threads(options.threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(options.threads)
+    run_one_scan(settings, options.out[0], lambda line: print(line, flush=True))
+
+
+def named_start(text: str) -> tuple[str, str]:
+    """NAME=FILE, a file that gives the name, or random."""
+    name, equals, file = text.partition("=")
+    if not equals:
+        name, file = Path(text).stem, text
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"found {text}, expected NAME=FILE or random")
+    return name, file
+
+
+def slice_count(text: str) -> int | None:
+    return None if text == "all" else positive(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -178,6 +239,39 @@ def build_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=2, help="processes against one (default %(default)s)")
     add("--repeats", type=int, default=2, help="runs of each, in turns; the faster one counts")
     preparation.set_defaults(run=run_preparation)
+
+    one_scan = commands.add_parser(
+        "one_scan", help="masks from one annotated scan: adapted networks, prototypes, registration",
+        description="In every fold of a processed folder, one annotated scan segments the test scans. What --out "
+        "holds already is not measured again; after changes of the code, give another folder.",
+    )  # fmt: skip
+    add = one_scan.add_argument
+    add("--data", type=Path, metavar="DIR", help="processed folder (default: that of the data set)")
+    add("--dataset", default="CHAOST2", help="CHAOST2, SABS or FILE.yaml (default %(default)s)")
+    add("--folds", nargs="+", type=int, metavar="K", help="(default: all)")
+    add("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of adapting (default: 0 1)")
+    add(
+        "--starts", nargs="+", type=named_start, metavar="NAME=FILE",
+        help="what networks are adapted from, or random (default: the starting network, if it is there, and random)",
+    )  # fmt: skip
+    budget = one_scan.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--minutes", nargs="+", type=minutes, default=[1.0, 3.0, 10.0], metavar="M",
+        help="of processor time, for adapting (default: 1 3 10)",
+    )  # fmt: skip
+    budget.add_argument("--steps", nargs="+", type=positive, metavar="N", help="of adapting, in place of minutes")
+    add("--labels", type=labels, metavar="1[,2,3]", help="to segment (default: all that the data set evaluates)")
+    add("--slices", type=slice_count, metavar="all|N", help="annotated slices of every organ (default: all)")
+    add("--unlabelled", action="store_true", help="learn from the images of the queries too, without their labels")
+    add("--snapshot", type=Path, metavar="FILE", help="of Stage 2: compare with its prototypes")
+    add("--registration", action="store_true", help="compare with registration of the annotated scan")
+    add("--threads", type=positive, default=1, help="(default %(default)s)")
+    add(
+        "--out", nargs="+", type=Path, default=[Path("exps/one_scan")], metavar="DIR",
+        help="folder of values and tables (default exps/one_scan); one for each process",
+    )  # fmt: skip
+    add("--only-table", action="store_true", help="measure nothing; the tables of what all --out folders hold")
+    one_scan.set_defaults(run=run_one_scan)
     return parser
 
 
