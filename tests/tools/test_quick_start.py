@@ -17,7 +17,7 @@ COMMANDS = [
     *((path, "--help") for path in (*TOOLS, *ENTRIES)),
     *((path, "--no-such-option") for path in TOOLS),
     *(("tools/prepare_data.py", command, "--help") for command in ("custom", "chaos", "sabs", "roco", "superpixels")),
-    *(("tools/benchmark.py", command, "--help") for command in ("stage1", "stage2", "preparation")),
+    *(("tools/benchmark.py", command, "--help") for command in ("stage1", "stage2", "preparation", "one_scan")),
     ("tools/train.py", "configs/absent.py"),
     ("tools/train.py", "configs/selfsup/densecl/densecl_demo.py", "--cfg-options", "data_root"),
 ]
