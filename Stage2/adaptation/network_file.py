@@ -91,15 +91,23 @@ def read_network(path: Path) -> tuple[AdaptedNetwork, dict[str, Any]]:
     encoder = described.get("encoder")
     if not isinstance(encoder, str) or assignment is None or assignment.ndim != 1 or assignment.dtype != torch.int64:
         raise ValueError(f"{path} lacks its encoder or its head; make it anew, or copy it again.")
+    parts = len(assignment)
+    if not parts or not all(0 <= own < parts for own in assignment.tolist()):
+        raise ValueError(f"{path} has a damaged head; make it anew, or copy it again.")
     network = AdaptedNetwork(encoder, assignment)
     own = network.state_dict()
-    found = {}
-    for key, value in tensors.items():
-        scale = tensors.get(key + SCALE)
-        if not key.endswith(SCALE):
-            found[key] = value if scale is None else value.float() * scale
+    found = {key: _whole_numbers_scaled(value, tensors.get(key + SCALE)) for key, value in tensors.items()}
+    found = {key: value for key, value in found.items() if not key.endswith(SCALE)}
     mismatch = describe_mismatch(own, found)
+    kinds = [key for key, value in own.items() if not mismatch and value.dtype != found[key].dtype]
+    mismatch = f"{kinds[0]} is of {found[kinds[0]].dtype}" if kinds else mismatch
     if mismatch:
         raise ValueError(f"{path} does not fit its encoder, {encoder}: {mismatch}; make it anew, or copy it again.")
     network.load_state_dict(found)
     return network.eval(), described
+
+
+def _whole_numbers_scaled(value: Tensor, scale: Tensor | None) -> Tensor:
+    """8-bit weights as they were, about; others, and those whose scale does not fit, as they are."""
+    fits = scale is not None and value.ndim == 4 and tuple(scale.shape) == (len(value), 1, 1, 1)
+    return value.float() * scale if fits else value

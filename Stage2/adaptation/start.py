@@ -49,7 +49,7 @@ def starting_network(
     path = Path(start)
     if describe_file(path) is None:
         network = AdaptedNetwork(encoder or encoder_of(path), organs)
-        loaded = load_backbone(network.backbone, path, setting="--encoder dlfcn_res{depth}")
+        loaded = load_backbone(network.backbone, path, setting="--encoder=dlfcn_res{depth}")
         logger.info("start: the encoder from %s: %s; the decoder is random (seed %d)", path, loaded, seed)
         return network
     network, described = read_network(path)

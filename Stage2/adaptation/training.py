@@ -1,8 +1,11 @@
 """Adapting a network to annotated scans: minutes or steps, resumable, the same again for the same seed and steps."""
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,10 +97,11 @@ class Adaptation:
         start, kept = time.process_time() - self.spent, self.spent
         try:
             while self.share < 1:
-                self._self_train()
-                images, labels, known = self._draw()
-                loss = self.learner.step(images, labels, self.share, known)
-                self.spent = time.process_time() - start
+                with _whole_step():
+                    self._self_train()
+                    images, labels, known = self._draw()
+                    loss = self.learner.step(images, labels, self.share, known)
+                    self.spent = time.process_time() - start
                 report(Progress(self.learner.steps, loss, min(self.share, 1.0), self._seconds_left()))
                 if state_file is not None and self.spent - kept > KEEP_EVERY:
                     self._keep(state_file, identity)
@@ -179,3 +183,29 @@ class Adaptation:
             for place, own in content["pseudo"].items()
         ]
         logger.info("going on after step %d, %.0f s of processor time", self.learner.steps, self.spent)
+
+
+@contextmanager
+def _whole_step() -> Iterator[None]:
+    """Ctrl-C within it waits for its end, so that no half step is kept; a second one does not wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+
+    def note(number: int, frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, or somebody else's
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt

@@ -81,10 +81,12 @@ def labels_on_working_grid(
     largest = torch.full(labels.shape, 0.5)
     for place, mask in enumerate(masks.values(), start=1):
         share = _resized(torch.from_numpy(mask.astype(np.float32)), side) * known[:, place - 1, None, None]
-        more = share >= largest
-        if mask.any() and not more.any():  # thinner than a pixel of the working grid everywhere
-            more = (share > 0) & (share >= 0.5 * share.amax()) & (labels == 0)
+        more = (share > largest) | ((share == largest) & (labels == 0))
         labels[more], largest[more] = place, share[more]
+    for place, mask in enumerate(masks.values(), start=1):
+        if mask.any() and not (labels == place).any():  # less than half a pixel of the working grid everywhere
+            share = _resized(torch.from_numpy(mask.astype(np.float32)), side) * known[:, place - 1, None, None]
+            labels[(share > 0) & (share >= 0.5 * share.amax())] = place
     if ignored is not None:
         labels[_resized(torch.from_numpy(ignored.astype(np.float32)), side) > 0] = IGNORED
     labels[~known.any(dim=1)] = IGNORED
