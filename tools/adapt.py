@@ -15,7 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 
 from Stage2.adaptation.settings import MINUTES, AdaptationSettings
-from Stage2.inference.adapt_job import AdaptJob, AdaptRequest
 from Stage2.inference.arguments import add_preparation, labels, minutes, positive
 from Stage2.models.registry import ENCODERS
 
@@ -68,6 +67,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
+    from Stage2.inference.adapt_job import AdaptJob, AdaptRequest
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         names = ("steps", "seed", "encoder", "side", "batch", "self_training")

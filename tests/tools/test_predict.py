@@ -57,7 +57,8 @@ def call(tool, case, capsys, caplog):
     def run(*arguments: object, query: str = "queries", label: str = "2,3") -> tuple[int, str]:
         caplog.clear()
         given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / query, "--label", label]
-        given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--cache", case / "cache", *arguments]
+        given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--method", "prototypes"]
+        given += ["--cache", case / "cache", *arguments]
         with caplog.at_level("INFO"):
             status = tool.main(list(map(str, given)))
         return status, capsys.readouterr().err + caplog.text
@@ -241,6 +242,7 @@ def test_a_refused_query_imports_no_network(case, tmp_path):
     """Counted in modules: torch alone takes a second and 200 MB."""
     given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", "absent", "--label", "2"]
     given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out"]
+    given += ["--method", "prototypes"]
     status, imported = imported_by(given)
     assert status == 1
     assert not imported & {"torch", "torchvision", "matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "cv2"}
@@ -249,6 +251,7 @@ def test_a_refused_query_imports_no_network(case, tmp_path):
 def test_a_prediction_without_a_report_imports_only_what_it_needs(case, tmp_path):
     given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / "queries" / "image_1.nii.gz"]
     given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out", "--label", "2"]
+    given += ["--method", "prototypes"]
     status, imported = imported_by([*given, "--no-cache"])
     assert status == 0
     unwanted = {"matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "scipy.stats", "pandas", "jinja2"}
