@@ -1,6 +1,7 @@
 """A request to adapt: what is done is kept, what was interrupted goes on, and the file appears whole or not at all."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -110,6 +111,7 @@ class AdaptJob:
             return True
         from Stage2.adaptation.network_file import ADAPTED, write_network
 
+        _expect_writable(out.parent)
         state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
         if request.force:
             state_file.unlink(missing_ok=True)
@@ -174,7 +176,7 @@ class AdaptJob:
     def _done(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """The description of what an earlier call finished with the same; what it left half done is done on."""
         out = self.request.out
-        if self.request.force or not out.exists():
+        if not out.exists():
             return None
         from Stage2.adaptation.network_file import ADAPTED, describe_file
 
@@ -183,6 +185,8 @@ class AdaptJob:
             raise FileExistsError(
                 f"{out} was not written by this program and is not written over; choose another --out."
             )
+        if self.request.force:
+            return None
         if described.get("identity") != identity:
             raise FileExistsError(
                 f"{out} is adapted to something else, or otherwise; choose another --out, or write it anew by --force."
@@ -228,6 +232,8 @@ class AdaptJob:
                 others, labels, adapted.transform, self.start, self.request.settings,
                 device=choose_device(self.request.device), report=_Reporter(),
             )  # fmt: skip
+            if not other.described["finished"]:
+                raise KeyboardInterrupt
             support = on_grid(left_out.support)
             found = AdaptedPredictor(other).segment(support.scan, support.name)
             drawn = sitk.GetArrayViewFromImage(support.mask)
@@ -237,6 +243,15 @@ class AdaptJob:
                     errors[label].append(found.confidence[label] - score)
         ranked = tuple(tuple(sorted(errors[label])) for label in adapted.labels)
         return replace(adapted, reference=replace(adapted.reference, errors=ranked))
+
+
+def _expect_writable(folder: Path) -> None:
+    """Make the folder of the output, and tell before minutes are spent where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"{folder} could not be written ({error.strerror}); give another --out.") from None
 
 
 class _Reporter:

@@ -15,6 +15,7 @@ from Stage2.adaptation.confidence import Reference, confidence_of, lower_bound
 from Stage2.adaptation.inference import AT_ONCE, organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.network_file import ADAPTED, describe_file, read_network
+from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import to_working_grid
 from Stage2.datasets.volumes import Statistics
 from Stage2.inference.lazy import ProbabilityMaps
@@ -84,6 +85,9 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
             statistics=None if statistics is None else Statistics(**statistics),
         )
         side, reference = int(described.pop("side")), Reference.of(described.pop("reference"))
+        AdaptationSettings(side=side)
+        if len(reference.volumes) != len(labels) or len(reference.errors) not in (0, len(labels)):
+            raise ValueError(f"a reference of {len(reference.volumes)} organs for {len(labels)} labels")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has a damaged description ({error}); adapt anew, or copy it again.") from None
     network.to(device, memory_format=torch.channels_last)

@@ -30,6 +30,7 @@ from Stage2.preparation.steps.normalise import MR_SPACING, SLICE_SIZE
 THINNEST_MR, THICKEST_MR = 2.5, 10.0  # mm between slices of an MR that are kept as they are
 DRAWN, UNKNOWN = "drawn", 255
 MM3_PER_ML = 1000.0
+ANY_VOLUME = (0.0, 1e6)  # ml
 LARGEST_PIXEL = 2.0  # mm, of an MR whose slices are wider than the usual 320 mm
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def adapt_network(
         def prepared(marks: sitk.Image, value: int = 1, image: sitk.Image = image) -> np.ndarray:
             return prepare_masks(marks, [value], image, transform)[value]
 
-        known = _known(example, own, labels, prepared)
+        known = _known(example, own, labels, prepared, transform.axes)
         ignored = prepared(own.mask, UNKNOWN) if UNKNOWN in labels_in(own.mask) and UNKNOWN not in labels else None
         labelled = labels_on_working_grid(mask, side, known, ignored)
         scans.append(AnnotatedSlices(own.name, to_working_grid(voxels, side), *labelled))
@@ -132,7 +133,11 @@ def adapt_network(
         "supports": [{"scan": own.name, "mask": own.mask_name} for own in supports],
         "unlabelled_scans": len(others),
     }
-    reference = Reference(tuple(_volumes(label, supports) for label in labels), tuple(() for _ in labels))
+    whole = [
+        own for example, own in zip(examples, supports, strict=True)
+        if example.annotated is None and (UNKNOWN in labels or UNKNOWN not in labels_in(own.mask))
+    ]  # fmt: skip
+    reference = Reference(tuple(_volumes(label, whole) for label in labels), tuple(() for _ in labels))
     return Adapted(found.network, labels, transform, side, reference, described)
 
 
@@ -193,8 +198,9 @@ def labels_of(examples: Sequence[Example]) -> list[int]:
 
 def side_for(start: str | Path, encoder: str | None) -> int | None:
     """The side that an encoder asks for: that of its image size, which a ViT has; None where any will do."""
-    if encoder is None and start != RANDOM_START and describe_file(Path(start)) is None:
-        encoder = encoder_of(Path(start))
+    if encoder is None and start != RANDOM_START:
+        described = describe_file(Path(start))
+        encoder = encoder_of(Path(start)) if described is None else described.get("encoder")
     return SLICE_SIZE[0] if encoder is not None and "vit" in encoder else None
 
 
@@ -217,7 +223,9 @@ def _completed(transform: ScanTransform, supports: Sequence[Support]) -> ScanTra
     return replace(transform, spacing=(pixel, pixel, thickness))
 
 
-def _known(example: Example, support: Support, labels: Sequence[int], prepare: Callable) -> np.ndarray | None:
+def _known(
+    example: Example, support: Support, labels: Sequence[int], prepare: Callable, axes: str
+) -> np.ndarray | None:
     """(Z, organs) bool: the slices of the prepared scan in which each organ is drawn wherever it is; None: all.
 
     Args:
@@ -225,6 +233,7 @@ def _known(example: Example, support: Support, labels: Sequence[int], prepare: C
         support: with the mask on the grid of the scan.
         labels: of the organs.
         prepare: a mask on that grid -> (Z, H, W) bool on the grid of the prepared scan.
+        axes: in which slices are shown to the network.
 
     Raises:
         ValueError: a slice is named that the scan has not.
@@ -232,7 +241,7 @@ def _known(example: Example, support: Support, labels: Sequence[int], prepare: C
     if example.annotated is None:
         return None
     mask = sitk.GetArrayViewFromImage(support.mask)
-    axis = 0 if example.stored else slice_axis(support.scan)
+    axis = 0 if example.stored else slice_axis(support.scan, axes)
     count = mask.shape[axis]
     if example.annotated == DRAWN:
         others = tuple(other for other in range(3) if other != axis)
@@ -256,13 +265,13 @@ def _known(example: Example, support: Support, labels: Sequence[int], prepare: C
 
 
 def _volumes(label: int, supports: Sequence[Support]) -> tuple[float, float]:
-    """Smallest and largest volume of an organ in the masks that show it, in ml."""
+    """Smallest and largest volume of an organ in the masks that show it, in ml; any volume where none does."""
     found = []
     for own in supports:
         count = np.count_nonzero(sitk.GetArrayViewFromImage(own.mask) == label)
         if count:
             found.append(count * float(np.prod(own.mask.GetSpacing())) / MM3_PER_ML)
-    return min(found), max(found)
+    return (min(found), max(found)) if found else ANY_VOLUME
 
 
 def _plain(value: Any) -> Any:

@@ -75,8 +75,11 @@ def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> E
         if request.adapt is not None:
             raise ValueError("--adapt needs --support SCAN MASK, an annotated scan; give one, or leave it out.")
         return AdaptedFileEngine(request)
+    if not supports and file is not None and not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; expected a network of tools/adapt.py, or --support SCAN MASK.")
     if not supports:
-        raise ValueError("--support SCAN MASK is missing: only a network of tools/adapt.py does without it.")
+        found = "" if file is None else f", which {file} is not, or damaged"
+        raise ValueError(f"--support SCAN MASK is missing: only a network of tools/adapt.py does without it{found}.")
     if is_adapted and request.adapt is None:
         raise ValueError(
             f"{file} is adapted already; leave --support out, or let it go on with these scans by --adapt MINUTES."
@@ -166,7 +169,8 @@ class _AdaptedEngine:
         """As the file says, else as a data set that is named says."""
         adapted = self.predictor.adapted
         names = dict(zip(adapted.labels, adapted.described.get("names", ()), strict=False))
-        return label_name(data_set_of(self.request, {}), label) if self.request.dataset else names[label]
+        named = None if self.request.dataset is None else data_set_of(self.request, {})
+        return names[label] if named is None and label in names else label_name(named, label)
 
     def facts(self) -> dict[str, str]:
         adapted = self.predictor.adapted
@@ -196,9 +200,17 @@ class AdaptedFileEngine(_AdaptedEngine):
                 "out."
             )
         described = describe_file(request.checkpoint) or {}
+        if request.encoder_name not in (None, described.get("encoder")):
+            raise ValueError(
+                f"{request.checkpoint} is a network of {described.get('encoder')}, not of {request.encoder_name}; "
+                "leave --modelname out."
+            )
         self.request, self.inputs = request, [request.checkpoint]
-        self.axes = described["transform"]["axes"]
-        self.labels = list(request.labels or described["labels"])
+        try:
+            self.axes = described["transform"]["axes"]
+            self.labels = list(described["labels"] if request.labels is None else request.labels)
+        except (KeyError, TypeError):
+            raise ValueError(f"{request.checkpoint} has a damaged description; adapt anew, or copy it again.") from None
 
     @cached_property
     def predictor(self) -> "AdaptedPredictor":
@@ -234,9 +246,13 @@ class AdaptingEngine(_AdaptedEngine):
 
     @cached_property
     def predictor(self) -> "AdaptedPredictor":
+        import torch
+
         from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
         from Stage2.models.devices import choose_device
 
+        if self.request.threads:
+            torch.set_num_threads(self.request.threads)
         if self.request.cache is None:
             adapted = self.job.adapt(None, self.job.identity())
             if not adapted.described["finished"]:

@@ -84,7 +84,13 @@ def upright(image: sitk.Image, axes: str) -> sitk.Image:
     )
 
 
-def slice_axis(image: sitk.Image) -> int:
-    """Axis of the image's array (Z, H, W) along which head and feet lie."""
+def slice_axis(image: sitk.Image, axes: str = DEFAULT_AXES) -> int:
+    """Axis of the image's array (Z, H, W) along which the slices of these axes lie: head and feet, unless they differ.
+
+    Slices that are taken as they lie in the file lie along the first one.
+    """
+    if axes == STORED:
+        return 0
+    row = next(number for number, pair in enumerate(_PAIRS) if axes[2] in pair)
     direction = np.abs(np.reshape(image.GetDirection(), (3, 3)))
-    return 2 - int(direction[2].argmax())
+    return 2 - int(direction[row].argmax())
