@@ -54,6 +54,8 @@ def test_records_and_the_table(tmp_path):
         *("a", "2", "RK", "1.5", "0.7", "", "")
     ]
     assert (rows[1]["query"], rows[1]["error"], rows[1]["label"]) == ("b", "no, contrast", "")
+
+
 def test_a_metric_of_ones_own_is_in_the_table_and_in_the_record(tmp_path, monkeypatch):
     monkeypatch.setitem(METRICS, "clarity", Metric("clarity", lambda masks: 0.25))
     found = compute_metrics(np.ones((1, 2, 2)), np.ones((1, 2, 2)), (1.0, 1.0, 1.0))
@@ -65,5 +67,3 @@ def test_a_metric_of_ones_own_is_in_the_table_and_in_the_record(tmp_path, monkey
         (row,) = csv.DictReader(file)
     assert (row["clarity"], row["dice"]) == ("0.25", "1.0")
     assert (row["query"], row["name"]) == ("'=a", "'-RK")  # no formulas
-
-
