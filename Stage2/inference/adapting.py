@@ -1,6 +1,7 @@
 """Adapting a network to annotated scans: from images with masks to an adapted network, with progress."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,9 +22,17 @@ from Stage2.adaptation.working_grid import AnnotatedSlices, choose_side, labels_
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.adapted_predictor import Adapted
 from Stage2.inference.feature_cache import hash_of
-from Stage2.inference.masks import labels_in
+from Stage2.inference.masks import labels_in, reach_neighbours
 from Stage2.inference.predictor import Scan, Support, as_image, check_labels, mask_image, named, on_grid
-from Stage2.inference.transform import ScanTransform, normalise, prepare_image, prepare_masks, scan_transform
+from Stage2.inference.transform import (
+    SPACING_TOLERANCE,
+    ScanTransform,
+    network_spacing,
+    normalise,
+    prepare_image,
+    prepare_masks,
+    scan_transform,
+)  # fmt: skip
 from Stage2.io.axes import STORED, slice_axis, upright
 from Stage2.preparation.steps.normalise import MR_SPACING, SLICE_SIZE
 
@@ -83,6 +92,10 @@ def adapt_network(
     labels = check_labels(labels, supports)
     transform = _completed(transform, supports)
     images = [named(own.name, prepare_image, own.scan, transform) for own in supports]
+    examples = [
+        _reaching(replace(one, support=own), labels, transform) for one, own in zip(examples, supports, strict=True)
+    ]
+    supports = [one.support for one in examples]
     if transform.modality == "CT" and transform.statistics is None:
         transform = replace(
             transform, statistics=pooled_statistics(sitk.GetArrayViewFromImage(image) for image in images)
@@ -223,6 +236,55 @@ def _completed(transform: ScanTransform, supports: Sequence[Support]) -> ScanTra
     return replace(transform, spacing=(pixel, pixel, thickness))
 
 
+def _drawn(example: Example, labels: Sequence[int], axes: str) -> dict[int, list[int]] | None:
+    """Label -> slices of the scan in which it is drawn wherever it is; None: all of all.
+
+    Raises:
+        ValueError: a slice is named that the scan has not.
+    """
+    if example.annotated is None:
+        return None
+    mask = sitk.GetArrayViewFromImage(example.support.mask)
+    axis = slice_axis(example.support.scan, STORED if example.stored else axes)
+    if example.annotated == DRAWN:
+        others = tuple(other for other in range(3) if other != axis)
+        return {label: np.flatnonzero((mask == label).any(axis=others)).tolist() for label in labels}
+    wrong = [place for place in example.annotated if not 0 <= place < mask.shape[axis]]
+    if wrong:
+        raise ValueError(
+            f"slice {wrong[0] + 1} of {example.support.name} is named as annotated; it has slices 1 to "
+            f"{mask.shape[axis]}."
+        )
+    return {label: list(example.annotated) for label in labels}
+
+
+def _reaching(example: Example, labels: Sequence[int], transform: ScanTransform) -> Example:
+    """An example whose annotated slices stand for their neighbours too, where the network sees thicker slices.
+
+    Otherwise those that lie between two of the network's would be lost.
+    """
+    support = example.support
+    drawn = _drawn(example, labels, transform.axes)
+    if drawn is None or transform.prepared:
+        return example
+    image = upright(support.scan, transform.axes)
+    ratio = network_spacing(image, transform)[2] / image.GetSpacing()[2]
+    reach = math.ceil((ratio - 1) / 2 - SPACING_TOLERANCE)
+    if reach < 1:
+        return example
+    axis = slice_axis(support.scan, STORED if example.stored else transform.axes)
+    if UNKNOWN not in labels:
+        drawn[UNKNOWN] = sorted({place for places in drawn.values() for place in places})
+    voxels = sitk.GetArrayFromImage(support.mask)
+    mask = sitk.GetImageFromArray(reach_neighbours(voxels, axis, drawn, reach))
+    mask.CopyInformation(support.mask)
+    annotated = example.annotated
+    if annotated != DRAWN:
+        near = {place + step for place in annotated for step in range(-reach, reach + 1)}
+        annotated = sorted(near & set(range(voxels.shape[axis])))
+    return replace(example, support=replace(support, mask=mask), annotated=annotated)
+
+
 def _known(
     example: Example, support: Support, labels: Sequence[int], prepare: Callable, axes: str
 ) -> np.ndarray | None:
@@ -234,29 +296,15 @@ def _known(
         labels: of the organs.
         prepare: a mask on that grid -> (Z, H, W) bool on the grid of the prepared scan.
         axes: in which slices are shown to the network.
-
-    Raises:
-        ValueError: a slice is named that the scan has not.
     """
-    if example.annotated is None:
+    drawn = _drawn(example, labels, axes)
+    if drawn is None:
         return None
-    mask = sitk.GetArrayViewFromImage(support.mask)
-    axis = 0 if example.stored else slice_axis(support.scan, axes)
-    count = mask.shape[axis]
-    if example.annotated == DRAWN:
-        others = tuple(other for other in range(3) if other != axis)
-        drawn = {label: np.flatnonzero((mask == label).any(axis=others)).tolist() for label in labels}
-    else:
-        drawn = {label: list(example.annotated) for label in labels}
-    for places in drawn.values():
-        wrong = [place for place in places if not 0 <= place < count]
-        if wrong:
-            raise ValueError(
-                f"slice {wrong[0] + 1} of {support.name} is named as annotated; it has slices 1 to {count}."
-            )
+    axis = slice_axis(support.scan, STORED if example.stored else axes)
+    shape = support.mask.GetSize()[::-1]
     known = []
     for label in labels:
-        marked = np.zeros(mask.shape, dtype=np.uint8)
+        marked = np.zeros(shape, dtype=np.uint8)
         marked[tuple(drawn[label] if other == axis else slice(None) for other in range(3))] = 1
         image = sitk.GetImageFromArray(marked)
         image.CopyInformation(support.scan)

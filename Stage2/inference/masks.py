@@ -1,7 +1,7 @@
 """Masks that people draw, of supports and as ground truth: both on the grid of their scan, both of whole numbers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,25 @@ def mask_on_scan(mask: sitk.Image, scan: sitk.Image, mask_name: str, scan_name: 
 def labels_in(mask: sitk.Image) -> list[int]:
     """The labels that a mask shows, ascending."""
     return [int(value) for value in np.unique(sitk.GetArrayViewFromImage(mask)) if value]
+
+
+def reach_neighbours(mask: np.ndarray, axis: int, drawn: Mapping[int, Sequence[int]], reach: int) -> np.ndarray:
+    """A mask in which slices where an organ is drawn stand for those up to `reach` away where it is not.
+
+    Args:
+        mask: whole numbers, with slices along `axis`.
+        axis: of the slices.
+        drawn: label -> slices in which it is drawn.
+        reach: slices either way; of two that are drawn, the nearer one counts.
+    """
+    slices = np.moveaxis(mask, axis, 0)
+    found = slices.copy()
+    for label, places in drawn.items():
+        for place in sorted(set(range(len(slices))) - set(places)):
+            nearest = min(places, key=lambda own, place=place: abs(own - place), default=None)
+            if nearest is not None and abs(nearest - place) <= reach:
+                found[place][(slices[nearest] == label) & (found[place] == 0)] = label
+    return np.moveaxis(found, 0, axis)
 
 
 def find_truth(path: Path, query: ScanFile) -> Path:

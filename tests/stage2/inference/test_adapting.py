@@ -131,6 +131,20 @@ def test_voxels_of_value_255_are_unknown_unless_that_is_a_label(prepared):
     assert adapted.reference.volumes[1][0] == pytest.approx(1600 * 1.25**2 * 7.7 / 1000)
 
 
+@pytest.mark.parametrize("place", [8, 9, 10])
+@pytest.mark.parametrize("annotated", ["drawn", "listed"])
+def test_an_annotated_slice_between_those_that_the_network_sees_is_not_lost(prepared, place, annotated):
+    """Of 1 mm, where the network sees one slice in 3 mm."""
+    scan, mask = drawn_scan((40, 32, 30), (5.0, 5.0, 1.0))
+    scan = sitk.ShiftScale(scan, -300, 1.0)
+    mask = masked(mask, lambda voxels: voxels * (np.arange(30) == place)[:, None, None])
+    slices = "drawn" if annotated == "drawn" else [place]
+    (found,), adapted = prepared(Example(Support(scan, mask), slices), modality="CT")
+    assert (found.annotated.tolist(), found.showing.tolist()) == ([3], [3])
+    assert (found.labels[3] == 1).any() and (found.labels[3] == 2).any()
+    assert adapted.reference.volumes == (ANY_VOLUME, ANY_VOLUME)
+
+
 @pytest.mark.parametrize("axes", ["LAS", "stored"])
 @pytest.mark.parametrize("slices", [[5], [-1], [0, 9]])
 def test_slices_that_the_scan_has_not_are_refused(prepared, slices, axes):

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from stage2.drawn import drawn_scan
 
-from Stage2.inference.masks import find_truth, mask_on_scan, read_truth
+from Stage2.inference.masks import find_truth, mask_on_scan, reach_neighbours, read_truth
 from Stage2.io.scans import ScanFile
 
 
@@ -86,3 +86,24 @@ def test_masks_are_on_the_grid_of_their_scan():
     assert mask_on_scan(mask, scan, "m", "s").GetDirection() == scan.GetDirection()
     with pytest.raises(ValueError, match="m has 20 x 16 x 2 voxels"):
         mask_on_scan(mask[:, :, 1:], scan, "m", "s")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("reach", [1, 2])
+def test_drawn_slices_stand_for_their_neighbours(axis, reach):
+    """Of organ 1 in slices 1 and 5, of organ 2 in slice 2; each row shows them at pixels of its own."""
+    slices = np.zeros((8, 2, 3), dtype=np.uint8)
+    slices[1, 0, 0], slices[5, 0, 1], slices[2, 1, 2], slices[2, 0, 1] = 1, 1, 2, 2
+    expected = slices.copy()
+    for label, places in ((1, (1, 5)), (2, (2,))):
+        for z in range(8):
+            if z not in places:
+                nearest = min(places, key=lambda place, z=z: abs(place - z))
+                for row in range(2):
+                    for column in range(3):
+                        near = abs(nearest - z) <= reach and slices[nearest, row, column] == label
+                        if near and expected[z, row, column] == 0:
+                            expected[z, row, column] = label
+    found = reach_neighbours(np.moveaxis(slices, 0, axis), axis, {1: [1, 5], 2: [2], 3: []}, reach)
+    np.testing.assert_array_equal(np.moveaxis(found, axis, 0), expected)
+    assert expected.any(axis=(1, 2)).sum() > 3
