@@ -1,5 +1,6 @@
 """Adapting on the working grid: annotated slices in, a network out. Users' scans and tests of protocols come here."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ def adapt_slices(
         FileNotFoundError, ValueError: the start does not fit, or no slice shows an organ.
         OSError: the state cannot be written.
     """
+    begun = time.process_time()
     network = starting_network(start, settings.encoder, scans, organs, settings.seed).to(device)
     adaptation = Adaptation(network, start != RANDOM_START, scans, unlabelled, settings)
+    adaptation.spent = time.process_time() - begun  # the budget holds the preparation of the network too
     finished = adaptation.run(state_file, identity, report)
     return AdaptedWeights(adaptation.adapted(), adaptation.learner.steps, adaptation.spent / 60, finished)
