@@ -55,7 +55,8 @@ def adapt_slices(
         OSError: the state cannot be written.
     """
     begun = time.process_time()
-    network = starting_network(start, settings.encoder, scans, organs, settings.seed).to(device)
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they would have
+        network = starting_network(start, settings.encoder, scans, organs, settings.seed).to(device)
     adaptation = Adaptation(network, start != RANDOM_START, scans, unlabelled, settings)
     adaptation.spent = time.process_time() - begun  # the budget holds the preparation of the network too
     finished = adaptation.run(state_file, identity, report)

@@ -259,6 +259,7 @@ class AdaptingEngine(_AdaptedEngine):
                 raise KeyboardInterrupt
         else:
             kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity().items())}{SUFFIX}"
+            _remove_damaged(kept)
             if not self._job(kept).run():
                 raise KeyboardInterrupt
             adapted = load_adapted(kept, choose_device(self.request.device))
@@ -278,6 +279,16 @@ class AdaptingEngine(_AdaptedEngine):
                 settings=self.settings_of_adapting, device=request.device, threads=request.threads,
             )
         )  # fmt: skip
+
+
+def _remove_damaged(kept: Path) -> None:
+    """Remove what is no network, or one of another version, from the cache, so that it is made anew."""
+    try:
+        whole = not kept.exists() or holds_adapted(kept)
+    except ValueError:
+        whole = False
+    if not whole:
+        kept.unlink()
 
 
 def plain_settings(engine: Engine, request: Request) -> Mapping[str, Any]:

@@ -236,7 +236,7 @@ def test_predict_adapts_once_and_keeps_the_network(call, case, monkeypatch):
     arguments += ["--cache", case / "cache"]
     status, said = call(*arguments, tool="predict")
     assert (status, (case / "out" / "q_mask.nii.gz").is_file()) == (0, True)
-    assert len(list((case / "cache" / "adapted").glob("*.safetensors"))) == 1
+    (kept,) = (case / "cache" / "adapted").glob("*.safetensors")
     record = json.loads((case / "out" / "q.json").read_text())
     assert record["settings"]["approach"] == "adapted" and record["settings"]["start"] == "random"
 
@@ -245,6 +245,9 @@ def test_predict_adapts_once_and_keeps_the_network(call, case, monkeypatch):
     assert (status, "done before" in said) == (0, True)
     with pytest.raises(pytest.fail.Exception, match="it adapts again"):
         call(*arguments, "--force", "--label", "2", tool="predict")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(pytest.fail.Exception, match="it adapts again"):
+        call(*arguments, "--force", tool="predict")
 
 
 def test_predict_interrupted_while_it_adapts_goes_on(call, case, monkeypatch):

@@ -35,7 +35,9 @@ def assert_same(one: AdaptedWeights, other: AdaptedWeights) -> None:
 
 def test_the_same_steps_give_the_same_weights():
     reports: list[Progress] = []
+    before = torch.get_rng_state()
     first, again = adapt(report=reports.append), adapt()
+    assert torch.equal(torch.get_rng_state(), before)
     assert (first.steps, first.finished, first.network.training) == (STEPS, True, False)
     assert_same(first, again)
     assert [one.steps for one in reports] == list(range(1, STEPS + 1))
