@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.network_file import describe_file
 from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
-from Stage2.adaptation.start import starting_network
+from Stage2.adaptation.start import encoder_of, starting_network
 from Stage2.adaptation.training import Adaptation, Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices
+from Stage2.datasets.volumes import SLICE_SIZE
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,19 @@ def adapt_slices(
     adaptation.spent = time.process_time() - begun  # the budget holds the preparation of the network too
     finished = adaptation.run(state_file, identity, report)
     return AdaptedWeights(adaptation.adapted(), adaptation.learner.steps, adaptation.spent / 60, finished)
+
+
+def side_for(start: str | Path, encoder: str | None) -> int | None:
+    """The side that an encoder asks for: that of its image size, which a ViT has; None where any will do.
+
+    Args:
+        start: "random", or a file of weights.
+        encoder: one of `ENCODERS`; None: that of the start.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or damaged, or its encoder is not known.
+    """
+    if encoder is None and start != RANDOM_START:
+        described = describe_file(Path(start))
+        encoder = encoder_of(Path(start)) if described is None else described.get("encoder")
+    return SLICE_SIZE if encoder is not None and "vit" in encoder else None

@@ -1,10 +1,13 @@
 """Running an adapted network over the slices of a scan."""
 
+import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import Tensor
 
 from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.working_grid import with_neighbours
+from Stage2.adaptation.working_grid import with_neighbours, working_geometry
+from Stage2.segmentation.clean_up import largest_component
 
 AT_ONCE = 8  # slices
 
@@ -29,3 +32,24 @@ def organ_shares(
         scores = network(slices.to(device, memory_format=torch.channels_last))
         shares[first : first + at_once] = scores.softmax(dim=1).cpu()
     return shares
+
+
+@torch.inference_mode()
+def keep_largest_pieces(shares: Tensor) -> None:
+    """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
+    largest = shares.argmax(dim=1).numpy()
+    for organ in range(1, shares.shape[1]):
+        mask = largest == organ
+        if mask.any():
+            shares[:, organ][torch.from_numpy(mask & ~largest_component(mask))] = 0
+
+
+def on_slices(share: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A probability on the working grid, (Z, S, S), on the slices that came in, (Z, H, W) float32; linear.
+
+    It is what a scan with these voxels gets from its headers (`Stage2.inference.transform.back_to_scan`).
+    """
+    slices = sitk.Image([size[1], size[0], len(share)], sitk.sitkUInt8)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(share, dtype=np.float32))
+    image.CopyInformation(working_geometry(slices, share.shape[-1]))
+    return sitk.GetArrayFromImage(sitk.Resample(image, slices, sitk.Transform(), sitk.sitkLinear, 0.0))

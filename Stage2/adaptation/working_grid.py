@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -97,6 +98,19 @@ def with_neighbours(images: Tensor, places: Tensor) -> Tensor:
     """Slices between their neighbours below and above, (Z, S, S) -> (B, 3, S, S); the ends stand for what is beyond."""
     steps = torch.tensor([-1, 0, 1])
     return images[(places[:, None] + steps).clamp(0, len(images) - 1)]
+
+
+def working_geometry(prepared: sitk.Image, side: int) -> sitk.Image:
+    """An empty image on the working grid of a prepared scan: the same place in space, other pixels."""
+    width, height, depth = prepared.GetSize()
+    spacing = np.array(prepared.GetSpacing()) * (width / side, height / side, 1)
+    shift = (np.array(spacing) - prepared.GetSpacing()) / 2
+    direction = np.reshape(prepared.GetDirection(), (3, 3))
+    image = sitk.Image([side, side, depth], sitk.sitkUInt8)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(prepared.GetDirection())
+    image.SetOrigin((np.array(prepared.GetOrigin()) + direction @ shift).tolist())
+    return image
 
 
 def _resized(slices: Tensor, side: int) -> Tensor:

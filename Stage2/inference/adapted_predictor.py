@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from torch import Tensor
 
 from Stage1.files import hash_file
 from Stage2.adaptation.confidence import Reference, confidence_of, lower_bound
-from Stage2.adaptation.inference import AT_ONCE, organ_shares
+from Stage2.adaptation.inference import AT_ONCE, keep_largest_pieces, organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.network_file import ADAPTED, describe_file, read_network
 from Stage2.adaptation.settings import AdaptationSettings
-from Stage2.adaptation.working_grid import to_working_grid
+from Stage2.adaptation.working_grid import to_working_grid, working_geometry
 from Stage2.datasets.volumes import Statistics
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.predictor import Segmentation, named
 from Stage2.inference.transform import ScanTransform, back_to_scan, normalise, prepare_image
-from Stage2.segmentation.clean_up import largest_component
 from Stage2.segmentation.scans import label_map
 
 
@@ -159,26 +157,3 @@ class AdaptedPredictor:
     def _lower_bound(self, label: int, confidence: float) -> float | None:
         errors = self.adapted.reference.errors
         return lower_bound(confidence, errors[self.adapted.labels.index(label)]) if errors else None
-
-
-def working_geometry(prepared: sitk.Image, side: int) -> sitk.Image:
-    """An empty image on the working grid of a prepared scan: the same place in space, other pixels."""
-    width, height, depth = prepared.GetSize()
-    spacing = np.array(prepared.GetSpacing()) * (width / side, height / side, 1)
-    shift = (np.array(spacing) - prepared.GetSpacing()) / 2
-    direction = np.reshape(prepared.GetDirection(), (3, 3))
-    image = sitk.Image([side, side, depth], sitk.sitkUInt8)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(prepared.GetDirection())
-    image.SetOrigin((np.array(prepared.GetOrigin()) + direction @ shift).tolist())
-    return image
-
-
-@torch.inference_mode()
-def keep_largest_pieces(shares: Tensor) -> None:
-    """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
-    largest = shares.argmax(dim=1).numpy()
-    for organ in range(1, shares.shape[1]):
-        mask = largest == organ
-        if mask.any():
-            shares[:, organ][torch.from_numpy(mask & ~largest_component(mask))] = 0

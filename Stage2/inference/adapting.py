@@ -12,11 +12,11 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from Stage2.adaptation.adapt import adapt_slices
+from Stage2.adaptation.adapt import adapt_slices, side_for
 from Stage2.adaptation.confidence import Reference
-from Stage2.adaptation.network_file import ADAPTED, describe_file, write_network
-from Stage2.adaptation.settings import MINUTES, RANDOM_START, AdaptationSettings, starting_file
-from Stage2.adaptation.start import encoder_of, identity_of_start
+from Stage2.adaptation.network_file import ADAPTED, write_network
+from Stage2.adaptation.settings import MINUTES, AdaptationSettings, starting_file
+from Stage2.adaptation.start import identity_of_start
 from Stage2.adaptation.training import Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices, choose_side, labels_on_working_grid, to_working_grid
 from Stage2.datasets.volumes import pooled_statistics
@@ -207,14 +207,6 @@ def labels_of(examples: Sequence[Example]) -> list[int]:
     """All labels that the masks show, ascending; 255 is none."""
     shown = {label for one in examples for label in labels_in(on_grid(one.support).mask)}
     return sorted(shown - {UNKNOWN})
-
-
-def side_for(start: str | Path, encoder: str | None) -> int | None:
-    """The side that an encoder asks for: that of its image size, which a ViT has; None where any will do."""
-    if encoder is None and start != RANDOM_START:
-        described = describe_file(Path(start))
-        encoder = encoder_of(Path(start)) if described is None else described.get("encoder")
-    return SLICE_SIZE[0] if encoder is not None and "vit" in encoder else None
 
 
 def _unlabelled(name: str, scan: sitk.Image, transform: ScanTransform, side: int) -> Tensor:
