@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.protocol import ClassTask, ScanResult, score_scan
+from Stage2.evaluation.protocol import ClassTask, ScanResult, check_shown, score_scan
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.segmentation.matching import Extent
@@ -39,10 +39,8 @@ class CleanProtocol:
         self.model, self.method, self._extent_of = model, method, extent_of
         self.supports, self.tasks = [], []
         for scan in supports:
+            check_shown(scan, tasks)
             masks = {task.label: scan.label == task.label for task in tasks}
-            lacking = [task.name for task in tasks if not masks[task.label].any()]
-            if lacking:
-                raise ValueError(f"support scan {scan.id} shows no {lacking[0]}; choose another one with support_idx.")
             self.supports.append(replace(self._prepared(scan), masks=masks))
         for task in tasks:
             slices = {scan.name: support_slices_of(scan, task.label, method) for scan in self.supports}

@@ -93,6 +93,13 @@ class ScanResult:
     whole_scores: Mapping[str, float] | None = None
 
 
+def check_shown(scan: Scan, tasks: Sequence[ClassTask]) -> None:
+    """Raise ValueError where a support scan, with its label, lacks a class."""
+    for task in tasks:
+        if not (scan.label == task.label).any():
+            raise ValueError(f"support scan {scan.id} shows no {task.name}; choose another one with support_idx.")
+
+
 def support_prototypes(
     model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int
 ) -> list[Prototypes]:

@@ -152,6 +152,6 @@ def _comparable(key: str, value: Any) -> Any:
         return None
     if key == "reload_model_path":
         return place_in_log_folder(str(value))
-    if key == "pretrained_backbone" or (key == "dataset" and str(value).endswith((".yaml", ".yml"))):
+    if key in ("pretrained_backbone", "adapt_start") or (key == "dataset" and str(value).endswith((".yaml", ".yml"))):
         return Path(str(value)).name
     return list(value) if isinstance(value, tuple) else value

@@ -11,7 +11,9 @@
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SNAPSHOTS = "snapshots"
 PREDICTIONS = "interm_preds"
@@ -21,6 +23,7 @@ CONFIG = "config.json"
 STATE_FILE = "training_state.pth"
 STATUS = "run.json"
 FULL_VOLUME = "full_volume"  # key of the scores over all slices in results.json
+PROTOTYPES, ADAPTED = METHODS = ("prototypes", "adapted")  # how a test segments
 
 
 def experiment_folder(
@@ -68,6 +71,11 @@ def read_results(run: str | Path) -> dict:
         ValueError: the file is not a JSON object.
     """
     return _read_object(Path(run) / RESULTS, "test this experiment first")
+
+
+def method_of(results: Mapping[str, Any]) -> str:
+    """One of `METHODS`; results that name none are of the time when there were prototypes alone."""
+    return results.get("method") or PROTOTYPES
 
 
 def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.run_folders.layout import (
+    PROTOTYPES,
     RESULTS,
     SNAPSHOTS,
     list_runs,
     list_snapshots,
+    method_of,
     read_results,
     read_scalars,
     snapshot_path,
@@ -115,7 +117,7 @@ def run_with_snapshots(folder: Path) -> Path:
 
 
 def dice_of_tests(run: Path) -> dict[int, float]:
-    """{step: mean Dice} of the run's snapshots that have been tested by the published protocol.
+    """{step: mean Dice} of the run's snapshots that have been tested by the published protocol, with prototypes.
 
     Tests are looked for in the log folder that holds the run's experiment folder; of several tests of a snapshot, the
     latest run counts. A test that was cut short or gave no Dice does not count.
@@ -130,7 +132,8 @@ def dice_of_tests(run: Path) -> dict[int, float]:
         except ValueError:
             continue
         score = (results.get("mean") or {}).get("dice")
-        if results.get("protocol") != PUBLISHED_PROTOCOL or not results.get("snapshot") or not _defined(score):
+        as_published = results.get("protocol") == PUBLISHED_PROTOCOL and method_of(results) == PROTOTYPES
+        if not as_published or not results.get("snapshot") or not _defined(score):
             continue
         tested = log_dir.joinpath(*place_in_log_folder(results["snapshot"]))
         for step, snapshot in snapshots:

@@ -3,12 +3,19 @@
 Here the settings are unpacked; nothing below knows them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from Stage2.adaptation.network_file import describe_file
+from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings, starting_file
+from Stage2.adaptation.start import encoder_of
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, SuperpixelEpisodes
 from Stage2.datasets.mapped import SliceCache
+from Stage2.datasets.volumes import Scan
+from Stage2.evaluation.adapted_protocol import AdaptedProtocol, adapt_to_supports
 from Stage2.evaluation.monitoring import TrainingScanTest, spread_over
 from Stage2.evaluation.protocol import ClassTask, list_tasks
 from Stage2.models.build import build_segmenter
@@ -48,6 +55,53 @@ def build_network(settings: RunSettings, start: Choice | None, *, or_backbone: b
         channels_last=settings.channels_last,
         compiled=settings.compile,
     )
+
+
+def build_adapted_protocol(
+    settings: RunSettings, start: Choice | None, supports: Sequence[Scan], tasks: Sequence[ClassTask]
+) -> tuple[AdaptedProtocol, dict[str, Any]]:
+    """The classes of a fold with a network that is adapted to them here, and what is recorded of the adaptation.
+
+    Args:
+        settings: of the run.
+        start: the snapshot to start from; None: what else the settings name, or the starting network.
+        supports: support scans with labels.
+        tasks: the classes.
+    """
+    begin = adaptation_start(settings, start)
+    steps = settings.adapt_steps or None
+    own = AdaptationSettings(
+        minutes=None if steps else settings.adapt_minutes, steps=steps, seed=settings.seed,
+        encoder=encoder_of_start(begin, settings.modelname),
+    )  # fmt: skip
+    clean = settings.protocol == "clean"
+    protocol = adapt_to_supports(supports, tasks, begin, own, clean=clean, device=choose_device(settings.device))
+    return protocol, {
+        "start": begin,
+        "budget": own.budget,
+        "annotated": "whole support scans" if clean else "support slices",
+        "steps": protocol.adapted.steps,
+        "minutes": round(protocol.adapted.minutes, 3),
+        "side": protocol.side,
+    }
+
+
+def adaptation_start(settings: RunSettings, start: Choice | None) -> str:
+    """What an adaptation starts from: "random", or a file."""
+    return str(start.snapshot) if start else starting_file(settings.adapt_start or settings.pretrained_backbone)
+
+
+def encoder_of_start(start: str, modelname: str) -> str | None:
+    """The encoder to adapt; None: that of the whole network in the file. A file that tells none has `modelname`'s."""
+    if start == RANDOM_START:
+        return modelname
+    path = Path(start)
+    if describe_file(path) is not None:
+        return None
+    try:
+        return encoder_of(path)
+    except ValueError:
+        return modelname
 
 
 def build_training(settings: RunSettings, model: FewShotSegmenter) -> Training:

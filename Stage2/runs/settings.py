@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from Stage2.adaptation.settings import MINUTES, RANDOM_START
 from Stage2.datasets.catalog import SUPERPIXEL_SCALES, get_dataset
 from Stage2.datasets.dataset_file import nearest
+from Stage2.run_folders.layout import ADAPTED, METHODS, PROTOTYPES
 from Stage2.run_folders.selection import LAST, RULES
 from Stage2.segmentation.method import MATCHINGS
 
@@ -88,6 +90,10 @@ class RunSettings:
     slice_matching: str = "similarity"  # how a slice finds its support in the clean protocol: similarity or position
     full_volume: bool = False  # also score all slices, not only the class's range; the clean protocol always does
     surface_distances: bool = False  # also HD95 and ASSD in mm
+    method: str = PROTOTYPES  # prototypes, or adapted: a network learns the classes from the supports first
+    adapt_minutes: float = MINUTES  # of processor time, over all threads, that it learns
+    adapt_steps: int = 0  # of the optimiser in place of minutes, the same again from the same seed; 0: minutes
+    adapt_start: str | None = None  # random, or a file; None: reload_model_path, pretrained_backbone, or our start
     # where
     exp_prefix: str = ""
     path: PathSettings = PathSettings()
@@ -107,12 +113,12 @@ DEFAULTS: Mapping[str, Any] = asdict(RunSettings())
 # The choices of encoders and heads come from their registries, where the check runs.
 CHOICES: Mapping[str, Collection[str]] = {
     "optim_type": ("sgd",), "superpix_scale": SUPERPIXEL_SCALES, "protocol": ("paper", "clean"), "select": RULES,
-    "slice_matching": MATCHINGS,
+    "slice_matching": MATCHINGS, "method": METHODS,
 }  # fmt: skip
 AT_LEAST = {
     "proto_grid_size": 1, "min_fg_data": 1, "max_iters_per_load": 1, "num_workers": 0, "n_steps": 1, "batch_size": 1,
     "seed": 0, "eval_every": 0, "eval_scans": 1, "print_interval": 1, "save_snapshot_every": 1, "picture_every": 0,
-    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0,
+    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "adapt_steps": 0,
 }  # fmt: skip
 
 
@@ -150,6 +156,8 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Collection[str
             raise ValueError(f"{key}={settings[key]} is too small; choose {least} or more.")
     if settings["optim.lr"] <= 0:
         raise ValueError(f"optim.lr={settings['optim.lr']} must be above 0.")
+    if settings["adapt_minutes"] <= 0:
+        raise ValueError(f"adapt_minutes={settings['adapt_minutes']} must be above 0.")
     if not 0 <= settings["ema_decay"] < 1:
         raise ValueError(f"ema_decay={settings['ema_decay']} must be 0 (no average) or below 1, such as 0.999.")
     if settings["scan_per_load"] < 1 and settings["scan_per_load"] != -1:
@@ -162,6 +170,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Collection[str
         if label not in data_set.classes.values() or label == 0:
             raise ValueError(f"exclude_cls_list names {label}, which is no organ of {data_set.name}.")
     _check_starting_weights(settings)
+    _check_adaptation(settings)
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
@@ -189,4 +198,26 @@ def _check_starting_weights(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             "use_coco_init=True: the COCO weights are those of a dilated ResNet-101, and modelname="
             f"{settings['modelname']}; set modelname=dlfcn_res101."
+        )
+
+
+def _check_adaptation(settings: Mapping[str, Any]) -> None:
+    start = settings["adapt_start"]
+    if settings["method"] != ADAPTED:
+        given = [key for key in ("adapt_start", "adapt_steps") if settings[key]]
+        if given:
+            raise ValueError(
+                f"{given[0]}={settings[given[0]]} is of adapted networks, and method={settings['method']}; set "
+                f"method={ADAPTED}, or leave {given[0]} out."
+            )
+    elif start is not None and settings["reload_model_path"] is not None:
+        raise ValueError(
+            f"adapt_start={start} and reload_model_path both say what the adaptation starts from; give one of them."
+        )
+    elif settings["use_coco_init"] and not any(
+        settings[key] for key in ("adapt_start", "reload_model_path", "pretrained_backbone")
+    ):
+        raise ValueError(
+            f"use_coco_init=True starts no adaptation; set adapt_start={RANDOM_START} or to a file, or "
+            "use_coco_init=False."
         )

@@ -24,9 +24,10 @@ def make_run(folder, steps, dice=None):
     return folder
 
 
-def make_test(folder, snapshot, dice, protocol="paper"):
+def make_test(folder, snapshot, dice, protocol="paper", **more):
     folder.mkdir(parents=True)
     content = {"protocol": protocol, "snapshot": None if snapshot is None else str(snapshot), "mean": {"dice": dice}}
+    content |= more
     (folder / "results.json").write_text(json.dumps(content))
 
 
@@ -61,6 +62,8 @@ def test_test_is_the_best_in_test_scans_by_the_published_protocol(tmp_path):
     make_test(tests / "14", None, 0.8)
     make_test(tests / "15", run / "snapshots" / "30.pth", 0.8)
     (tests / "15" / "results.json").write_text("{cut")
+    make_test(tests / "16", run / "snapshots" / "10.pth", 0.9, method="adapted")
+    make_test(tests / "17", run / "snapshots" / "20.pth", 0.4, method="prototypes")
     assert dice_of_tests(run) == {10: 0.3, 20: 0.4}
     choice = choose_snapshot(tmp_path / "train", "test")
     assert choice.snapshot == run / "snapshots" / "20.pth"

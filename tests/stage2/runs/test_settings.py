@@ -75,6 +75,21 @@ def test_defaults_are_the_published_values():
             "use_coco_init=True and pretrained_backbone both start the encoder; choose one, or add "
             "use_densecl_init=True: COCO's weights first, then those of the file in their place.",
         ),
+        ({"adapt_minutes": 0}, "adapt_minutes=0 must be above 0."),
+        ({"adapt_steps": -1}, "adapt_steps=-1 is too small; choose 0 or more."),
+        (
+            {"adapt_start": "random"},
+            "adapt_start=random is of adapted networks, and method=prototypes; set method=adapted, or leave "
+            "adapt_start out.",
+        ),
+        (
+            {"method": "adapted", "adapt_start": "a.pth", "reload_model_path": "b.pth"},
+            "adapt_start=a.pth and reload_model_path both say what the adaptation starts from; give one of them.",
+        ),
+        (
+            {"method": "adapted", "use_coco_init": True},
+            "use_coco_init=True starts no adaptation; set adapt_start=random or to a file, or use_coco_init=False.",
+        ),
         *(
             (
                 {"use_coco_init": True, "modelname": name},
@@ -95,7 +110,7 @@ def test_whole_numbers_will_do_for_floats():
     check_config(changed(optim={"lr": 1}, lr_step_gamma=1))
 
 
-@pytest.mark.parametrize(("key", "value"), [("protocol", "cleaner"), ("slice_matching", "label")])
+@pytest.mark.parametrize(("key", "value"), [("protocol", "cleaner"), ("slice_matching", "label"), ("method", "unet")])
 def test_unknown_ways_of_testing_are_named(key, value):
     with pytest.raises(ValueError, match=f"{key}={value} is unknown; choose one of"):
         check_config(changed(**{key: value}), registered_choices())
@@ -103,6 +118,14 @@ def test_unknown_ways_of_testing_are_named(key, value):
 
 def test_testing_is_as_published_unless_asked():
     assert (DEFAULTS["protocol"], DEFAULTS["full_volume"], DEFAULTS["surface_distances"]) == ("paper", False, False)
+    assert (DEFAULTS["method"], DEFAULTS["adapt_minutes"], DEFAULTS["adapt_steps"]) == ("prototypes", 3.0, 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"adapt_start": "x.pth", "pretrained_backbone": "y.pth"}, {"adapt_minutes": 1, "adapt_steps": 9}]
+)
+def test_what_an_adaptation_may_be_given(change):
+    check_config(changed(method="adapted", **change), registered_choices())
 
 
 def test_both_starting_weights_can_be_named_as_published():
