@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.evaluation.metrics import metric_names
-from Stage2.run_folders.layout import FULL_VOLUME
+from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, METHODS, method_of
 
 MOST_FOLDS = 1000
 LARGEST = 1e15  # of scores; also refuses NaN, which no comparison holds for
@@ -58,7 +58,9 @@ RESULTS_NEEDED = {
 RESULTS_OPTIONAL = {
     "slice_matching": maybe(is_text), "snapshot": maybe(is_text), "step": maybe(is_count),
     "selected_by": maybe(is_text), "support": maybe(is_object), "label_values": maybe(is_object),
+    "method": lambda value: value is None or value in METHODS, "adaptation": maybe(is_object),
 }  # fmt: skip
+ADAPTATION = {"start": is_text, "budget": is_text}
 SCAN_FIELDS = {
     "class": is_text, "label": is_whole, "scan": is_text, "z_min": maybe(is_count), "z_max": maybe(is_count),
 }  # fmt: skip
@@ -80,6 +82,8 @@ def check_results(results: Mapping[str, Any], file: Path) -> None:
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}; test this experiment again")
     check_kinds(results, RESULTS_NEEDED | RESULTS_OPTIONAL, file)
+    if method_of(results) == ADAPTED:
+        check_kinds(results.get("adaptation") or {}, ADAPTATION, file, needed=True)
     means = [results["mean"], *results["class_means"].values()]
     if not all(map(is_object, means)):
         raise ValueError(f"{file} has a class whose means are no object; test this experiment again")

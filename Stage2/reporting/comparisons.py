@@ -13,7 +13,7 @@ from Stage2.run_folders.layout import FULL_VOLUME
 
 
 def comparison_tables(columns: Mapping[str, TestedRun]) -> list[Table]:
-    """Tables organ x column for tests of the same scans by the same protocol.
+    """Tables organ x column for tests of the same scans by the same protocol and method.
 
     One of the mean Dice; where all tests have them, further ones of surface distances, other metrics, and of the full
     volume.
@@ -22,7 +22,7 @@ def comparison_tables(columns: Mapping[str, TestedRun]) -> list[Table]:
         columns: heading -> test; an organ's cell is its mean over scans.
 
     Raises:
-        ValueError: the tests differ in protocol, slice matching, data set, fold, label set or excluded classes.
+        ValueError: the tests differ in protocol, method, slice matching, data set, fold, label set or excluded classes.
     """
     settings = {name: setting_of(run).words(run.results["fold"]) for name, run in columns.items()}
     if len(set(settings.values())) != 1:

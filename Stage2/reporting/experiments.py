@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from typing import NamedTuple
 
 import pandas as pd
 
+from Stage2.adaptation.settings import RANDOM_START
 from Stage2.reporting.checks import metrics_of
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
-from Stage2.run_folders.layout import FULL_VOLUME
+from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, PROTOTYPES, method_of
 
 BEST = "best tested step of every fold"
 UNTRAINED = "untrained"
@@ -38,6 +40,7 @@ class TestSetting:
         dataset: its short name.
         label_set: number of the label set.
         excluded: labels whose slices were left out of training.
+        method: "prototypes", or "adapted": a network was adapted to the supports.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -47,13 +50,15 @@ class TestSetting:
     dataset: str
     label_set: int
     excluded: tuple[int, ...]
+    method: str = PROTOTYPES
 
     def words(self, fold: int | None = None) -> str:
         """The setting as a sentence, with the fold where the tests share one."""
         excluded = ", ".join(map(str, self.excluded)) or "none"
         matching = f", slices matched by `{self.slice_matching}`" if self.slice_matching else ""
+        adapted = "" if self.method == PROTOTYPES else f", method `{self.method}`"
         return (
-            f"Protocol `{self.protocol}`{matching}; {self.dataset}, label set {self.label_set}"
+            f"Protocol `{self.protocol}`{adapted}{matching}; {self.dataset}, label set {self.label_set}"
             f"{'' if fold is None else f', fold {fold}'}; classes excluded from training slices: {excluded}."
         )
 
@@ -163,9 +168,9 @@ def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
     """Runs as experiments, ordered by name, setting and snapshot.
 
     Runs whose experiment folders differ in the fold or seed only belong together if they tested the same step, or a
-    snapshot that the same rule chose. Where several steps of an experiment were tested by the paper protocol, the best
-    one of every fold by test Dice, which is the published habit, makes one experiment more. Of several tests of the
-    same fold, seed and snapshot the latest counts.
+    snapshot that the same rule chose. Where several steps of an experiment were tested by the paper protocol with
+    prototypes, the best one of every fold by test Dice, which is the published habit, makes one experiment more. Of
+    several tests of the same fold, seed and snapshot the latest counts.
     """
     groups: dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
@@ -183,12 +188,22 @@ def setting_of(run: TestedRun) -> TestSetting:
     return TestSetting(
         protocol=results["protocol"], slice_matching=results.get("slice_matching"),
         dataset=results["dataset"].removesuffix("_Superpix"), label_set=results["label_set"],
-        excluded=tuple(results["exclude_classes"]),
+        excluded=tuple(results["exclude_classes"]), method=method_of(results),
     )  # fmt: skip
 
 
 def describe_snapshot(run: TestedRun) -> str:
-    """Which snapshot a run tested: the rule that chose it, else its step."""
+    """Which snapshot a run tested, or adapted and for how long: the rule that chose it, else its step."""
+    known = _snapshot(run)
+    if method_of(run.results) != ADAPTED:
+        return known
+    adaptation = run.results["adaptation"]
+    named = "random weights" if adaptation["start"] == RANDOM_START else PurePath(adaptation["start"]).name
+    begin = named if known == UNTRAINED else known
+    return f"adapted from {begin}, {adaptation['budget']}"
+
+
+def _snapshot(run: TestedRun) -> str:
     if run.results.get("selected_by"):
         return f"chosen by {run.results['selected_by']}"
     if run.results.get("step") is not None:
@@ -208,16 +223,17 @@ def published_setting(experiment: TestedExperiment) -> int | None:
 
 
 def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> TestedExperiment:
-    """The one experiment whose title, protocol or label set contain all these words.
+    """The one experiment whose title, protocol, method or label set contain all these words.
 
     Raises:
         ValueError: there is none, or more than one.
     """
     wanted = words.split()
-    found = [one for one in experiments if all(word in f"{one.title}, {one.setting.words()}" for word in wanted)]
+    texts = [f"{one.title}, {one.setting.method}, {one.setting.words()}" for one in experiments]
+    found = [one for one, text in zip(experiments, texts, strict=True) if all(word in text for word in wanted)]
     if len(found) != 1:
         listed = "; ".join(
-            f"'{one.title}, {one.setting.protocol} protocol, label set {one.setting.label_set}'"
+            f"'{one.title}, {one.setting.protocol} protocol, {one.setting.method}, label set {one.setting.label_set}'"
             for one in found or experiments
         )
         problem = "fits no experiment" if not found else f"fits {len(found)} experiments"
@@ -250,7 +266,7 @@ def _best_by_test_dice(
 ) -> dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]]:
     steps: dict[tuple[str, TestSetting], list[Mapping[FoldSeed, TestedRun]]] = {}
     for (name, setting, snapshot), runs in groups.items():
-        if setting.protocol == PAPER and snapshot.startswith("step "):
+        if (setting.protocol, setting.method) == (PAPER, PROTOTYPES) and snapshot.startswith("step "):
             steps.setdefault((name, setting), []).append(runs)
     best: dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]] = {}
     for group, of_steps in steps.items():

@@ -11,6 +11,7 @@ from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import MEAN
 from Stage2.reporting.summaries import spread
 from Stage2.reporting.tables import MISSING, UNDEFINED, Table, number
+from Stage2.run_folders.layout import PROTOTYPES
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class OverallRow:
 
 @dataclass(frozen=True)
 class Overall:
-    """Experiments that compare: one data set, setting (excluded classes) and protocol.
+    """Experiments that compare: one data set, setting (excluded classes), protocol and method.
 
     Attributes:
         title, setting: as in `Table`.
@@ -94,18 +95,20 @@ def overall_results(experiments: Iterable[TestedExperiment]) -> list[Overall]:
         published = published_setting(one)
         exclusion = f"excluded classes {list(setting.excluded)}" if published is None else f"setting {published}"
         demo = any(run.on_phantoms() for run in one.runs.values())
-        key = (setting.dataset, demo, exclusion, setting.protocol, setting.slice_matching or "", published)
+        way = (setting.protocol, setting.method, setting.slice_matching or "")
+        key = (setting.dataset, demo, exclusion, *way, published)
         row = (over_label_sets(short_name(one.name)), one.snapshot)
         groups.setdefault(key, {}).setdefault(row, []).append(one)
     return [_overall(key, groups[key]) for key in sorted(groups, key=str)]
 
 
 def _overall(key: tuple, rows: Mapping[tuple[str, str], Sequence[TestedExperiment]]) -> Overall:
-    dataset, demo, exclusion, protocol, matching, published = key
-    compares = published is not None and protocol == PAPER and not demo
+    dataset, demo, exclusion, protocol, method, matching, published = key
+    compares = published is not None and (protocol, method) == (PAPER, PROTOTYPES) and not demo
+    adapted = "" if method == PROTOTYPES else f", method {method}"
     words = "Mean Dice ± standard deviation over folds and seeds; the mean is that of the folds that have all organs."
     return Overall(
-        title=f"{dataset}{' phantoms' if demo else ''}, {exclusion}, {protocol} protocol",
+        title=f"{dataset}{' phantoms' if demo else ''}, {exclusion}, {protocol} protocol{adapted}",
         setting=words + (f" Slices matched by `{matching}`." if matching else ""),
         organs=_organs([one for parts in rows.values() for one in parts]),
         rows=[OverallRow(*row, parts) for row, parts in rows.items()],

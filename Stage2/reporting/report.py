@@ -114,7 +114,8 @@ def page(collected: Collected, data: Path | None) -> str:
     ]
     lead = (
         f"{len(collected.tested)} tested runs in {len(experiments)} experiments, {len(collected.trained)} trainings. "
-        "Scores are between 0 and 1. Every table names its protocol; tables of different protocols do not compare."
+        "Scores are between 0 and 1. Every table names its protocol; tables of different protocols do not compare. "
+        "Adapted networks have tables of their own."
     )
     shown = [section for section in sections if section.parts]
     return render("report.html", title="DenseMP: results", lead=lead, sections=shown)
@@ -160,7 +161,8 @@ def _case_part(one: TestedExperiment, data: Path | None) -> Part:
     source = embedded(as_jpeg(segmentation_figure(["best", "median", "worst"], grid, caption)), "image/jpeg")
     organs = ", ".join(rows)
     alternative = f"best, median and worst case of {organs}: {one.title}"
-    return Part(one.title, pictures=[Picture(source, alternative, f"{organs}; {one.setting.protocol} protocol")])
+    summary = f"{organs}; {one.setting.protocol} protocol, {one.setting.method}"
+    return Part(one.title, pictures=[Picture(source, alternative, summary)])
 
 
 def _one_snapshot(experiments: Sequence[TestedExperiment]) -> list[TestedExperiment]:

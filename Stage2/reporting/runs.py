@@ -19,10 +19,12 @@ from Stage2.reporting.curves import STAGE2_KINDS, Curves, read_curves
 from Stage2.run_folders.layout import (
     CONFIG,
     FULL_VOLUME,
+    PROTOTYPES,
     RESULTS,
     SCALARS,
     STATUS,
     list_runs,
+    method_of,
     read_config,
     read_results,
     read_status,
@@ -46,7 +48,8 @@ class TestedRun:
         results: content of ``results.json``.
         folder: the run folder.
         config: content of ``config.json``; empty where there is none.
-        seed: of the training that made the tested snapshot, where its run folder is still there, else of the test.
+        seed: of the training that made the tested snapshot, where its run folder is still there, else of the test; of
+            the test too where a network was adapted, which is random by itself.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -123,7 +126,7 @@ def load_tested_run(experiment: str, run: Path) -> TestedRun:
     results, config = load_results(run), read_config(run)
     check_config(config, run / CONFIG)
     made_by = config
-    if results.get("snapshot") is not None:
+    if results.get("snapshot") is not None and method_of(results) == PROTOTYPES:
         trained = _existing(Path(results["snapshot"]).parent.parent / CONFIG)
         if trained is not None:
             made_by = read_config(trained.parent)

@@ -9,16 +9,16 @@ from Stage2.reporting.checks import metrics_of
 from Stage2.reporting.experiments import TestedExperiment
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
 from Stage2.reporting.tables import MISSING, Table, number
-from Stage2.run_folders.layout import FULL_VOLUME
+from Stage2.run_folders.layout import FULL_VOLUME, method_of
 
 SCORED_OVER = {
     IN_RANGE: " Scored in the range: the slices that show the class.",
     FULL_VOLUME: " Scored in the full volume: all slices.",
 }
-LONG_COLUMNS = ("experiment", "run", "protocol", "dataset", "fold", "label_set", "class", "scan")
+LONG_COLUMNS = ("experiment", "run", "protocol", "method", "dataset", "fold", "label_set", "class", "scan")
 SUMMARY_COLUMNS = (
-    "experiment", "snapshot", "protocol", "slice_matching", "dataset", "label_set", "excluded", "region", "class",
-    "metric", "mean", "sd", "runs", "undefined", "missing_folds",
+    "experiment", "snapshot", "protocol", "method", "slice_matching", "dataset", "label_set", "excluded", "region",
+    "class", "metric", "mean", "sd", "runs", "undefined", "missing_folds",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]
         results = tested.results
         head = {"experiment": tested.experiment, "run": tested.run}
         head |= {name: results[name] for name in ("protocol", "dataset", "fold", "label_set")}
+        head |= {"method": method_of(results)}
         told = {"slice_matching": results.get("slice_matching"), "seed": tested.seed}
         told |= {"snapshot": snapshots.get(tested.folder)}
         head |= {name: value for name, value in told.items() if value not in (None, "")}
@@ -63,7 +64,8 @@ def summary_rows(experiments: Iterable[TestedExperiment]) -> list[dict]:
         setting = one.setting
         head = {
             "experiment": one.name, "snapshot": one.snapshot, "protocol": setting.protocol,
-            "slice_matching": setting.slice_matching, "dataset": setting.dataset, "label_set": setting.label_set,
+            "method": setting.method, "slice_matching": setting.slice_matching, "dataset": setting.dataset,
+            "label_set": setting.label_set,
             "excluded": " ".join(map(str, setting.excluded)), "runs": len(one.runs), "missing_folds": one.missing_text,
         }  # fmt: skip
         over = one.scores.T.agg(["mean", "std"]).T.rename(columns={"std": "sd"})

@@ -45,6 +45,11 @@ def write_run(folder: Path, experiment: str, run: int, results: dict, **config) 
     return path
 
 
+def adapted(start: str = "random", budget: str = "3 minutes of processor time") -> dict:
+    """What results.json says of an adapted network."""
+    return {"method": "adapted", "adaptation": {"start": start, "budget": budget}}
+
+
 def at_step(step: int) -> dict:
     """What results.json says of a tested snapshot."""
     return {"snapshot": f"gone/1/snapshots/{step}.pth", "step": step}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from stage2.reporting.result_folders import make_results, write_run
+from stage2.reporting.result_folders import adapted, make_results, write_run
 
 from Stage2.reporting.comparisons import comparison_tables, paired_table
 from Stage2.reporting.experiments import group_runs
@@ -35,7 +35,9 @@ def test_the_comparison_names_protocol_and_undefined_values():
     assert "left out of the means: RK (untrained): 1." in table.notes[0]
 
 
-@pytest.mark.parametrize("change", [{"protocol": "clean"}, {"fold": 1}, {"label_set": 1}, {"exclude_classes": [2, 3]}])
+@pytest.mark.parametrize(
+    "change", [{"protocol": "clean"}, {"fold": 1}, {"label_set": 1}, {"exclude_classes": [2, 3]}, adapted()]
+)
 def test_different_settings_never_share_a_comparison(change: dict):
     one = make_results({"RK": [0.1]})
     with pytest.raises(ValueError, match="compare like with like"):
@@ -54,8 +56,11 @@ def test_two_experiments_are_paired_by_scan(tmp_path: Path):
     assert rows["all, averaged per scan"][:2] == ["4", "0"]
     write_run(tmp_path, "c_vfold0", 1, make_results({"RK": [0.5]}, protocol="clean"))
     write_run(tmp_path, "d_vfold2", 1, make_results({"RK": [0.5], "LK": [0.5]}, fold=2))
-    first, _, third, fourth = experiments_of(tmp_path)
+    write_run(tmp_path, "e_vfold0", 1, make_results({"RK": [0.5]}, **adapted()))
+    first, _, third, fourth, fifth = experiments_of(tmp_path)
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_table(first, third)
+    with pytest.raises(ValueError, match=r"cannot be paired .* method `adapted`"):
+        paired_table(first, fifth)
     with pytest.raises(ValueError, match="no scan with Dice in common"):
         paired_table(first, fourth)

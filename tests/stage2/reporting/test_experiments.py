@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from stage2.reporting.result_folders import at_step, make_results, write_run
+from stage2.reporting.result_folders import adapted, at_step, make_results, write_run
 
 from Stage2.reporting.experiments import (
     BEST,
@@ -62,6 +62,44 @@ def test_steps_are_apart_and_the_best_of_every_fold_is_added(tmp_path: Path):
         ("paper", "step 1000"): [0.2, 0.6],
     }
     assert [key[1] for key in found][:2] == ["step 100", "step 1000"]
+
+
+def test_adapted_networks_are_experiments_of_their_own(tmp_path: Path):
+    """Apart by start and budget; no best step of them; the seed is that of the test; old results are of prototypes."""
+    trained = tmp_path / "exps" / "train" / "1"
+    (trained / "snapshots").mkdir(parents=True)
+    (trained / "config.json").write_text('{"seed": 77}')
+    tests = tmp_path / "exps"
+    for number, step in enumerate((100, 1000), start=2):
+        of_step = {"snapshot": str(trained / "snapshots" / f"{step}.pth"), "step": step}
+        write_run(tests, NAME.format(0), number, make_results({"RK": [step / 2000]}, **of_step))
+        again = make_results({"RK": [0.9]}, **of_step, **adapted())
+        write_run(tests, NAME.format(0), 10 + number, again)
+    other = make_results({"RK": [0.8]}, **adapted("weights/starting_resnet18.safetensors", "200 steps"))
+    write_run(tests, NAME.format(0), 20, other)
+    write_run(tests, NAME.format(0), 1, make_results({"RK": [0.5]}, method="prototypes", **of_step))
+    experiments = group_runs(find_tested_runs([tests]))
+    found = {(one.setting.method, one.snapshot): (list(one.values("RK")), one.seeds) for one in experiments}
+    assert found == {
+        ("prototypes", BEST): ([0.5], [77]),
+        ("prototypes", "step 100"): ([0.05], [77]),
+        ("prototypes", "step 1000"): ([0.5], [77]),
+        ("adapted", "adapted from step 100, 3 minutes of processor time"): ([0.9], [1234]),
+        ("adapted", "adapted from step 1000, 3 minutes of processor time"): ([0.9], [1234]),
+        ("adapted", "adapted from starting_resnet18.safetensors, 200 steps"): ([0.8], [1234]),
+    }
+    assert find_experiment(experiments, "prototypes 1000").snapshot == "step 1000"
+    of_adapted = find_experiment(experiments, "adapted 1000")
+    assert of_adapted.setting.words().startswith("Protocol `paper`, method `adapted`; CHAOST2, label set 0;")
+
+
+@pytest.mark.parametrize(
+    "change", [{"method": "unet"}, {"method": "adapted"}, {**adapted(), "adaptation": {"start": 3}}]
+)
+def test_methods_that_no_run_writes_are_left_out(tmp_path: Path, change: dict):
+    write_run(tmp_path, NAME.format(0), 1, make_results({"RK": [0.5]}))
+    write_run(tmp_path, NAME.format(1), 1, make_results({"RK": [0.5]}, fold=1) | change)
+    assert [run.results["fold"] for run in find_tested_runs([tmp_path])] == [0]
 
 
 @pytest.mark.parametrize(

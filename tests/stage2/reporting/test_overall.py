@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from stage2.reporting.result_folders import at_step, make_results, write_run
+from stage2.reporting.result_folders import adapted, at_step, make_results, write_run
 
 from Stage2.reporting.experiments import group_runs
 from Stage2.reporting.overall import overall_results
@@ -56,6 +56,18 @@ def test_published_numbers_stand_beside_what_compares_only(tmp_path: Path, chang
     rows = rows_of(table)
     assert [row[-2] for name, row in rows.items() if "published" in name] == published
     assert rows["mri_ct_s2_l*/02/test"][-2] == ("missing" if change != {"dataset": "heart"} else "0.500")
+
+
+def test_adapted_networks_have_a_table_of_their_own_without_published_numbers(tmp_path: Path):
+    write_run(tmp_path, RUNS.format(1, 0, 0, 0), 1, make_results({"RK": [0.5]}, **at_step(100)))
+    write_run(tmp_path, RUNS.format(1, 0, 0, 0), 2, make_results({"RK": [0.9]}, **adapted()))
+    found = {one.table().title: rows_of(one.table()) for one in overall_of(tmp_path)}
+    title = "CHAOST2, setting 1, paper protocol"
+    assert found.keys() == {title, f"{title}, method adapted"}
+    assert [name for name in found[title] if "published" in name] == ["SSL-ALPNet (published)", "DenseMP (published)"]
+    (row,) = found[f"{title}, method adapted"].values()
+    assert row[0] == "adapted from random weights, 3 minutes of processor time"
+    assert row[2] == "0.900"
 
 
 def test_phantoms_are_not_set_beside_published_numbers(tmp_path: Path):

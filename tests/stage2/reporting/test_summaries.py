@@ -29,8 +29,8 @@ def test_the_long_table_has_every_scan_and_the_means(tmp_path: Path):
     found = long_rows(group_runs(runs), runs)
     rows = list(csv.DictReader(io.StringIO(csv_text(found, long_columns(found)))))
     assert tuple(rows[0]) == (*LONG_COLUMNS, "dice", "precision", "recall", "seed", "snapshot")
-    assert {(row["protocol"], row["dataset"], row["fold"], row["label_set"]) for row in rows} == {
-        ("paper", "CHAOST2", "3", "0")
+    assert {(row["protocol"], row["method"], row["dataset"], row["fold"], row["label_set"]) for row in rows} == {
+        ("paper", "prototypes", "CHAOST2", "3", "0")
     }
     dice = {(row["class"], row["scan"]): row["dice"] for row in rows}
     assert len(rows) == len(dice) == 7
