@@ -39,7 +39,7 @@ def test_every_file_is_written_and_the_tables_printed(collect, exps: Path, tmp_p
     assert "test_vfold*, untrained against untrained_vfold*, untrained" in printed
     lines = (out / "results.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 3
-    assert "test_vfold0,1,paper,CHAOST2,0,0,RK,0,0.5,0.5,0.25,1234,untrained" in lines
+    assert "test_vfold0,1,paper,prototypes,CHAOST2,0,0,RK,0,0.5,0.5,0.25,1234,untrained" in lines
     assert (out / "results.tex").read_text().count(r"\begin{tabular}") == 4
 
 
