@@ -21,7 +21,7 @@ from Stage2.segmentation.clean_up import largest_component
 
 SIGNS = ("sureness", "agreement", "piece", "volume")
 # Of the signs in this order, after the constant: the logit of the expected Dice.
-CONSTANT, WEIGHTS = -4.0, (3.0, 3.0, 1.0, -0.5)
+CONSTANT, WEIGHTS = -2.19, (2.32, 1.04, 1.02, -0.79)
 SMALLER = 0.7  # side of the changed image, as a share of the working grid's
 GAMMA = 0.8  # its exponent
 LEVEL = 0.2  # share of scans that may fall below the lower bound

@@ -84,18 +84,21 @@ def identity_of_start(start: str | Path) -> str:
 def _renew_head(network: AdaptedNetwork, scans: Sequence[AnnotatedSlices], organs: int) -> None:
     """A head for new organs: each begins as the tissues that the old head finds in it, with a new part of its own.
 
-    The new head then learns alone for a moment, from the features as they are.
+    The new head then learns alone for a moment, from the features as they are. Background comes from slices in which
+    every organ is known, if there are any.
     """
     network.eval()
+    whole = [scan.known.all(dim=1) for scan in scans]
+    some_whole = any(bool(own.any()) for own in whole)
     features, overlap = [], torch.zeros(len(network.head.assignment), 1 + organs)
     generator = torch.Generator().manual_seed(HEAD_PIXELS)
     with torch.inference_mode():
-        for scan in scans:
+        for scan, is_whole in zip(scans, whole, strict=True):
             for places in scan.annotated.split(AT_ONCE):
                 found = network.features(with_neighbours(scan.images, places).contiguous())
                 size = found.shape[-2:]
                 labels = functional.interpolate(scan.labels[places][:, None].float(), size=size)[:, 0].long()
-                known = labels != IGNORED
+                known = (labels != IGNORED) & ((labels > 0) | is_whole[places, None, None] | (not some_whole))
                 tissues = network.head.parts(found).softmax(dim=1).permute(0, 2, 3, 1)[known]
                 overlap += tissues.T @ functional.one_hot(labels[known], 1 + organs).float()
                 features.append((found.permute(0, 2, 3, 1)[known], labels[known]))
