@@ -17,10 +17,10 @@ from Stage2.adaptation.network_file import ADAPTED, describe_file, read_network
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import to_working_grid, working_geometry
 from Stage2.datasets.volumes import Statistics
+from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.predictor import Segmentation, named
 from Stage2.inference.transform import ScanTransform, back_to_scan, normalise, prepare_image
-from Stage2.segmentation.scans import label_map
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,9 @@ class AdaptedPredictor:
         if self.clean_up:
             keep_largest_pieces(shares)
 
-        def probability(label: int) -> np.ndarray:
-            return back_to_scan(shares[:, 1 + own.labels.index(label)].float().numpy(), grid, query)
-
-        maps = ProbabilityMaps(self.labels, probability)
-        labels = label_map(maps)
+        found = {label: shares[:, 1 + own.labels.index(label)].numpy() for label in self.labels}
+        maps = ProbabilityMaps(self.labels, lambda label: back_to_scan(found[label], grid, query))
+        labels = labels_on_scan(found, grid, query)
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(query)
         trusted = {label: confidence[own.labels.index(label)] for label in self.labels}

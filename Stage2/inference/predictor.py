@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.masks import labels_in, mask_on_scan
 from Stage2.inference.network import Network, load_network, training_statistics
@@ -144,7 +145,7 @@ class Predictor:
             for label in self.labels
         }
         probabilities = ProbabilityMaps(self.labels, lambda label: back_to_scan(found[label], prepared, query))
-        labels = label_map(probabilities)
+        labels = labels_on_scan(found, prepared, query)
         if self.clean_up:
             axis = 0 if self.transform.axes == STORED else slice_axis(query)
             labels = clean_label_map(labels, axis)

@@ -13,8 +13,8 @@ from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import MODALITIES
 from Stage2.datasets.volumes import Statistics, own_statistics
 from Stage2.inference.request import Preparation
-from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, upright
-from Stage2.io.grid import grid_of, turned_to
+from Stage2.io.axes import DEFAULT_AXES, axes_of, check_axes, exchanged, upright
+from Stage2.io.grid import grid_of, slabs_of, turned_to
 from Stage2.io.scans import ScanFile
 from Stage2.preparation.steps.normalise import (
     CT_COARSENING,
@@ -28,6 +28,8 @@ from Stage2.preparation.steps.normalise import (
     window_intensities,
 )
 
+# Pixel types whose values float32 holds exactly.
+EXACT = (sitk.sitkUInt8, sitk.sitkInt8, sitk.sitkUInt16, sitk.sitkInt16, sitk.sitkFloat32)
 SPACING_TOLERANCE = 1e-3  # relative: closer, and a scan is not resampled
 CT_MATRIX = (512, 512)  # of the CT that training prepares: cut, then coarsened by CT_COARSENING
 CT_PIXEL = 1.37  # mm, for CT of another matrix: 0.78 mm, the middle of SABS, coarsened
@@ -135,12 +137,19 @@ def prepare_image(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:
     Raises:
         ValueError: it has no contrast, or, with `prepared`, slices of another size.
     """
-    image = sitk.Cast(scan, sitk.sitkFloat32)
     if transform.prepared:
-        return to_network_grid(image, transform)
-    image = clip_bright_end(image) if transform.modality == "MR" else window_intensities(image)
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    return drop_blank_trailing_slice(to_network_grid(image, transform))[0]
+        return to_network_grid(sitk.Cast(scan, sitk.sitkFloat32), transform)
+    return drop_blank_trailing_slice(to_network_grid(_limited(scan, transform), transform))[0]
+
+
+def _limited(scan: sitk.Image, transform: ScanTransform) -> sitk.Image:
+    """A scan without its brightest end, or in the window of CT, float32; its axes are exchanged while it is small."""
+    image = exchanged(scan, transform.axes)
+    if transform.modality == "MR":
+        return clip_bright_end(sitk.Cast(image, sitk.sitkFloat32))
+    if image.GetPixelID() not in EXACT:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    return window_intensities(image, kind=sitk.sitkFloat32)
 
 
 def prepare_masks(
@@ -221,6 +230,10 @@ def back_to_scan(volume: np.ndarray, prepared: sitk.Image, scan: sitk.Image) -> 
     image.CopyInformation(prepared)
     turned = turned_to(image, scan)
     same_place = np.allclose(grid_of(turned).affine, grid_of(scan).affine, rtol=0, atol=1e-5)
-    if turned.GetSize() != scan.GetSize() or not same_place:
-        turned = sitk.Resample(image, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(turned)
+    if turned.GetSize() == scan.GetSize() and same_place:
+        return sitk.GetArrayFromImage(turned)
+    found = np.empty(scan.GetSize()[::-1], dtype=np.float32)
+    for slab in slabs_of(scan.GetSize()):
+        moved = sitk.Resample(image, scan[:, :, slab], sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        found[slab] = sitk.GetArrayViewFromImage(moved)
+    return found

@@ -48,16 +48,19 @@ def tilt(image: sitk.Image) -> float:
     return math.degrees(math.acos(min(float(direction.max(axis=0).min()), 1.0)))
 
 
+def exchanged(image: sitk.Image, axes: str) -> sitk.Image:
+    """The image with its axes exchanged and flipped to come closest to these; each voxel keeps its place and value."""
+    return image if axes in (STORED, axes_of(image)) else sitk.DICOMOrient(image, axes)
+
+
 def upright(image: sitk.Image, axes: str) -> sitk.Image:
     """The image with its axes in this order and direction: exchanged and flipped, and resampled if it is tilted.
 
     A tilt of up to MAX_TILT stays, as it does in training. Beyond, linear interpolation at the voxel size that the
     image has, on a grid that holds all of it, 0 outside.
     """
-    if axes == STORED:
-        return image
-    image = sitk.DICOMOrient(image, axes)
-    if tilt(image) <= MAX_TILT:
+    image = exchanged(image, axes)
+    if axes == STORED or tilt(image) <= MAX_TILT:
         return image
     direction = direction_of(axes)
     corners = np.array(

@@ -1,6 +1,6 @@
 """Where voxels lie: the check that a label lies on the grid of its image, and masks turned to their scan's axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 # 257 is what the CT preparation's size formula gives; training and testing use the first 256 rows and columns.
 SLICE_SIZES = (256, 257)
+VOXELS_AT_ONCE = 1 << 24  # of a large scan that are worked on at a time, in whole slices
 MAX_SHIFT = 0.5  # of the smallest side of a voxel: more, and a label names other voxels than those drawn
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK counts to the left and to the back
 
@@ -75,6 +76,28 @@ def image_on_grid(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
     return image
 
 
+def slabs_of(size: Sequence[int]) -> Iterator[slice]:
+    """Consecutive slices of a volume of size (W, H, Z) that are worked on at a time, in order."""
+    step = max(1, VOXELS_AT_ONCE // (size[0] * size[1]))
+    return (slice(first, min(first + step, size[2])) for first in range(0, size[2], step))
+
+
+def changed_voxels(image: sitk.Image, change: Callable[[np.ndarray], np.ndarray], kind: int) -> sitk.Image:
+    """An image with every voxel changed by itself, some slices at a time.
+
+    Args:
+        image: 3D.
+        change: voxels (z, H, W) -> what they become.
+        kind: pixel type of the result, such as `sitk.sitkFloat32`, which numbers are converted to.
+    """
+    result = sitk.Image(image.GetSize(), kind)
+    result.CopyInformation(image)
+    voxels = sitk.GetArrayViewFromImage(image)
+    for slab in slabs_of(image.GetSize()):
+        result[:, :, slab] = sitk.Cast(sitk.GetImageFromArray(change(voxels[slab])), kind)
+    return result
+
+
 def check_slice_size(path: Path, size: Sequence[int]) -> None:
     """Refuse an image of size (Z, H, W) whose slices are not 256 x 256 (257).
 
@@ -135,6 +158,8 @@ def turned_to(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
         return mask
     order = np.abs(axes).argmax(axis=1).tolist()
     flips = [bool(axes[row, column] < 0) for row, column in enumerate(order)]
+    if order == [0, 1, 2] and not any(flips):
+        return mask
     return sitk.Flip(sitk.PermuteAxes(mask, order), flips)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import CHAOS_GREY_VALUES
-from Stage2.io.grid import image_on_grid
+from Stage2.io.grid import changed_voxels, image_on_grid
 
 MR_SPACING = (1.25, 1.25, 7.70)  # mm
 MR_PERCENTILE = 99.5
@@ -18,27 +18,38 @@ SLICE_SIZE = (256, 256)
 
 def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sitk.Image:
     """Voxels above a percentile of the volume set to it; the pixel type stays (integers: the percentile cut off)."""
-    voxels = sitk.GetArrayFromImage(image)
-    upper = np.percentile(voxels, percentile)
-    return image_on_grid(np.minimum(voxels, voxels.dtype.type(upper)), image)
+    voxels = sitk.GetArrayViewFromImage(image)
+    upper = voxels.dtype.type(np.percentile(voxels, percentile))
+    return changed_voxels(image, lambda own: np.minimum(own, upper), image.GetPixelID())
 
 
-def window_intensities(image: sitk.Image, window: tuple[float, float] = CT_WINDOW) -> sitk.Image:
-    """Clip to a window, then stretch what is left linearly to [0, 255], float64.
+def window_intensities(
+    image: sitk.Image, window: tuple[float, float] = CT_WINDOW, kind: int = sitk.sitkFloat64
+) -> sitk.Image:
+    """Clip to a window, then stretch what is left linearly to [0, 255], computed in float64.
 
     The lowest and highest *remaining* values become 0 and 255, as published: a volume that does not fill the window
     is stretched more.
 
+    Args:
+        image: Hounsfield units.
+        window: its ends.
+        kind: pixel type of the result; that of float32 takes half the memory.
+
     Raises:
         ValueError: no contrast is left.
     """
-    clipped = np.clip(sitk.GetArrayFromImage(image).astype(np.float64), *window)
-    lowest, highest = clipped.min(), clipped.max()
+    voxels = sitk.GetArrayViewFromImage(image)
+    lowest, highest = (float(np.clip(float(value), *window)) for value in (voxels.min(), voxels.max()))
     if lowest == highest:
         raise ValueError(
             f"all voxels are {lowest:g} after clipping to {list(window)}; expected a CT in Hounsfield units."
         )
-    return image_on_grid((clipped - lowest) / (highest - lowest) * 255, image)
+
+    def stretch(own: np.ndarray) -> np.ndarray:
+        return (np.clip(own.astype(np.float64), *window) - lowest) / (highest - lowest) * 255
+
+    return changed_voxels(image, stretch, kind)
 
 
 def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> list[int]:

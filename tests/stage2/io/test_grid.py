@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Stage2.io.grid import at_right_angles, check_same_size, check_slice_size, grid_of, on_grid_of
+from Stage2.io.grid import (
+    at_right_angles,
+    changed_voxels,
+    check_same_size,
+    check_slice_size,
+    grid_of,
+    on_grid_of,
+    slabs_of,
+)
 from Stage2.io.nifti import check_label_file
 
 SIZE = (3, 8, 6)
@@ -122,3 +130,17 @@ def test_axes_that_are_not_at_right_angles_are_refused_and_rounded_ones_made_str
     sheared[1, 2] = 1e-4
     direction = np.reshape(at_right_angles(Path("a.nrrd"), drawn(direction=sheared)).GetDirection(), (3, 3))
     np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(("at_once", "count"), [(1 << 24, 1), (7 * 6 * 2, 3), (1, 5)])
+def test_a_volume_is_worked_on_some_slices_at_a_time(at_once, count, monkeypatch):
+    monkeypatch.setattr("Stage2.io.grid.VOXELS_AT_ONCE", at_once)
+    scan = drawn()
+    slabs = list(slabs_of(scan.GetSize()))
+    assert len(slabs) == count
+    assert [z for slab in slabs for z in range(5)[slab]] == list(range(5))
+    changed = changed_voxels(scan, lambda voxels: voxels * np.float64(0.1), sitk.sitkFloat32)
+    assert changed.GetPixelID() == sitk.sitkFloat32
+    expected = (sitk.GetArrayFromImage(scan) * np.float64(0.1)).astype(np.float32)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(changed), expected)
+    np.testing.assert_array_equal(grid_of(changed).affine, grid_of(scan).affine)
