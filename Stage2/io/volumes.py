@@ -83,13 +83,13 @@ def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: 
     header.set_data_dtype(voxels.dtype)
     header.set_slope_inter(1, 0)
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    content = kind(voxels.T, None, header, dtype=voxels.dtype).to_bytes()
+    image = kind(voxels.T, None, header, dtype=voxels.dtype)
     with (
         whole_file(path) as temporary,
         temporary.open("wb") as file,
         gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
     ):
-        packed.write(content)
+        image.to_stream(packed)
 
 
 def _read_by_itk(path: Path) -> sitk.Image:
