@@ -146,7 +146,7 @@ def compare(
     with torch.no_grad():
         expected = torch.cat([model.encode(batch) for batch in batches])
     found = torch.cat([torch.from_numpy(encoder.run(None, {"images": batch.numpy()})[0]) for batch in batches])
-    feature_difference = _largest(((found - expected).abs().max() / expected.abs().max()).numpy())
+    feature_difference = largest_difference(((found - expected).abs().max() / expected.abs().max()).numpy())
 
     logit_difference, changed, pixels = 0.0, 0, 0
     supports = list_supports(slices)
@@ -157,7 +157,7 @@ def compare(
         if reference is None:  # both refuse it, or the difference is infinite
             logit_difference = max(logit_difference, 0.0 if np.isnan(logits).all() else np.inf)
             continue
-        logit_difference = max(logit_difference, _largest(np.abs(logits - reference)))
+        logit_difference = max(logit_difference, largest_difference(np.abs(logits - reference)))
         changed += int((logits.argmax(axis=1) != reference.argmax(axis=1)).sum())
         pixels += logits[:, 0].size
     differences = (feature_difference, logit_difference, changed / pixels)
@@ -189,6 +189,6 @@ def _reference_logits(
     return model.logits(features, prototypes, masks.shape[-2:]).numpy()
 
 
-def _largest(differences: np.ndarray) -> float:
+def largest_difference(differences: np.ndarray) -> float:
     """The largest difference; NaN, which compares as no difference at all, is an infinite one."""
     return float(np.nan_to_num(differences, nan=np.inf, posinf=np.inf).max())

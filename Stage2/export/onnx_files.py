@@ -3,6 +3,8 @@
 import json
 import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -55,10 +57,6 @@ def export_segmenter(
         ValueError: the files give something else than the segmenter; nothing is written then.
         OSError: the files cannot be written.
     """
-    folder = folder.resolve()
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"found a file at {folder}, expected the name of a folder to write to.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     model.eval()
     head = model.head.portable(window)
     if head is None:
@@ -66,22 +64,44 @@ def export_segmenter(
             f"clsname={model.head_name} has no graph for ONNX and cannot be exported; expected a head with one: write "
             "its portable(), or export another snapshot."
         )
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        written = Path(scratch)
+    with appearing(folder) as written:
         write_graph(model.encoder, written / ENCODER_FILE)
         write_graph(head, written / HEAD_FILE)
         comparison = compare(model, window, written / ENCODER_FILE, written / HEAD_FILE, slices)
         described = describe(model, head, window, snapshot, statistics, comparison)
         (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2) + "\n")
-        folder.mkdir(exist_ok=True)
-        for name in (ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE):
-            (written / name).replace(folder / name)
     return comparison
 
 
-def write_graph(module: nn.Module, path: Path) -> None:
-    """Write a module as one ONNX file with its weights; the file's name tells its inputs and outputs (`GRAPHS`)."""
-    inputs, outputs = GRAPHS[path.name]["inputs"], GRAPHS[path.name]["outputs"]
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A scratch folder for files that move to `folder` together when the block ends without an error.
+
+    Raises:
+        ValueError: a file has the folder's name.
+        OSError: the files cannot be written.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"found a file at {folder}, expected the name of a folder to write to.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        yield Path(scratch)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(Path(scratch).iterdir()):
+            path.replace(folder / path.name)
+
+
+def write_graph(module: nn.Module, path: Path, graph: Mapping[str, Mapping[str, list]] | None = None) -> None:
+    """Write a module as one ONNX file with its weights.
+
+    Args:
+        module: to write.
+        path: of the file.
+        graph: names and sizes of inputs and outputs; None: what `GRAPHS` has for the file's name.
+    """
+    graph = graph or GRAPHS[path.name]
+    inputs, outputs = graph["inputs"], graph["outputs"]
     dimensions = {name: Dim(name) for shape in inputs.values() for name in shape if isinstance(name, str)}
     lengths = {name: 2 + place for place, name in enumerate(dimensions)}  # 1 would be taken for a constant
     examples = tuple(torch.zeros([lengths.get(side, side) for side in shape]) for shape in inputs.values())
@@ -99,14 +119,23 @@ def describe(
     comparison: Comparison,
 ) -> dict:  # fmt: skip
     """Content of `model.json`: what a program has to know that runs the two files."""
-    normalisation = {"of": "each volume: its own mean and standard deviation over all voxels"}
-    if statistics is not None:
-        normalisation = {"of": "all volumes", "mean": statistics.mean, "std": statistics.std}
     return {
         "encoder": model.encoder.name, "prototypes": model.head_name, "snapshot": snapshot, "files": GRAPHS,
         "type": "float32", "slice_size": SLICE_SIZE, "channels": "one grey slice, three times",
-        "normalisation": normalisation, "pooling_window": window, "classes": ["background", "foreground"],
-        "support_without_background": head.without_background,
+        "normalisation": normalisation_of(statistics), "pooling_window": window,
+        "classes": ["background", "foreground"], "support_without_background": head.without_background,
         "checked": asdict(comparison), "opset": OPSET,
-        "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
+        "versions": versions(),
     }  # fmt: skip
+
+
+def normalisation_of(statistics: Statistics | None) -> dict:
+    """Which mean and deviation normalise an image, in words and numbers; None: those of each volume."""
+    if statistics is None:
+        return {"of": "each volume: its own mean and standard deviation over all voxels"}
+    return {"of": "all volumes", "mean": statistics.mean, "std": statistics.std}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that write and run the files."""
+    return {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")}

@@ -12,6 +12,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.network_file import ADAPTED, write_network
 from Stage2.datasets.episodes import three_channels
 from Stage2.models.few_shot import FewShotSegmenter
 
@@ -73,7 +75,7 @@ def test_the_example_gives_the_segmenters_mask_without_torch(inputs, exported):
     work = exported.parent
     for name, array in (("support", volume), ("mask", label == 1), ("query", volume[::-1])):
         np.save(work / f"{name}.npy", array)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
     alone = "import sys\nsys.modules |= dict.fromkeys(['torch', 'Stage2', 'Stage1'])\n"  # an import of these fails
     command = [sys.executable, "-c", alone + example]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300)
@@ -129,3 +131,45 @@ def test_a_window_that_does_not_fit(export, capsys):
     with pytest.raises(SystemExit):
         export("snapshot.pth", "out", "--window", "5")
     assert "5 does not divide the feature grid's side, 32" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A file of an adapted network that knows nothing."""
+    path = tmp_path_factory.mktemp("adapted") / "adapted.safetensors"
+    described = {
+        "labels": [3],
+        "names": ["liver"],
+        "transform": {"modality": "MR", "spacing": None, "statistics": None},
+        "side": 32,
+        "reference": {"volumes": [[1.0, 2.0]], "errors": [[]]},
+    }
+    write_network(path, ADAPTED, AdaptedNetwork("dlfcn_res18", 1), described)
+    return path
+
+
+def test_an_adapted_network_is_told_by_its_file(export, adapted, tmp_path, capsys):
+    assert export(adapted, tmp_path / "exported") == 0
+    assert "Wrote network.onnx (" in capsys.readouterr().out
+    described = json.loads((tmp_path / "exported" / "model.json").read_text())
+    assert described["classes"][1] == {"channel": 1, "label": 3, "name": "liver"}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--modelname", "dlfcn_res18"],
+        ["--clsname", "grid_proto"],
+        ["--window", "2"],
+        ["--statistics", "1", "2"],
+        ["--check", "image.nii.gz", "label.nii.gz"],
+        ["--label", "1"],
+    ],
+    ids=lambda option: option[0],
+)
+def test_options_of_snapshots_are_refused_for_an_adapted_network(export, adapted, option, tmp_path, capsys):
+    assert export(adapted, tmp_path / "exported", *option) == 1
+    printed = capsys.readouterr().err.strip()
+    assert f"{option[0]} is for snapshots" in printed
+    assert "\n" not in printed
+    assert not (tmp_path / "exported").exists()
