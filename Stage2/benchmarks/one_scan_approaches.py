@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.benchmarks.registration import move_mask
 from Stage2.inference.adapted_predictor import AdaptedPredictor
-from Stage2.inference.adapting import DRAWN, Example, adapt_network
+from Stage2.inference.adapting import adapt_network
+from Stage2.inference.examples import DRAWN, Example
 from Stage2.inference.network import load_network
 from Stage2.inference.predictor import Predictor, Support
 from Stage2.inference.transform import ScanTransform

@@ -21,7 +21,7 @@ from Stage2.run_folders.layout import read_config
 if TYPE_CHECKING:
     from Stage2.adaptation.training import Progress
     from Stage2.inference.adapted_predictor import Adapted
-    from Stage2.inference.adapting import Example
+    from Stage2.inference.examples import Example
 
 SUFFIX = ".safetensors"
 SAY_EVERY = 10.0  # seconds between lines of progress
@@ -194,7 +194,7 @@ class AdaptJob:
         return described if described.get("finished") else None
 
     def _examples(self) -> list["Example"]:
-        from Stage2.inference.adapting import Example
+        from Stage2.inference.examples import Example
         from Stage2.inference.predictor import Support
         from Stage2.io.axes import STORED
 
@@ -206,7 +206,7 @@ class AdaptJob:
         ]
 
     def _labels(self, examples: Sequence["Example"]) -> list[int]:
-        from Stage2.inference.adapting import labels_of
+        from Stage2.inference.examples import labels_of
 
         return list(self.request.labels) if self.request.labels is not None else labels_of(examples)
 

@@ -1,9 +1,7 @@
 """Adapting a network to annotated scans: from images with masks to an adapted network, with progress."""
 
-import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +19,22 @@ from Stage2.adaptation.training import Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices, choose_side, labels_on_working_grid, to_working_grid
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.adapted_predictor import Adapted
+from Stage2.inference.examples import UNKNOWN, Example, known_slices, labels_of, reaching, volumes_of
 from Stage2.inference.feature_cache import hash_of
-from Stage2.inference.masks import labels_in, reach_neighbours
+from Stage2.inference.masks import labels_in
 from Stage2.inference.predictor import Scan, Support, as_image, check_labels, mask_image, named, on_grid
 from Stage2.inference.transform import (
-    SPACING_TOLERANCE,
     ScanTransform,
-    network_spacing,
     normalise,
     prepare_image,
     prepare_masks,
     scan_transform,
 )  # fmt: skip
-from Stage2.io.axes import STORED, slice_axis, upright
+from Stage2.io.axes import STORED, upright
 from Stage2.preparation.steps.normalise import MR_SPACING, SLICE_SIZE
 
 THINNEST_MR, THICKEST_MR = 2.5, 10.0  # mm between slices of an MR that are kept as they are
-DRAWN, UNKNOWN = "drawn", 255
-MM3_PER_ML = 1000.0
-ANY_VOLUME = (0.0, 1e6)  # ml
 LARGEST_PIXEL = 2.0  # mm, of an MR whose slices are wider than the usual 320 mm
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Example:
-    """An annotated scan.
-
-    Attributes:
-        support: scan and mask.
-        annotated: its slices in which the mask says all, counted from 0 in the file's order; "drawn": for every organ,
-            those that show it; None: all. Voxels of value 255 are unknown in any case, unless that is a label.
-        stored: slices lie along the last axis of the file, whatever the header says.
-    """
-
-    support: Support
-    annotated: Sequence[int] | str | None = None
-    stored: bool = False
-
 
 def adapt_network(
     examples: Sequence[Example], labels: Sequence[int], transform: ScanTransform, start: str | Path,
@@ -93,7 +68,7 @@ def adapt_network(
     transform = _completed(transform, supports)
     images = [named(own.name, prepare_image, own.scan, transform) for own in supports]
     examples = [
-        _reaching(replace(one, support=own), labels, transform) for one, own in zip(examples, supports, strict=True)
+        reaching(replace(one, support=own), labels, transform) for one, own in zip(examples, supports, strict=True)
     ]
     supports = [one.support for one in examples]
     if transform.modality == "CT" and transform.statistics is None:
@@ -117,7 +92,7 @@ def adapt_network(
         def prepared(marks: sitk.Image, value: int = 1, image: sitk.Image = image) -> np.ndarray:
             return prepare_masks(marks, [value], image, transform)[value]
 
-        known = _known(example, own, labels, prepared, transform.axes)
+        known = known_slices(example, own, labels, prepared, transform.axes)
         ignored = prepared(own.mask, UNKNOWN) if UNKNOWN in labels_in(own.mask) and UNKNOWN not in labels else None
         labelled = labels_on_working_grid(mask, side, known, ignored)
         scans.append(AnnotatedSlices(own.name, to_working_grid(voxels, side), *labelled))
@@ -150,7 +125,7 @@ def adapt_network(
         own for example, own in zip(examples, supports, strict=True)
         if example.annotated is None and (UNKNOWN in labels or UNKNOWN not in labels_in(own.mask))
     ]  # fmt: skip
-    reference = Reference(tuple(_volumes(label, whole) for label in labels), tuple(() for _ in labels))
+    reference = Reference(tuple(volumes_of(label, whole) for label in labels), tuple(() for _ in labels))
     return Adapted(found.network, labels, transform, side, reference, described)
 
 
@@ -203,12 +178,6 @@ def adapt(
     return adapted
 
 
-def labels_of(examples: Sequence[Example]) -> list[int]:
-    """All labels that the masks show, ascending; 255 is none."""
-    shown = {label for one in examples for label in labels_in(on_grid(one.support).mask)}
-    return sorted(shown - {UNKNOWN})
-
-
 def _unlabelled(name: str, scan: sitk.Image, transform: ScanTransform, side: int) -> Tensor:
     image = named(name, prepare_image, scan, transform)
     return to_working_grid(named(name, normalise, image, transform, scan), side)
@@ -226,92 +195,6 @@ def _completed(transform: ScanTransform, supports: Sequence[Support]) -> ScanTra
     pixel = float(np.clip(max(widths) / SLICE_SIZE[0], MR_SPACING[0], LARGEST_PIXEL))
     thickness = float(np.clip(np.median(spacings), THINNEST_MR, THICKEST_MR))
     return replace(transform, spacing=(pixel, pixel, thickness))
-
-
-def _drawn(example: Example, labels: Sequence[int], axes: str) -> dict[int, list[int]] | None:
-    """Label -> slices of the scan in which it is drawn wherever it is; None: all of all.
-
-    Raises:
-        ValueError: a slice is named that the scan has not.
-    """
-    if example.annotated is None:
-        return None
-    mask = sitk.GetArrayViewFromImage(example.support.mask)
-    axis = slice_axis(example.support.scan, STORED if example.stored else axes)
-    if example.annotated == DRAWN:
-        others = tuple(other for other in range(3) if other != axis)
-        return {label: np.flatnonzero((mask == label).any(axis=others)).tolist() for label in labels}
-    wrong = [place for place in example.annotated if not 0 <= place < mask.shape[axis]]
-    if wrong:
-        raise ValueError(
-            f"slice {wrong[0] + 1} of {example.support.name} is named as annotated; it has slices 1 to "
-            f"{mask.shape[axis]}."
-        )
-    return {label: list(example.annotated) for label in labels}
-
-
-def _reaching(example: Example, labels: Sequence[int], transform: ScanTransform) -> Example:
-    """An example whose annotated slices stand for their neighbours too, where the network sees thicker slices.
-
-    Otherwise those that lie between two of the network's would be lost.
-    """
-    support = example.support
-    drawn = _drawn(example, labels, transform.axes)
-    if drawn is None or transform.prepared:
-        return example
-    image = upright(support.scan, transform.axes)
-    ratio = network_spacing(image, transform)[2] / image.GetSpacing()[2]
-    reach = math.ceil((ratio - 1) / 2 - SPACING_TOLERANCE)
-    if reach < 1:
-        return example
-    axis = slice_axis(support.scan, STORED if example.stored else transform.axes)
-    if UNKNOWN not in labels:
-        drawn[UNKNOWN] = sorted({place for places in drawn.values() for place in places})
-    voxels = sitk.GetArrayFromImage(support.mask)
-    mask = sitk.GetImageFromArray(reach_neighbours(voxels, axis, drawn, reach))
-    mask.CopyInformation(support.mask)
-    annotated = example.annotated
-    if annotated != DRAWN:
-        near = {place + step for place in annotated for step in range(-reach, reach + 1)}
-        annotated = sorted(near & set(range(voxels.shape[axis])))
-    return replace(example, support=replace(support, mask=mask), annotated=annotated)
-
-
-def _known(
-    example: Example, support: Support, labels: Sequence[int], prepare: Callable, axes: str
-) -> np.ndarray | None:
-    """(Z, organs) bool: the slices of the prepared scan in which each organ is drawn wherever it is; None: all.
-
-    Args:
-        example: what the user says of it.
-        support: with the mask on the grid of the scan.
-        labels: of the organs.
-        prepare: a mask on that grid -> (Z, H, W) bool on the grid of the prepared scan.
-        axes: in which slices are shown to the network.
-    """
-    drawn = _drawn(example, labels, axes)
-    if drawn is None:
-        return None
-    axis = slice_axis(support.scan, STORED if example.stored else axes)
-    shape = support.mask.GetSize()[::-1]
-    known = []
-    for label in labels:
-        marked = np.zeros(shape, dtype=np.uint8)
-        marked[tuple(drawn[label] if other == axis else slice(None) for other in range(3))] = 1
-        image = sitk.GetImageFromArray(marked)
-        image.CopyInformation(support.scan)
-        known.append(prepare(image).any(axis=(1, 2)))
-    return np.stack(known, axis=1)
-
-
-def _volumes(label: int, supports: Sequence[Support]) -> tuple[float, float]:
-    """Smallest and largest volume of an organ in the masks that show it, in ml; any volume where none does."""
-    found = []
-    for own in supports:
-        count = np.count_nonzero(sitk.GetArrayViewFromImage(own.mask) == label)
-        if count:
-            found.append(count * float(np.prod(own.mask.GetSpacing())) / MM3_PER_ML)
-    return (min(found), max(found)) if found else ANY_VOLUME
 
 
 def _plain(value: Any) -> Any:

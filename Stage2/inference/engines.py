@@ -1,6 +1,5 @@
 """The two ways in which a request is segmented: by prototypes of a snapshot, or with an adapted network."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from Stage1.files import hash_file
 from Stage2.adaptation.settings import MINUTES, AdaptationSettings
 from Stage2.inference.adapt_job import SUFFIX, AdaptJob, AdaptRequest
-from Stage2.inference.feature_cache import FeatureCache, hash_of
+from Stage2.inference.feature_cache import FeatureCache, hash_of, prune
 from Stage2.inference.request import ADAPTED, PROTOTYPES, Preparation, Request
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile
@@ -262,6 +261,8 @@ class AdaptingEngine(_AdaptedEngine):
             _remove_damaged(kept)
             if not self._job(kept).run():
                 raise KeyboardInterrupt
+            kept.touch()
+            prune(kept.parent, f"*{SUFFIX}")
             adapted = load_adapted(kept, choose_device(self.request.device))
         return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
 
@@ -289,13 +290,3 @@ def _remove_damaged(kept: Path) -> None:
         whole = False
     if not whole:
         kept.unlink()
-
-
-def plain_settings(engine: Engine, request: Request) -> Mapping[str, Any]:
-    """What decides the files of a query, besides the query; a change of it makes them anew."""
-    kept = ("probabilities", "report", "warn_below")
-    return {
-        **engine.settings(),
-        "labels": list(engine.labels),
-        **{name: getattr(request, name) for name in kept},
-    }

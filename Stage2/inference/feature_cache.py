@@ -66,15 +66,17 @@ class FeatureCache:
         features = encode()
         try:
             write_checkpoint({"features": features.cpu()}, path)
-            self._prune()
+            prune(self.folder, "*.pth", self.most)
         except OSError as error:
             logger.warning("features are not kept: %s", error)
         return features
 
-    def _prune(self) -> None:
-        entries = sorted(self.folder.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns)
-        for path in entries[: -self.most]:
-            path.unlink(missing_ok=True)
+
+def prune(folder: Path, pattern: str, most: int = MOST_ENTRIES) -> None:
+    """Remove the files of a folder that were least recently used, but for `most` of them."""
+    entries = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+    for path in entries[:-most]:
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> "Tensor | None":

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from Stage1.files import hash_file
 from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
-from Stage2.inference.engines import engine_for, plain_settings
+from Stage2.inference.engines import Engine, engine_for
 from Stage2.inference.feature_cache import hash_of
 from Stage2.inference.masks import find_truth, read_truth
 from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, write_record, write_table
@@ -56,7 +56,7 @@ class PredictionJob:
         expect_own_table(table)
         if not table.exists():
             write_table(table, records)  # a folder that cannot be written is told before a network is loaded
-        settings = plain_settings(self.engine, self.request)
+        settings = settings_of(self.engine, self.request)
         for query in progress(self.queries):
             records.append(self._one(query, settings))
             write_table(table, records)
@@ -194,6 +194,13 @@ class PredictionJob:
         size, spacing = (" x ".join(f"{value:.4g}" for value in own) for own in (scan.GetSize(), scan.GetSpacing()))
         voxels = f"{size} of {spacing} mm, axes {axes_of(scan)}"
         return {"query": str(query.path), "voxels": voxels, **self.engine.facts()}
+
+
+def settings_of(engine: Engine, request: Request) -> dict:
+    """What decides the files of a query, besides the query; a change of it makes them anew."""
+    kept = ("probabilities", "report", "warn_below")
+    own = {"labels": list(engine.labels), **{name: getattr(request, name) for name in kept}}
+    return engine.settings() | own
 
 
 def _failure(query: ScanFile, error: Exception) -> dict:

@@ -15,7 +15,8 @@ from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.network_file import ADAPTED, KEY, STARTING, describe_file, write_network
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted, names_adapted
-from Stage2.inference.adapting import Example, adapt_network
+from Stage2.inference.adapting import adapt_network
+from Stage2.inference.examples import Example
 from Stage2.inference.predictor import Support
 from Stage2.inference.transform import scan_transform
 from Stage2.predict import segment

@@ -7,14 +7,15 @@ import pytest
 import SimpleITK as sitk
 from stage2.drawn import drawn_scan
 
-from Stage2.adaptation.adapt import AdaptedWeights
+from Stage2.adaptation.adapt import AdaptedWeights, side_for
 from Stage2.adaptation.learner import IGNORED
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.network_file import ADAPTED, write_network
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import AnnotatedSlices
 from Stage2.inference.adapted_predictor import Adapted
-from Stage2.inference.adapting import ANY_VOLUME, Example, adapt_network, labels_of, side_for
+from Stage2.inference.adapting import adapt_network
+from Stage2.inference.examples import ANY_VOLUME, Example, labels_of
 from Stage2.inference.predictor import Support
 from Stage2.inference.transform import scan_transform
 

@@ -19,8 +19,8 @@ from Stage2.inference.engines import (
     Engine,
     PrototypeEngine,
     engine_for,
-    plain_settings,
 )
+from Stage2.inference.job import settings_of
 from Stage2.inference.request import Request
 from Stage2.inference.transform import scan_transform
 from Stage2.io.scans import ScanFile
@@ -128,7 +128,7 @@ def test_adapting_takes_all_labels_unless_some_are_named(case):
 def test_what_decides_the_masks(case):
     def settings(**given):
         found = engine(case, **given)
-        return plain_settings(found, found.request)
+        return settings_of(found, found.request)
 
     for given, changes in (
         ({}, [{"adapt": 0.5}, {"labels": [2]}, {"modality": "CT"}, {"checkpoint": "starting.safetensors"}]),

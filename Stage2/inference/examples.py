@@ -1,0 +1,125 @@
+"""Annotated scans to adapt to: which of their slices are annotated, for which organ, and what their masks hold."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from Stage2.inference.masks import labels_in, reach_neighbours
+from Stage2.inference.predictor import Support, on_grid
+from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network_spacing
+from Stage2.io.axes import STORED, slice_axis, upright
+
+DRAWN, UNKNOWN = "drawn", 255
+MM3_PER_ML = 1000.0
+ANY_VOLUME = (0.0, 1e6)  # ml
+
+
+@dataclass(frozen=True)
+class Example:
+    """An annotated scan.
+
+    Attributes:
+        support: scan and mask.
+        annotated: its slices in which the mask says all, counted from 0 in the file's order; "drawn": for every organ,
+            those that show it; None: all. Voxels of value 255 are unknown in any case, unless that is a label.
+        stored: slices lie along the last axis of the file, whatever the header says.
+    """
+
+    support: Support
+    annotated: Sequence[int] | str | None = None
+    stored: bool = False
+
+
+def labels_of(examples: Sequence[Example]) -> list[int]:
+    """All labels that the masks show, ascending; 255 is none."""
+    shown = {label for one in examples for label in labels_in(on_grid(one.support).mask)}
+    return sorted(shown - {UNKNOWN})
+
+
+def _drawn(example: Example, labels: Sequence[int], axes: str) -> dict[int, list[int]] | None:
+    """Label -> slices of the scan in which it is drawn wherever it is; None: all of all.
+
+    Raises:
+        ValueError: a slice is named that the scan has not.
+    """
+    if example.annotated is None:
+        return None
+    mask = sitk.GetArrayViewFromImage(example.support.mask)
+    axis = slice_axis(example.support.scan, STORED if example.stored else axes)
+    if example.annotated == DRAWN:
+        others = tuple(other for other in range(3) if other != axis)
+        return {label: np.flatnonzero((mask == label).any(axis=others)).tolist() for label in labels}
+    wrong = [place for place in example.annotated if not 0 <= place < mask.shape[axis]]
+    if wrong:
+        raise ValueError(
+            f"slice {wrong[0] + 1} of {example.support.name} is named as annotated; it has slices 1 to "
+            f"{mask.shape[axis]}."
+        )
+    return {label: list(example.annotated) for label in labels}
+
+
+def reaching(example: Example, labels: Sequence[int], transform: ScanTransform) -> Example:
+    """An example whose annotated slices stand for their neighbours too, where the network sees thicker slices.
+
+    Otherwise those that lie between two of the network's would be lost.
+    """
+    support = example.support
+    drawn = _drawn(example, labels, transform.axes)
+    if drawn is None or transform.prepared:
+        return example
+    image = upright(support.scan, transform.axes)
+    ratio = network_spacing(image, transform)[2] / image.GetSpacing()[2]
+    reach = math.ceil((ratio - 1) / 2 - SPACING_TOLERANCE)
+    if reach < 1:
+        return example
+    axis = slice_axis(support.scan, STORED if example.stored else transform.axes)
+    if UNKNOWN not in labels:
+        drawn[UNKNOWN] = sorted({place for places in drawn.values() for place in places})
+    voxels = sitk.GetArrayFromImage(support.mask)
+    mask = sitk.GetImageFromArray(reach_neighbours(voxels, axis, drawn, reach))
+    mask.CopyInformation(support.mask)
+    annotated = example.annotated
+    if annotated != DRAWN:
+        near = {place + step for place in annotated for step in range(-reach, reach + 1)}
+        annotated = sorted(near & set(range(voxels.shape[axis])))
+    return replace(example, support=replace(support, mask=mask), annotated=annotated)
+
+
+def known_slices(
+    example: Example, support: Support, labels: Sequence[int], prepare: Callable, axes: str
+) -> np.ndarray | None:
+    """(Z, organs) bool: the slices of the prepared scan in which each organ is drawn wherever it is; None: all.
+
+    Args:
+        example: what the user says of it.
+        support: with the mask on the grid of the scan.
+        labels: of the organs.
+        prepare: a mask on that grid -> (Z, H, W) bool on the grid of the prepared scan.
+        axes: in which slices are shown to the network.
+    """
+    drawn = _drawn(example, labels, axes)
+    if drawn is None:
+        return None
+    axis = slice_axis(support.scan, STORED if example.stored else axes)
+    shape = support.mask.GetSize()[::-1]
+    known = []
+    for label in labels:
+        marked = np.zeros(shape, dtype=np.uint8)
+        marked[tuple(drawn[label] if other == axis else slice(None) for other in range(3))] = 1
+        image = sitk.GetImageFromArray(marked)
+        image.CopyInformation(support.scan)
+        known.append(prepare(image).any(axis=(1, 2)))
+    return np.stack(known, axis=1)
+
+
+def volumes_of(label: int, supports: Sequence[Support]) -> tuple[float, float]:
+    """Smallest and largest volume of an organ in the masks that show it, in ml; any volume where none does."""
+    found = []
+    for own in supports:
+        count = np.count_nonzero(sitk.GetArrayViewFromImage(own.mask) == label)
+        if count:
+            found.append(count * float(np.prod(own.mask.GetSpacing())) / MM3_PER_ML)
+    return (min(found), max(found)) if found else ANY_VOLUME
