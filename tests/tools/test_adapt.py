@@ -121,7 +121,10 @@ def test_ctrl_c_of_the_process(case):
     out, said = case / "a.safetensors", case / "said.txt"
     for expected in ("start: random weights", "going on after step"):
         with said.open("w") as stream:
-            process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stderr=stream)
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, *arguments], cwd=ROOT, stderr=stream,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
+            )  # fmt: skip
         waited = time.monotonic()
         while expected not in said.read_text() and time.monotonic() - waited < 300:
             time.sleep(0.1)

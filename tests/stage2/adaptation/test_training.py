@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -68,6 +69,15 @@ def test_interrupted_it_goes_on_to_the_same_weights(tmp_path, monkeypatch, unlab
     assert_same(whole, rest)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a person's terminal has it: tests in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_signal_of_ctrl_c_waits_for_the_end_of_the_step(tmp_path, monkeypatch):
     state, step, whole = tmp_path / "state.pth", Learner.step, adapt()
 
