@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.drawing.masks import as_bytes, grey
+from Stage2.drawing.masks import as_bytes, grey, window_of
 from Stage2.io.axes import STORED
 
 RADIOLOGICAL = "LPS"  # the patient's right is left in the picture, the front is on top; slices from the feet up
@@ -46,9 +46,10 @@ def pictures_of(
         for image in (scan, labels, truth)
     ]
     size = _shown_size(turned[0].GetSize(), turned[0].GetSpacing(), longest_side)
-    slices = as_bytes(grey(sitk.GetArrayFromImage(turned[0]).astype(np.float32)))
+    slices = sitk.GetArrayViewFromImage(turned[0])
+    window = window_of(slices)
     smooth = cv2.INTER_AREA if size[0] * size[1] < slices[0].size else cv2.INTER_LINEAR
-    resized = np.stack([cv2.resize(one, size, interpolation=smooth) for one in slices])
+    resized = np.stack([cv2.resize(as_bytes(grey(one, window)), size, interpolation=smooth) for one in slices])
     masks = [None if image is None else _resized_labels(image, size) for image in turned[1:]]
     return Pictures(resized, *masks)
 
@@ -69,5 +70,5 @@ def _shown_size(size: Sequence[int], spacing: Sequence[float], longest_side: int
 
 
 def _resized_labels(image: sitk.Image, size: tuple[int, int]) -> np.ndarray:
-    voxels = sitk.GetArrayFromImage(image).astype(np.uint16)
-    return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for one in voxels])
+    slices = (one.astype(np.uint16) for one in sitk.GetArrayViewFromImage(image))
+    return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for one in slices])
