@@ -157,8 +157,8 @@ class PredictionJob:
             if entry["confidence"] < request.warn_below
         ]
         outputs.write_volume(outputs.mask, found.labels, scan)
-        for label, volume in found.probabilities.items() if request.probabilities else ():
-            outputs.write_volume(outputs.probability(label), volume, scan)
+        for label in found.probabilities if request.probabilities else ():  # no name keeps a map while the next is made
+            outputs.write_volume(outputs.probability(label), found.probabilities[label], scan)
         if request.report:
             from Stage2.inference.pictures import pictures_of
             from Stage2.inference.report import write_report
