@@ -164,7 +164,7 @@ def test_labels_of_queries_change_scores_but_no_mask(settings: dict, cohort_fold
     assert results["modelname"] == "dlfcn_res18" and results["snapshot"] is None
     assert results["adaptation"].pop("minutes") > 0
     assert results["adaptation"] == {
-        "start": "random", "budget": "2 steps", "annotated": "whole support scans", "steps": 2, "side": 160,
+        "start": "random", "budget": "2 steps", "annotated": "whole support scans", "steps": 2, "side": 128,
     }  # fmt: skip
     assert {row["scan"] for row in results["scans"]} == set("0123")
     assert "dice" in results["mean"]["full_volume"]
