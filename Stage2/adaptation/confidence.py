@@ -84,7 +84,7 @@ def signs_of(
     network: AdaptedNetwork, images: Tensor, shares: Tensor, reference: Reference, millilitres: float
 ) -> list[dict[str, float] | None]:
     """The signs of every organ; None where nothing was found. Arguments as `confidence_of`."""
-    labels = shares.argmax(dim=1)
+    labels = shares.max(dim=1).indices
     shown = torch.nonzero((labels > 0).flatten(1).any(dim=1))[:, 0]
     again = _found_again(network, images, shown)
     found = []
@@ -115,7 +115,7 @@ def _found_again(network: AdaptedNetwork, images: Tensor, shown: Tensor) -> Tens
     changed = ((images - low) / (high - low).clamp(min=1e-5)).pow(GAMMA)
     changed = (changed - changed.mean()) / changed.std().clamp(min=1e-5) * images.std() + images.mean()
     smaller = functional.interpolate(changed[:, None], size=(side, side), mode="bilinear", antialias=True)[:, 0]
-    return organ_shares(network, smaller, places=shown).argmax(dim=1)
+    return organ_shares(network, smaller, places=shown).max(dim=1).indices  # faster than argmax
 
 
 def lower_bound(confidence: float, errors: Sequence[float], level: float = LEVEL) -> float | None:

@@ -37,7 +37,7 @@ def organ_shares(
 @torch.inference_mode()
 def keep_largest_pieces(shares: Tensor) -> None:
     """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
-    largest = shares.argmax(dim=1).numpy()
+    largest = shares.max(dim=1).indices.numpy()
     for organ in range(1, shares.shape[1]):
         mask = largest == organ
         if mask.any():
