@@ -25,7 +25,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", [README, ROOT / "docs" / "predict.md", ROOT / "docs" / "adapt.md"], ids=lambda page: page.name)
+PAGES = [README, ROOT / "docs" / "predict.md", ROOT / "docs" / "adapt.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_lines_segment_a_scan(page: Path, folder: Path, tmp_path: Path, monkeypatch):
     (lines,) = code_blocks(page, "python")
     assert page != README or len(lines.splitlines()) == 5
