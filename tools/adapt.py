@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from Stage1.command_line import positive
 from Stage2.adaptation.settings import MINUTES, AdaptationSettings
-from Stage2.inference.arguments import add_preparation, labels, minutes, positive
+from Stage2.inference.arguments import add_preparation, labels, minutes
 from Stage2.models.registry import ENCODERS
 
 

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from Stage2.inference.arguments import labels, minutes, positive
+from Stage1.command_line import positive
+from Stage2.inference.arguments import labels, minutes
 from Stage2.reporting.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ OF_SNAPSHOTS = ("modelname", "clsname", "window", "statistics", "check", "label"
 
 
 def run(options: argparse.Namespace) -> None:
-    from Stage2.inference.adapted_predictor import names_adapted
+    from Stage2.adaptation.network_file import names_adapted
 
     if names_adapted(options.snapshot):
         run_adapted(options)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from Stage1.command_line import positive
 from Stage2.adaptation.settings import RANDOM_START, starting_file
-from Stage2.inference.arguments import positive
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from Stage2.inference.arguments import positive
+from Stage1.command_line import positive
 from Stage2.models.registry import ENCODERS
 
 SAY_EVERY = 50  # steps

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from Stage1.command_line import positive
 from Stage2.adaptation.settings import MINUTES
-from Stage2.inference.arguments import add_preparation, labels, minutes, positive
-from Stage2.inference.request import ADAPTED, PROTOTYPES, WARN_BELOW, Request
+from Stage2.inference.arguments import add_preparation, labels, minutes
+from Stage2.inference.request import WARN_BELOW, Request
 from Stage2.models.registry import ENCODERS, PRECISIONS
+from Stage2.run_folders.layout import METHODS
 from Stage2.segmentation.method import MATCHINGS, Method
 
 logger = logging.getLogger("predict")
@@ -50,7 +52,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--method",
         dest="approach",
-        choices=(PROTOTYPES, ADAPTED),
+        choices=METHODS,
         help="adapted: a network learns from the supports first; prototypes: a preview at once (default: adapted)",
     )
     add("--adapt", type=minutes, metavar="MINUTES", help=f"of processor time, for adapting (default {MINUTES:g})")

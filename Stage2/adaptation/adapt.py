@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.network import AdaptedNetwork, image_size_of
 from Stage2.adaptation.network_file import describe_file
 from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
 from Stage2.adaptation.start import encoder_of, starting_network
 from Stage2.adaptation.training import Adaptation, Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices
-from Stage2.datasets.volumes import SLICE_SIZE
 
 
 @dataclass(frozen=True)
@@ -78,4 +77,4 @@ def side_for(start: str | Path, encoder: str | None) -> int | None:
     if encoder is None and start != RANDOM_START:
         described = describe_file(Path(start))
         encoder = encoder_of(Path(start)) if described is None else described.get("encoder")
-    return SLICE_SIZE if encoder is not None and "vit" in encoder else None
+    return None if encoder is None else image_size_of(encoder)

@@ -8,13 +8,12 @@ from torch import Tensor
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.working_grid import with_neighbours, working_geometry
 from Stage2.segmentation.clean_up import largest_component
-
-AT_ONCE = 8  # slices
+from Stage2.segmentation.method import SLICES_AT_ONCE
 
 
 @torch.inference_mode()
 def organ_shares(
-    network: AdaptedNetwork, images: Tensor, at_once: int = AT_ONCE, places: Tensor | None = None
+    network: AdaptedNetwork, images: Tensor, at_once: int = SLICES_AT_ONCE, places: Tensor | None = None
 ) -> Tensor:
     """Probabilities of background and organs in every pixel, (Z, S, S) -> (Z, classes, S, S) float32 on the CPU.
 
@@ -37,11 +36,24 @@ def organ_shares(
 @torch.inference_mode()
 def keep_largest_pieces(shares: Tensor) -> None:
     """Set the probability of an organ to 0 in its pieces apart from the largest, in place; (Z, classes, S, S)."""
-    largest = shares.max(dim=1).indices.numpy()
-    for organ in range(1, shares.shape[1]):
-        mask = largest == organ
+    labels = shares.max(dim=1).indices
+    apart = apart_from_largest(labels, shares.shape[1] - 1)
+    shares.movedim(1, -1)[apart, labels[apart]] = 0
+
+
+def apart_from_largest(labels: Tensor, organs: int) -> Tensor:
+    """Where an organ lies apart from its largest piece, (Z, S, S) bool.
+
+    Args:
+        labels: (Z, S, S), 1 to `organs` for these; other values are not looked at.
+        organs: how many there are.
+    """
+    apart = torch.zeros(labels.shape, dtype=torch.bool)
+    for organ in range(1, organs + 1):
+        mask = (labels == organ).numpy()
         if mask.any():
-            shares[:, organ][torch.from_numpy(mask & ~largest_component(mask))] = 0
+            apart |= torch.from_numpy(mask & ~largest_component(mask))
+    return apart
 
 
 def on_slices(share: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -91,11 +91,10 @@ def merge_unknown(scores: Tensor, known: Tensor) -> Tensor:
     """
     if bool(known.all()):
         return scores
-    unknown = torch.cat([torch.zeros_like(known[:, :1]), ~known], dim=1)[:, :, None, None]
-    behind = torch.cat([torch.ones_like(known[:, :1]), ~known], dim=1)[:, :, None, None]
-    background = scores.masked_fill(~behind, -torch.inf).logsumexp(dim=1, keepdim=True)
-    rest = scores[:, 1:].masked_fill(unknown[:, 1:], NEVER)
-    return torch.cat([background, rest], dim=1)
+    drawn = torch.cat([torch.zeros_like(known[:, :1]), known], dim=1)[:, :, None, None]
+    background = scores.masked_fill(drawn, -torch.inf).logsumexp(dim=1, keepdim=True)
+    organs = scores[:, 1:].masked_fill(~known[:, :, None, None], NEVER)
+    return torch.cat([background, organs], dim=1)
 
 
 def segmentation_loss(scores: Tensor, labels: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ class AdaptedNetwork(nn.Module):
         return functional.interpolate(scores, size=images.shape[-2:], mode="bilinear")
 
 
+def image_size_of(encoder_name: str) -> int | None:
+    """The one side of images that an encoder takes, such as a ViT; None where any will do."""
+    with torch.device("meta"):
+        return getattr(build(ENCODERS, encoder_name, "encoder"), "image_size", None)
+
+
 class Head(nn.Module):
     """Scores of classes, each of one part or several: what was learned as several tissues may be one organ.
 

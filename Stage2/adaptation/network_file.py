@@ -14,10 +14,10 @@ from Stage1.files import whole_file
 from Stage1.weights.backbones import describe_mismatch
 from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.settings import SUFFIX
 
 KEY, VERSION = "densemp", 1  # of the description in the file's header
 ADAPTED, STARTING = "adapted network", "starting network"
-SUFFIX = ".safetensors"
 SCALE = ".scale"  # of 8-bit weights, one for each output channel
 ASSIGNMENT = "head.assignment"
 
@@ -75,6 +75,12 @@ def describe_file(path: Path) -> dict[str, Any] | None:
             "anew, or use the program that wrote it."
         )
     return content
+
+
+def names_adapted(path: Path) -> bool:
+    """Whether a file holds an adapted network; raises as `describe_file`."""
+    described = describe_file(path)
+    return described is not None and described["kind"] == ADAPTED
 
 
 def read_network(path: Path) -> tuple[AdaptedNetwork, dict[str, Any]]:

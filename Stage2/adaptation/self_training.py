@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from Stage2.adaptation.inference import organ_shares
+from Stage2.adaptation.inference import apart_from_largest, organ_shares
 from Stage2.adaptation.learner import IGNORED
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.working_grid import AnnotatedSlices
-from Stage2.segmentation.clean_up import largest_component
 
 SURE = 0.8  # probability from which a pixel gets a pseudo-label
 SHARE = 0.3  # slices to label, for each slice that the network learns from: it costs about a tenth of the budget
@@ -37,10 +36,7 @@ def pseudo_labels(
         shares = organ_shares(network, images)
         largest, labels = shares.max(dim=1)
         labels[largest < SURE] = IGNORED
-        for organ in range(1, shares.shape[1]):
-            mask = (labels == organ).numpy()
-            if mask.any():
-                labels[torch.from_numpy(mask & ~largest_component(mask))] = IGNORED
+        labels[apart_from_largest(labels, shares.shape[1] - 1)] = IGNORED
         known = torch.ones(len(images), shares.shape[1] - 1, dtype=torch.bool)
         found.append(AnnotatedSlices(f"unlabelled scan {place}", images, labels, known))
     return [scan for scan in found if len(scan.showing)]

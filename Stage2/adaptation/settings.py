@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from Stage1.files import hash_file
 from Stage2.run_folders.selection import resolve_choice
 
 MINUTES = 3.0  # of processor time, unless something else is asked for
 RANDOM_START = "random"
 DEFAULT_ENCODER = "dlfcn_res18"
-STARTING_NETWORK = Path(__file__).resolve().parents[2] / "pretrained_model" / "starting_resnet18.safetensors"
+SUFFIX = ".safetensors"  # of files of networks
+STARTING_NETWORK = Path(__file__).resolve().parents[2] / "pretrained_model" / f"starting_resnet18{SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,8 @@ def starting_file(start: str | Path | None, encoder: str | None = None) -> str:
         there = encoder in (None, DEFAULT_ENCODER) and STARTING_NETWORK.is_file()
         return str(STARTING_NETWORK) if there else RANDOM_START
     return RANDOM_START if start == RANDOM_START else str(resolve_choice(Path(start)).snapshot)
+
+
+def identity_of_start(start: str | Path) -> str:
+    """What stands for a start in identities: the hash of its file, or "random"."""
+    return RANDOM_START if start == RANDOM_START else hash_file(start)

@@ -1,14 +1,13 @@
 """What an adaptation starts from: random weights, an encoder of pre-training or Stage 2, or a whole network."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from Stage1.files import hash_file
 from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
 from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.adaptation.learner import IGNORED
@@ -18,11 +17,11 @@ from Stage2.adaptation.settings import DEFAULT_ENCODER, RANDOM_START
 from Stage2.adaptation.working_grid import AnnotatedSlices, with_neighbours
 from Stage2.models.registry import ENCODERS
 from Stage2.models.snapshots import describe_snapshot
+from Stage2.segmentation.method import SLICES_AT_ONCE
 
 LEAST_OVERLAP = 0.25  # Dice of a tissue that the start knows with an organ, from which the organ begins as that tissue
 QUIET, READY = -3.0, 0.0  # bias of the new part of an organ that begins as a tissue, and of one that does not
 HEAD_PIXELS, HEAD_STEPS, HEAD_RATE = 20_000, 60, 0.02  # of learning the head alone, at the start
-AT_ONCE = 8  # slices
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +47,9 @@ def starting_network(
         return AdaptedNetwork(encoder or DEFAULT_ENCODER, organs)
     path = Path(start)
     if describe_file(path) is None:
-        network = AdaptedNetwork(encoder or encoder_of(path), organs)
-        loaded = load_backbone(network.backbone, path, setting="--encoder=dlfcn_res{depth}")
+        content = read_checkpoint(path)
+        network = AdaptedNetwork(encoder or encoder_of(path, content), organs)
+        loaded = load_backbone(network.backbone, path, content=content, setting="--encoder=dlfcn_res{depth}")
         logger.info("start: the encoder from %s: %s; the decoder is random (seed %d)", path, loaded, seed)
         return network
     network, described = read_network(path)
@@ -60,13 +60,17 @@ def starting_network(
     return network
 
 
-def encoder_of(path: Path) -> str:
+def encoder_of(path: Path, content: Mapping | None = None) -> str:
     """The encoder that a file of weights is of.
+
+    Args:
+        path: of the file.
+        content: of the file, where it was read before.
 
     Raises:
         FileNotFoundError, ValueError: the file is missing or damaged, or its encoder is not known.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path) if content is None else content
     kind = describe_snapshot(content)
     if kind.encoder is not None:
         return kind.encoder
@@ -74,11 +78,6 @@ def encoder_of(path: Path) -> str:
         return f"dlfcn_res{built_depth(backbone_weights(content, path), path)}"
     except ValueError as error:
         raise ValueError(f"{error}; or name its encoder by --encoder, one of {', '.join(ENCODERS)}.") from None
-
-
-def identity_of_start(start: str | Path) -> str:
-    """What stands for a start in identities: the hash of its file, or "random"."""
-    return RANDOM_START if start == RANDOM_START else hash_file(start)
 
 
 def _renew_head(network: AdaptedNetwork, scans: Sequence[AnnotatedSlices], organs: int) -> None:
@@ -94,7 +93,7 @@ def _renew_head(network: AdaptedNetwork, scans: Sequence[AnnotatedSlices], organ
     generator = torch.Generator().manual_seed(HEAD_PIXELS)
     with torch.inference_mode():
         for scan, is_whole in zip(scans, whole, strict=True):
-            for places in scan.annotated.split(AT_ONCE):
+            for places in scan.annotated.split(SLICES_AT_ONCE):
                 found = network.features(with_neighbours(scan.images, places).contiguous())
                 size = found.shape[-2:]
                 labels = functional.interpolate(scan.labels[places][:, None].float(), size=size)[:, 0].long()

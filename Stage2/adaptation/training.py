@@ -28,6 +28,8 @@ ROUNDS = (0.4, 0.7)  # shares of the budget at which unlabelled scans get pseudo
 PSEUDO = 0.5  # share of the slices of a step that have pseudo-labels, once there are some
 FEWEST_STEPS = 5  # that a projection of the steps in the budget goes by
 
+Place = tuple[AnnotatedSlices, int]  # a slice of a scan
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,8 +67,9 @@ class Adaptation:
         self.spent = 0.0  # seconds of processor time
         self.rounds = 0  # of self-training that are done
         self.pseudo: list[AnnotatedSlices] = []
+        self._pseudo_showing: list[Place] = []
         self._annotated = [(scan, int(z)) for scan in scans for z in scan.annotated]
-        self._showing = [(scan, int(z)) for scan in scans for z in scan.showing]
+        self._showing = places_showing(scans)
         if not self._showing:
             raise ValueError("no annotated slice shows an organ; annotate one, or name other labels.")
 
@@ -124,7 +127,7 @@ class Adaptation:
         showing = max(1, round((count - from_pseudo) * SHOWING))
         chosen = self._some(self._showing, showing) + self._some(self._annotated, count - from_pseudo - showing)
         if from_pseudo:
-            chosen += self._some([(scan, int(z)) for scan in self.pseudo for z in scan.showing], from_pseudo)
+            chosen += self._some(self._pseudo_showing, from_pseudo)
         images = torch.cat([with_neighbours(scan.images, torch.tensor([z])) for scan, z in chosen])
         labels = torch.stack([scan.labels[z] for scan, z in chosen])
         images, labels = change_geometry(images, labels, self.generator)
@@ -132,7 +135,11 @@ class Adaptation:
         device = next(self.learner.network.parameters()).device
         return change_intensities(images, self.generator).to(device), labels.to(device), known.to(device)
 
-    def _some(self, places: Sequence[tuple[AnnotatedSlices, int]], count: int) -> list[tuple[AnnotatedSlices, int]]:
+    def _take(self, pseudo: list[AnnotatedSlices]) -> None:
+        """Learn from these pseudo-labels from now on."""
+        self.pseudo, self._pseudo_showing = pseudo, places_showing(pseudo)
+
+    def _some(self, places: Sequence[Place], count: int) -> list[Place]:
         return [places[int(index)] for index in torch.randint(len(places), (count,), generator=self.generator)]
 
     def _self_train(self) -> None:
@@ -144,9 +151,9 @@ class Adaptation:
         own = {key: value.clone() for key, value in network.state_dict().items()}
         network.load_state_dict(self.learner.average)
         steps = self.learner.steps / max(self.share, 1e-6)
-        self.pseudo = pseudo_labels(network, self.unlabelled, round(steps * self.settings.batch), self.generator)
+        self._take(pseudo_labels(network, self.unlabelled, round(steps * self.settings.batch), self.generator))
         network.load_state_dict(own)
-        logger.info("self-training, round %d: %d slices", self.rounds, sum(len(scan.showing) for scan in self.pseudo))
+        logger.info("self-training, round %d: %d slices", self.rounds, len(self._pseudo_showing))
 
     def _seconds_left(self) -> float | None:
         if self.settings.minutes is not None:
@@ -178,11 +185,14 @@ class Adaptation:
         self.learner.load(content["learner"])
         self.generator.set_state(content["generator"])
         self.spent, self.rounds = content["spent"], content["rounds"]
-        self.pseudo = [
-            AnnotatedSlices(f"unlabelled scan {place}", own["images"], own["labels"], own["known"])
-            for place, own in content["pseudo"].items()
-        ]
+        kept = content["pseudo"].items()
+        self._take([AnnotatedSlices(f"unlabelled scan {place}", **own) for place, own in kept])
         logger.info("going on after step %d, %.0f s of processor time", self.learner.steps, self.spent)
+
+
+def places_showing(scans: Sequence[AnnotatedSlices]) -> list[Place]:
+    """All slices that show an organ."""
+    return [(scan, int(z)) for scan in scans for z in scan.showing]
 
 
 @contextmanager

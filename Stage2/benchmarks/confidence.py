@@ -7,21 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.stats import pearsonr
 
 from Stage2.adaptation.confidence import SIGNS, Reference, signs_of
 from Stage2.adaptation.inference import organ_shares
-from Stage2.adaptation.settings import AdaptationSettings
+from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
 from Stage2.adaptation.start import starting_network
 from Stage2.adaptation.training import Adaptation, Progress
 from Stage2.adaptation.working_grid import SIDES, AnnotatedSlices, labels_on_working_grid, to_working_grid
+from Stage2.benchmarks.one_scan_table import correlation
 from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.volumes import own_statistics
+from Stage2.evaluation.metrics import overlap_counts
+from Stage2.io.grid import MM3_PER_ML
 from Stage2.phantom.folder import CLASSES, make_scan
+from Stage2.phantom.geometry import FIELD_OF_VIEW_MM, SLICE_THICKNESS_MM
 
 DATA_SETS = {"mr": "CHAOST2", "ct": "SABS"}
 SIDE, PHANTOM_SIDE = SIDES[0], 256
-SHRINKING = 0.02  # on the squares of the weights
-MILLILITRES = (320 / SIDE) ** 2 * 7.7 / 1000
+SHRINKING = 2e-4  # on the squares of the weights
+MILLILITRES = (FIELD_OF_VIEW_MM / SIDE) ** 2 * SLICE_THICKNESS_MM / MM3_PER_ML
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ def collect(starts: Sequence[str], supports: int, queries: int, at: Sequence[int
     cases = []
     for start in starts:
         for number in range(supports):
-            modality = ("mr", "ct")[number % 2]
+            modality = list(DATA_SETS)[number % 2]
             support = _annotated(modality, seed, 100 * number)
             others = [_annotated(modality, seed, 100 * number + 1 + query) for query in range(queries)]
             cases += _cases(start, support, others, at)
@@ -56,32 +60,39 @@ def collect(starts: Sequence[str], supports: int, queries: int, at: Sequence[int
 
 def fit(cases: Sequence[Case]) -> np.ndarray:
     """Constant and weights of the logit of the expected Dice, (1 + signs,): least squares, a little shrunk."""
-    signs = np.array([[case.signs[name] for name in SIGNS] for case in cases])
-    dice = np.array([case.dice for case in cases])
+    signs, dice = _columns(cases)
 
     def error(weights: np.ndarray) -> float:
-        expected = 1 / (1 + np.exp(-(weights[0] + signs @ weights[1:])))
-        return float(np.mean((expected - dice) ** 2) + SHRINKING * 1e-2 * np.sum(weights[1:] ** 2))
+        return float(np.mean((_expected(weights, signs) - dice) ** 2) + SHRINKING * np.sum(weights[1:] ** 2))
 
     return minimize(error, np.zeros(1 + len(SIGNS)), method="L-BFGS-B").x
 
 
 def describe_fit(cases: Sequence[Case], weights: np.ndarray) -> str:
     """The constants to write down, and how well they fit."""
-    signs = np.array([[case.signs[name] for name in SIGNS] for case in cases])
-    dice = np.array([case.dice for case in cases])
-    expected = 1 / (1 + np.exp(-(weights[0] + signs @ weights[1:])))
+    signs, dice = _columns(cases)
+    expected = _expected(weights, signs)
     lines = [f"{len(cases)} masks, Dice {dice.mean():.3f} on average, from {dice.min():.3f} to {dice.max():.3f}"]
-    lines += [f"{name}: r = {pearsonr(own, dice).statistic:.3f}" for name, own in zip(SIGNS, signs.T, strict=True)]
-    lines.append(f"together: r = {pearsonr(expected, dice).statistic:.3f}, error {np.abs(expected - dice).mean():.3f}")
+    lines += [f"{name}: r = {correlation(own, dice):.3f}" for name, own in zip(SIGNS, signs.T, strict=True)]
+    lines.append(f"together: r = {correlation(expected, dice):.3f}, error {np.abs(expected - dice).mean():.3f}")
     listed = ", ".join(f"{weight:.2f}" for weight in weights[1:])
     return "\n".join([*lines, f"CONSTANT, WEIGHTS = {weights[0]:.2f}, ({listed})"])
 
 
+def _columns(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
+    """Signs, (N, signs), and Dice, (N,), of all cases."""
+    return np.array([[case.signs[name] for name in SIGNS] for case in cases]), np.array([case.dice for case in cases])
+
+
+def _expected(weights: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Expected Dice, (N,), as `Stage2.adaptation.confidence.combine` has it with these weights."""
+    return 1 / (1 + np.exp(-(weights[0] + signs @ weights[1:])))
+
+
 def _annotated(modality: str, seed: int, index: int) -> AnnotatedSlices:
     image, label = make_scan(modality, seed, index, PHANTOM_SIDE)
-    voxels = image.astype(np.float32)
-    voxels = (voxels - voxels.mean()) / voxels.std()
+    own = own_statistics(image)
+    voxels = (image - own.mean) / own.std
     values = [get_dataset(DATA_SETS[modality]).classes[name] for name in CLASSES[DATA_SETS[modality]]]
     masks = {value: label == value for value in values}
     return AnnotatedSlices(f"phantom {index}", to_working_grid(voxels, SIDE), *labels_on_working_grid(masks, SIDE))
@@ -91,7 +102,7 @@ def _cases(start: str, support: AnnotatedSlices, others: Sequence[AnnotatedSlice
     organs = support.known.shape[1]
     settings = AdaptationSettings(minutes=None, steps=max(at))
     network = starting_network(start, None, [support], organs, settings.seed)
-    adaptation = Adaptation(network, start != "random", [support], [], settings)
+    adaptation = Adaptation(network, start != RANDOM_START, [support], [], settings)
     volumes = [float((support.labels == organ).sum()) * MILLILITRES for organ in range(1, organs + 1)]
     reference, cases = Reference(tuple((volume, volume) for volume in volumes)), []
 
@@ -103,12 +114,12 @@ def _cases(start: str, support: AnnotatedSlices, others: Sequence[AnnotatedSlice
         average.eval()
         for other in others:
             shares = organ_shares(average, other.images)
-            labels = shares.argmax(dim=1)
+            labels = shares.max(dim=1).indices
             found = signs_of(average, other.images, shares, reference, MILLILITRES)
             for organ, signs in enumerate(found, start=1):
-                drawn, mask = other.labels == organ, labels == organ
-                if signs is not None and bool(drawn.any()):
-                    cases.append(Case(signs, float(2 * (mask & drawn).sum() / (mask.sum() + drawn.sum()))))
+                drawn, mask = (own == organ for own in (other.labels.numpy(), labels.numpy()))
+                if signs is not None and drawn.any():
+                    cases.append(Case(signs, overlap_counts(mask, drawn).dice))
         logger.info("%s, %s, step %d: %d masks", start, support.name, progress.steps, len(cases))
 
     adaptation.run(report=segment)

@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from Stage1.files import hash_file, locked
-from Stage2.adaptation.settings import AdaptationSettings
-from Stage2.adaptation.start import identity_of_start
+from Stage2.adaptation.settings import AdaptationSettings, identity_of_start
 from Stage2.benchmarks.one_scan_approaches import (
-    PROTOTYPES,
     REGISTRATION,
     Annotated,
     Segment,
@@ -33,7 +30,7 @@ from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import split_fold, support_slices
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.volumes import list_scans
-from Stage2.evaluation.metrics import compute_metrics, mean_of_defined
+from Stage2.evaluation.metrics import compute_metrics, mean_of_defined, or_none
 from Stage2.inference.masks import labels_in
 from Stage2.inference.predictor import Support
 from Stage2.inference.transform import ScanTransform
@@ -41,6 +38,7 @@ from Stage2.io.axes import STORED
 from Stage2.io.grid import on_grid_of
 from Stage2.io.names import image_path, label_path
 from Stage2.io.scans import ScanFile
+from Stage2.run_folders.layout import PROTOTYPES
 
 METRICS = ("dice", "hd95_mm")
 HASH_DIGITS = 16
@@ -255,18 +253,13 @@ def _measure(
                     **key,
                     "label": label,
                     "organ": settings.data_set.class_name(label),
-                    **{name: _plain(value) for name, value in scores.items()},
-                    "confidence": _plain(confidence.get(label, math.nan)),
+                    **{name: or_none(value) for name, value in scores.items()},
+                    "confidence": or_none(confidence.get(label, math.nan)),
                     "adaptation_cpu_seconds": round(preparing, 3),
                     "query_cpu_seconds": round(spent, 3),
                 }
             )
         records.add(rows)
-
-
-def _plain(value: Any) -> float | None:
-    """None for NaN, as JSON has none."""
-    return None if math.isnan(value) else float(value)
 
 
 def _hash_files(paths: Sequence[Path]) -> str:

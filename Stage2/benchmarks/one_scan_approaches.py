@@ -16,7 +16,7 @@ from Stage2.inference.network import load_network
 from Stage2.inference.predictor import Predictor, Support
 from Stage2.inference.transform import ScanTransform
 
-PROTOTYPES, REGISTRATION = "prototypes", "registration"
+REGISTRATION = "registration"
 
 Found = tuple[np.ndarray, Mapping[int, float]]  # labels (Z, H, W), and label -> confidence
 Segment = Callable[[sitk.Image, str], Found]
@@ -47,7 +47,7 @@ def by_adapting(annotated: Annotated, start: str, settings: AdaptationSettings) 
     Raises:
         ValueError: it was interrupted, so that it is no network of this budget.
     """
-    example = Example(annotated.support, None if annotated.slices is None else DRAWN, stored=True)
+    example = Example(annotated.support, None if annotated.slices is None else DRAWN)
     adapted = adapt_network(
         [example], annotated.labels, annotated.transform, start, settings, unlabelled=annotated.others
     )

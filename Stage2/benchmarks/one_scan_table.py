@@ -10,6 +10,7 @@ from scipy.stats import pearsonr, rankdata
 from Stage2.benchmarks.one_scan_records import Record
 from Stage2.evaluation.metrics import METRICS, digits, heading
 from Stage2.reporting.tables import Table, as_markdown, number
+from Stage2.run_folders.layout import PROTOTYPES
 
 POOR = 0.6  # Dice below which a mask is to be found out by its confidence
 SECTION = ["dataset", "labels", "slices", "unlabelled"]  # values of different sections are not compared
@@ -109,7 +110,7 @@ def _rows(frame: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     for start, own in frame.groupby("start", sort=False):
         for key, values in own.groupby(APPROACH[1:], sort=True, dropna=False):
             identity, minutes, steps = key
-            name = f"{start} ({identity[:HASH_SHOWN]})" if hashes[start] > 1 or start == "prototypes" else start
+            name = f"{start} ({identity[:HASH_SHOWN]})" if hashes[start] > 1 or start == PROTOTYPES else start
             budget = f"{minutes:g} min" if not math.isnan(minutes) else "" if math.isnan(steps) else f"{steps:g} steps"
             yield [name, budget], values
 
@@ -130,7 +131,7 @@ def _metric_table(rows: Sequence, organs: Sequence[str], metric: str, setting: s
     if metric == "hd95_mm":
         notes += ["Where nothing is found, the distance is undefined and left out: a start that misses organs looks "
                   "better here than it is."]  # fmt: skip
-    prototypes = next((names[0] for names, _ in rows if names[0].startswith("prototypes")), None)
+    prototypes = next((names[0] for names, _ in rows if names[0].startswith(PROTOTYPES)), None)
     if prototypes:
         notes += [f"{prototypes}: by the snapshot whose SHA-256 begins so, masks cleaned up."]
     return Table(f"{heading(metric)}, {METRICS[metric].better} is better", setting, header, cells, notes)

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from Stage1.weights.checkpoints import read_checkpoint
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.evaluation.cells import choose_training_cells, read_cells
-from Stage2.evaluation.metrics import mean_of_defined
+from Stage2.evaluation.metrics import mean_of_defined, or_none
 from Stage2.evaluation.probe import ProbeScore, probe_backbone
 from Stage2.evaluation.probe_names import BATCH_NORMS
 from Stage2.io.names import label_path
@@ -135,8 +134,3 @@ def candidate_row(candidate: Candidate, batch_norm: str, probe: str, runs: Seque
         row[kind] = or_none(mean_of_defined(values))
         row[f"{kind}_deviation"] = or_none(statistics.stdev(values)) if len(values) > 1 else None
     return row
-
-
-def or_none(value: float) -> float | None:
-    """The value; None, which JSON has, for NaN, which it has not."""
-    return None if math.isnan(value) else value

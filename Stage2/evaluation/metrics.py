@@ -193,5 +193,10 @@ def mean_of_defined(values: Iterable[float]) -> float:
     return sum(defined) / len(defined) if defined else math.nan
 
 
+def or_none(value: float) -> float | None:
+    """The value; None, which JSON has, for NaN, which it has not."""
+    return None if math.isnan(value) else value
+
+
 def _ratio(numerator: int, denominator: int) -> float:
     return numerator / denominator if denominator else math.nan

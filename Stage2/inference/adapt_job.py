@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from Stage1.files import hash_file
-from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings, starting_file
+from Stage2.adaptation.settings import RANDOM_START, SUFFIX, AdaptationSettings, identity_of_start, starting_file
 from Stage2.inference.request import Preparation
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile, find_scans
+from Stage2.io.text import plain
 from Stage2.run_folders.layout import read_config
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from Stage2.inference.adapted_predictor import Adapted
     from Stage2.inference.examples import Example
 
-SUFFIX = ".safetensors"
 SAY_EVERY = 10.0  # seconds between lines of progress
 AIR_HU = -200  # and below
 FEWEST_FOR_BOUND = 4  # examples: of fewer, no error ranks high enough for a bound that four of five scans reach
@@ -97,15 +96,17 @@ class AdaptJob:
         if request.out.resolve() in own | {scan.path.resolve() for scan in self.unlabelled}:
             raise ValueError(f"--out {request.out} is an input; choose another name.")
 
-    def run(self) -> bool:
+    def run(self, out: Path | None = None) -> bool:
         """Adapt, and write the file; returns whether the budget was used, which Ctrl-C prevents.
+
+        Args:
+            out: the file; None: that of the request.
 
         Raises:
             FileNotFoundError, ValueError, OSError: an input is wrong, or nothing can be written.
         """
-        request, out = self.request, self.request.out
-        identity = self.identity()
-        done = self._done(identity)
+        request, out = self.request, out or self.request.out
+        done = self._done(out)
         if done is not None:
             logger.info("%s: done before (%d steps)", out, done["steps"])
             return True
@@ -115,7 +116,7 @@ class AdaptJob:
         state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
         if request.force:
             state_file.unlink(missing_ok=True)
-        adapted = self.adapt(state_file, identity)
+        adapted = self.adapt(state_file)
         if adapted.described["finished"] and request.lower_bound:
             adapted = self._with_errors(adapted)
         write_network(out, ADAPTED, adapted.network, adapted.description())
@@ -125,21 +126,18 @@ class AdaptJob:
         logger.info("%s: %d steps, %.1f minutes of processor time", out, described["steps"], described["minutes"])
         return described["finished"]
 
-    def adapt(self, state_file: Path | None, identity: Mapping[str, Any]) -> "Adapted":
+    def adapt(self, state_file: Path | None) -> "Adapted":
         """The adapted network, which is not written; raises as `run`."""
-        import torch
-
         from Stage2.inference.adapting import adapt_network
         from Stage2.models.devices import choose_device
 
-        if self.request.threads:
-            torch.set_num_threads(self.request.threads)
+        device = choose_device(self.request.device, self.request.threads)
         examples = self._examples()
         labels = self._labels(examples)
         adapted = adapt_network(
             examples, labels, self.transform, self.start, self.request.settings,
             unlabelled=[(str(scan.path), scan.read()) for scan in self.unlabelled], state_file=state_file,
-            identity=identity, device=choose_device(self.request.device), report=_Reporter(),
+            identity=self.identity, device=device, report=_Reporter(),
         )  # fmt: skip
         names = [label_name(self.data_set, label) for label in adapted.labels]
         return replace(adapted, described={**adapted.described, "names": names})
@@ -149,22 +147,21 @@ class AdaptJob:
         """That are asked for, or all that the masks show."""
         return self._labels([] if self.request.labels is not None else self._examples())
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides the adapted network, as plain values."""
+        """What decides the adapted network, as plain values; the files are read for it once."""
         request = self.request
-        annotated = [own if own is None or isinstance(own, str) else list(own) for own in request.annotated]
-        transform = asdict(self.transform)
-        transform["spacing"] = None if transform["spacing"] is None else list(transform["spacing"])
-        return {
-            "start": RANDOM_START if self.start == RANDOM_START else hash_file(self.start),
+        described = {
+            "start": identity_of_start(self.start),
             "supports": [[file.content_hash() for file in pair] for pair in self.supports],
             "unlabelled": sorted(scan.content_hash() for scan in self.unlabelled),
-            "labels": None if request.labels is None else list(request.labels),
-            "transform": transform,
+            "labels": request.labels,
+            "transform": asdict(self.transform),
             "settings": asdict(request.settings),
-            "annotated": annotated,
+            "annotated": request.annotated,
             "lower_bound": request.lower_bound,
         }
+        return plain(described)
 
     def _guessed_modality(self) -> str:
         """CT where voxels are as dark as air in Hounsfield units, else MR."""
@@ -173,9 +170,9 @@ class AdaptJob:
         logger.info("%s is taken for %s; --modality says otherwise", self.supports[0][0].path, modality)
         return modality
 
-    def _done(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _done(self, out: Path) -> dict[str, Any] | None:
         """The description of what an earlier call finished with the same; what it left half done is done on."""
-        out = self.request.out
+        identity = self.identity  # an input that is not there is told first
         if not out.exists():
             return None
         from Stage2.adaptation.network_file import ADAPTED, describe_file
@@ -196,12 +193,10 @@ class AdaptJob:
     def _examples(self) -> list["Example"]:
         from Stage2.inference.examples import Example
         from Stage2.inference.predictor import Support
-        from Stage2.io.axes import STORED
 
-        stored = self.transform.axes == STORED
         annotated = self.request.annotated or [None] * len(self.supports)
         return [
-            Example(Support(scan.read(), mask.read(), str(scan.path), str(mask.path)), own, stored)
+            Example(Support(scan.read(), mask.read(), str(scan.path), str(mask.path)), own)
             for (scan, mask), own in zip(self.supports, annotated, strict=True)
         ]
 

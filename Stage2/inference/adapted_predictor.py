@@ -5,15 +5,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 import torch
 
 from Stage1.files import hash_file
 from Stage2.adaptation.confidence import Reference, confidence_of, lower_bound
-from Stage2.adaptation.inference import AT_ONCE, keep_largest_pieces, organ_shares
+from Stage2.adaptation.inference import keep_largest_pieces, organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.network_file import ADAPTED, describe_file, read_network
+from Stage2.adaptation.network_file import ADAPTED, read_network
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import to_working_grid, working_geometry
 from Stage2.datasets.volumes import Statistics
@@ -21,6 +20,8 @@ from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.predictor import Segmentation, named
 from Stage2.inference.transform import ScanTransform, back_to_scan, normalise, prepare_image
+from Stage2.io.grid import millilitres_of
+from Stage2.segmentation.method import SLICES_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,6 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
     return Adapted(network, labels, found, side, reference, described, hash_file(path))
 
 
-def names_adapted(path: Path) -> bool:
-    """Whether a file holds an adapted network."""
-    described = describe_file(path)
-    return described is not None and described["kind"] == ADAPTED
-
-
 class AdaptedPredictor:
     """Segments queries with an adapted network.
 
@@ -112,7 +107,7 @@ class AdaptedPredictor:
     """
 
     def __init__(
-        self, adapted: Adapted, labels: Sequence[int] | None = None, *, slices_at_once: int = AT_ONCE,
+        self, adapted: Adapted, labels: Sequence[int] | None = None, *, slices_at_once: int = SLICES_AT_ONCE,
         clean_up: bool = True,
     ):  # fmt: skip
         self.adapted, self.slices_at_once, self.clean_up = adapted, slices_at_once, clean_up
@@ -137,8 +132,7 @@ class AdaptedPredictor:
         grid = working_geometry(prepared, own.side)
         del slices, prepared
         shares = organ_shares(own.network, images, self.slices_at_once)
-        millilitres = float(np.prod(grid.GetSpacing())) / 1000
-        confidence = confidence_of(own.network, images, shares, own.reference, millilitres)
+        confidence = confidence_of(own.network, images, shares, own.reference, millilitres_of(grid))
         if self.clean_up:
             keep_largest_pieces(shares)
 

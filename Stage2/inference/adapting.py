@@ -13,8 +13,7 @@ from torch import Tensor
 from Stage2.adaptation.adapt import adapt_slices, side_for
 from Stage2.adaptation.confidence import Reference
 from Stage2.adaptation.network_file import ADAPTED, write_network
-from Stage2.adaptation.settings import MINUTES, AdaptationSettings, starting_file
-from Stage2.adaptation.start import identity_of_start
+from Stage2.adaptation.settings import MINUTES, AdaptationSettings, identity_of_start, starting_file
 from Stage2.adaptation.training import Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices, choose_side, labels_on_working_grid, to_working_grid
 from Stage2.datasets.volumes import pooled_statistics
@@ -30,11 +29,13 @@ from Stage2.inference.transform import (
     prepare_masks,
     scan_transform,
 )  # fmt: skip
-from Stage2.io.axes import STORED, upright
+from Stage2.io.axes import upright
+from Stage2.io.text import plain
 from Stage2.preparation.steps.normalise import MR_SPACING, SLICE_SIZE
 
 THINNEST_MR, THICKEST_MR = 2.5, 10.0  # mm between slices of an MR that are kept as they are
 LARGEST_PIXEL = 2.0  # mm, of an MR whose slices are wider than the usual 320 mm
+
 
 def adapt_network(
     examples: Sequence[Example], labels: Sequence[int], transform: ScanTransform, start: str | Path,
@@ -71,6 +72,7 @@ def adapt_network(
         reaching(replace(one, support=own), labels, transform) for one, own in zip(examples, supports, strict=True)
     ]
     supports = [one.support for one in examples]
+    partly = [UNKNOWN not in labels and UNKNOWN in labels_in(own.mask) for own in supports]
     if transform.modality == "CT" and transform.statistics is None:
         transform = replace(
             transform, statistics=pooled_statistics(sitk.GetArrayViewFromImage(image) for image in images)
@@ -87,17 +89,17 @@ def adapt_network(
             )
     side = settings.side or side_for(start, settings.encoder) or choose_side(masks)
     scans = []
-    for example, own, voxels, mask, image in zip(examples, supports, slices, masks, images, strict=True):
+    for example, voxels, mask, image, unknown in zip(examples, slices, masks, images, partly, strict=True):
 
         def prepared(marks: sitk.Image, value: int = 1, image: sitk.Image = image) -> np.ndarray:
             return prepare_masks(marks, [value], image, transform)[value]
 
-        known = known_slices(example, own, labels, prepared, transform.axes)
-        ignored = prepared(own.mask, UNKNOWN) if UNKNOWN in labels_in(own.mask) and UNKNOWN not in labels else None
+        known = known_slices(example, labels, prepared, transform.axes)
+        ignored = prepared(example.support.mask, UNKNOWN) if unknown else None
         labelled = labels_on_working_grid(mask, side, known, ignored)
-        scans.append(AnnotatedSlices(own.name, to_working_grid(voxels, side), *labelled))
+        scans.append(AnnotatedSlices(example.support.name, to_working_grid(voxels, side), *labelled))
     others = [_unlabelled(name, scan, transform, side) for name, scan in unlabelled] if settings.self_training else []
-    identity = _plain(
+    identity = plain(
         identity
         or {
             "start": identity_of_start(start),
@@ -122,9 +124,8 @@ def adapt_network(
         "unlabelled_scans": len(others),
     }
     whole = [
-        own for example, own in zip(examples, supports, strict=True)
-        if example.annotated is None and (UNKNOWN in labels or UNKNOWN not in labels_in(own.mask))
-    ]  # fmt: skip
+        one.support for one, unknown in zip(examples, partly, strict=True) if one.annotated is None and not unknown
+    ]
     reference = Reference(tuple(volumes_of(label, whole) for label in labels), tuple(() for _ in labels))
     return Adapted(found.network, labels, transform, side, reference, described)
 
@@ -164,7 +165,7 @@ def adapt(
     examples = []
     for (scan, mask), own in zip(supports, annotated or [None] * len(supports), strict=True):
         image = as_image(scan, transform.axes)
-        examples.append(Example(Support(image, mask_image(mask, image)), own, transform.axes == STORED))
+        examples.append(Example(Support(image, mask_image(mask, image)), own))
     if labels is None:
         labels = labels_of(examples)
     given = MINUTES if minutes is None and steps is None else minutes
@@ -195,10 +196,3 @@ def _completed(transform: ScanTransform, supports: Sequence[Support]) -> ScanTra
     pixel = float(np.clip(max(widths) / SLICE_SIZE[0], MR_SPACING[0], LARGEST_PIXEL))
     thickness = float(np.clip(np.median(spacings), THINNEST_MR, THICKEST_MR))
     return replace(transform, spacing=(pixel, pixel, thickness))
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as a file gives them back."""
-    if isinstance(value, Mapping):
-        return {key: _plain(own) for key, own in value.items()}
-    return [_plain(own) for own in value] if isinstance(value, list | tuple) else value

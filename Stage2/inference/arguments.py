@@ -15,12 +15,6 @@ def labels(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 1 up")
-    return int(text)
-
-
 def minutes(text: str) -> float:
     """A number above 0."""
     try:

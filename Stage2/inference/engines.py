@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from Stage1.files import hash_file
-from Stage2.adaptation.settings import MINUTES, AdaptationSettings
-from Stage2.inference.adapt_job import SUFFIX, AdaptJob, AdaptRequest
+from Stage2.adaptation.settings import MINUTES, SUFFIX, AdaptationSettings
+from Stage2.inference.adapt_job import AdaptJob, AdaptRequest
 from Stage2.inference.feature_cache import FeatureCache, hash_of, prune
-from Stage2.inference.request import ADAPTED, PROTOTYPES, Preparation, Request
+from Stage2.inference.request import Preparation, Request
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile
-from Stage2.run_folders.layout import read_config
+from Stage2.run_folders.layout import ADAPTED, PROTOTYPES, read_config
 from Stage2.run_folders.selection import resolve_choice
 
 if TYPE_CHECKING:
@@ -53,21 +53,17 @@ class Engine(Protocol):
         """What the page says of the method."""
 
 
-def holds_adapted(path: Path) -> bool:
-    """Whether a file holds an adapted network."""
-    from Stage2.inference.adapted_predictor import names_adapted
-
-    return names_adapted(path)
-
-
 def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> Engine:
     """The engine that a request means.
 
     Raises:
         FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
     """
-    file = request.checkpoint
-    is_adapted = file is not None and file.name.endswith(SUFFIX) and holds_adapted(file)
+    file, is_adapted = request.checkpoint, False
+    if file is not None and file.name.endswith(SUFFIX):
+        from Stage2.adaptation.network_file import names_adapted
+
+        is_adapted = names_adapted(file)
     if is_adapted and not supports:
         if request.approach == PROTOTYPES:
             raise ValueError(f"{file} is an adapted network and has no prototypes; leave --method out.")
@@ -109,17 +105,13 @@ class PrototypeEngine:
 
     @cached_property
     def predictor(self) -> "Predictor":
-        import torch
-
         from Stage2.inference.network import load_network
         from Stage2.inference.predictor import Predictor, Support
         from Stage2.models.devices import choose_device
 
         request = self.request
-        if request.threads:
-            torch.set_num_threads(request.threads)
+        device = choose_device(request.device, request.threads)
         annotated = [Support(scan.read(), mask.read(), str(scan.path), str(mask.path)) for scan, mask in self.supports]
-        device = choose_device(request.device)
         network = load_network(
             self.snapshot, encoder_name=request.encoder_name, precision=request.precision, device=device
         )
@@ -213,14 +205,11 @@ class AdaptedFileEngine(_AdaptedEngine):
 
     @cached_property
     def predictor(self) -> "AdaptedPredictor":
-        import torch
-
         from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
         from Stage2.models.devices import choose_device
 
-        if self.request.threads:
-            torch.set_num_threads(self.request.threads)
-        adapted = load_adapted(self.request.checkpoint, choose_device(self.request.device))
+        device = choose_device(self.request.device, self.request.threads)
+        adapted = load_adapted(self.request.checkpoint, device)
         return AdaptedPredictor(adapted, self.labels, slices_at_once=self.request.method.slices_at_once)
 
     def settings(self) -> dict[str, Any]:
@@ -234,8 +223,15 @@ class AdaptingEngine(_AdaptedEngine):
     def __init__(self, request: Request):
         self.request = request
         minutes = MINUTES if request.adapt is None else request.adapt
-        self.settings_of_adapting = AdaptationSettings(minutes=minutes, encoder=request.encoder_name)
-        self.job = self._job(Path("adapted" + SUFFIX))
+        preparation = {name: getattr(request, name) for name in vars(Preparation())}
+        self.job = AdaptJob(
+            AdaptRequest(
+                **preparation, supports=request.supports, out=Path("adapted" + SUFFIX), labels=request.labels,
+                start=None if request.checkpoint is None else str(request.checkpoint),
+                settings=AdaptationSettings(minutes=minutes, encoder=request.encoder_name), device=request.device,
+                threads=request.threads,
+            )
+        )  # fmt: skip
         self.axes = self.job.transform.axes
         self.inputs = [] if request.checkpoint is None else [Path(self.job.start)]
 
@@ -245,47 +241,35 @@ class AdaptingEngine(_AdaptedEngine):
 
     @cached_property
     def predictor(self) -> "AdaptedPredictor":
-        import torch
-
         from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
         from Stage2.models.devices import choose_device
 
-        if self.request.threads:
-            torch.set_num_threads(self.request.threads)
+        device = choose_device(self.request.device, self.request.threads)
         if self.request.cache is None:
-            adapted = self.job.adapt(None, self.job.identity())
+            adapted = self.job.adapt(None)
             if not adapted.described["finished"]:
                 raise KeyboardInterrupt
         else:
-            kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity().items())}{SUFFIX}"
+            kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity.items())}{SUFFIX}"
             _remove_damaged(kept)
-            if not self._job(kept).run():
+            if not self.job.run(kept):
                 raise KeyboardInterrupt
             kept.touch()
             prune(kept.parent, f"*{SUFFIX}")
-            adapted = load_adapted(kept, choose_device(self.request.device))
+            adapted = load_adapted(kept, device)
         return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
 
     def settings(self) -> dict[str, Any]:
         named = [[str(file.path) for file in pair] for pair in self.job.supports]
-        return {"approach": ADAPTED, "start": self.job.start, "supports_paths": named, **self.job.identity()}
-
-    def _job(self, out: Path) -> AdaptJob:
-        request = self.request
-        preparation = {name: getattr(request, name) for name in vars(Preparation())}
-        return AdaptJob(
-            AdaptRequest(
-                **preparation, supports=request.supports, out=out, labels=request.labels,
-                start=None if request.checkpoint is None else str(request.checkpoint),
-                settings=self.settings_of_adapting, device=request.device, threads=request.threads,
-            )
-        )  # fmt: skip
+        return {"approach": ADAPTED, "start": self.job.start, "supports_paths": named, **self.job.identity}
 
 
 def _remove_damaged(kept: Path) -> None:
     """Remove what is no network, or one of another version, from the cache, so that it is made anew."""
+    from Stage2.adaptation.network_file import names_adapted
+
     try:
-        whole = not kept.exists() or holds_adapted(kept)
+        whole = not kept.exists() or names_adapted(kept)
     except ValueError:
         whole = False
     if not whole:

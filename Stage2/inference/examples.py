@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from Stage2.inference.masks import labels_in, reach_neighbours
 from Stage2.inference.predictor import Support, on_grid
 from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network_spacing
-from Stage2.io.axes import STORED, slice_axis, upright
+from Stage2.io.axes import slice_axis, upright
+from Stage2.io.grid import millilitres_of
 
 DRAWN, UNKNOWN = "drawn", 255
-MM3_PER_ML = 1000.0
 ANY_VOLUME = (0.0, 1e6)  # ml
 
 
@@ -25,12 +25,10 @@ class Example:
         support: scan and mask.
         annotated: its slices in which the mask says all, counted from 0 in the file's order; "drawn": for every organ,
             those that show it; None: all. Voxels of value 255 are unknown in any case, unless that is a label.
-        stored: slices lie along the last axis of the file, whatever the header says.
     """
 
     support: Support
     annotated: Sequence[int] | str | None = None
-    stored: bool = False
 
 
 def labels_of(examples: Sequence[Example]) -> list[int]:
@@ -48,7 +46,7 @@ def _drawn(example: Example, labels: Sequence[int], axes: str) -> dict[int, list
     if example.annotated is None:
         return None
     mask = sitk.GetArrayViewFromImage(example.support.mask)
-    axis = slice_axis(example.support.scan, STORED if example.stored else axes)
+    axis = slice_axis(example.support.scan, axes)
     if example.annotated == DRAWN:
         others = tuple(other for other in range(3) if other != axis)
         return {label: np.flatnonzero((mask == label).any(axis=others)).tolist() for label in labels}
@@ -75,7 +73,7 @@ def reaching(example: Example, labels: Sequence[int], transform: ScanTransform) 
     reach = math.ceil((ratio - 1) / 2 - SPACING_TOLERANCE)
     if reach < 1:
         return example
-    axis = slice_axis(support.scan, STORED if example.stored else transform.axes)
+    axis = slice_axis(support.scan, transform.axes)
     if UNKNOWN not in labels:
         drawn[UNKNOWN] = sorted({place for places in drawn.values() for place in places})
     voxels = sitk.GetArrayFromImage(support.mask)
@@ -88,14 +86,11 @@ def reaching(example: Example, labels: Sequence[int], transform: ScanTransform) 
     return replace(example, support=replace(support, mask=mask), annotated=annotated)
 
 
-def known_slices(
-    example: Example, support: Support, labels: Sequence[int], prepare: Callable, axes: str
-) -> np.ndarray | None:
+def known_slices(example: Example, labels: Sequence[int], prepare: Callable, axes: str) -> np.ndarray | None:
     """(Z, organs) bool: the slices of the prepared scan in which each organ is drawn wherever it is; None: all.
 
     Args:
-        example: what the user says of it.
-        support: with the mask on the grid of the scan.
+        example: with its mask on the grid of the scan.
         labels: of the organs.
         prepare: a mask on that grid -> (Z, H, W) bool on the grid of the prepared scan.
         axes: in which slices are shown to the network.
@@ -103,7 +98,8 @@ def known_slices(
     drawn = _drawn(example, labels, axes)
     if drawn is None:
         return None
-    axis = slice_axis(support.scan, STORED if example.stored else axes)
+    support = example.support
+    axis = slice_axis(support.scan, axes)
     shape = support.mask.GetSize()[::-1]
     known = []
     for label in labels:
@@ -121,5 +117,5 @@ def volumes_of(label: int, supports: Sequence[Support]) -> tuple[float, float]:
     for own in supports:
         count = np.count_nonzero(sitk.GetArrayViewFromImage(own.mask) == label)
         if count:
-            found.append(count * float(np.prod(own.mask.GetSpacing())) / MM3_PER_ML)
+            found.append(count * millilitres_of(own.mask))
     return (min(found), max(found)) if found else ANY_VOLUME

@@ -17,13 +17,12 @@ from Stage2.inference.masks import find_truth, read_truth
 from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, write_record, write_table
 from Stage2.inference.request import Request
 from Stage2.io.axes import axes_of
+from Stage2.io.grid import millilitres_of
 from Stage2.io.scans import ScanFile, find_scans
 from Stage2.io.text import one_line
 
 if TYPE_CHECKING:
     from Stage2.inference.predictor import Segmentation
-
-MM3_PER_ML = 1000.0
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +181,7 @@ class PredictionJob:
             mask = found.labels == label
             described[label] = {
                 "name": self.engine.name_of(label),
-                "volume_ml": round(np.count_nonzero(mask) * float(np.prod(spacing)) / MM3_PER_ML, 3),
+                "volume_ml": round(np.count_nonzero(mask) * millilitres_of(scan), 3),
                 "confidence": round(confidence, 4),
                 **({"lower_bound": round(found.lower_bounds[label], 4)} if label in found.lower_bounds else {}),
                 **({} if drawn is None else compute_metrics(mask, drawn == label, spacing)),

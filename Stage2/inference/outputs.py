@@ -4,7 +4,6 @@ The record names the files that were written for its query, so that nothing else
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import SimpleITK as sitk
 from Stage1.files import write_json, write_text
 from Stage2.evaluation.metrics import METRICS
 from Stage2.io.scans import ScanFile
-from Stage2.io.text import csv_text
+from Stage2.io.text import csv_text, plain
 from Stage2.io.volumes import write_volume
 
 TABLE = "results.csv"
@@ -80,7 +79,7 @@ class Outputs:
 
 def write_record(path: Path, record: Mapping) -> None:
     """Write a record as JSON; what is not defined (NaN) becomes null."""
-    write_json(path, _plain(record), indent=2)
+    write_json(path, plain(record), indent=2)
 
 
 def read_record(path: Path) -> dict | None:
@@ -116,11 +115,3 @@ def expect_own_table(path: Path) -> None:
     with path.open("rb") as file:
         if not file.read(4096).startswith(",".join(COLUMNS).encode()):
             raise FileExistsError(f"{path} is no table of this program and is not written over; choose another --out.")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(own) for own in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -210,7 +210,8 @@ def segment(
     Raises:
         FileNotFoundError, ValueError: what does not fit, in one sentence.
     """
-    from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted, names_adapted
+    from Stage2.adaptation.network_file import names_adapted
+    from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted
 
     if isinstance(checkpoint, Adapted) or (not isinstance(checkpoint, Network) and names_adapted(Path(checkpoint))):
         adapted = checkpoint if isinstance(checkpoint, Adapted) else load_adapted(Path(checkpoint))

@@ -7,7 +7,6 @@ from pathlib import Path
 from Stage2.segmentation.method import Method
 
 WARN_BELOW = 0.5
-PROTOTYPES, ADAPTED = "prototypes", "adapted"  # methods
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 # 257 is what the CT preparation's size formula gives; training and testing use the first 256 rows and columns.
 SLICE_SIZES = (256, 257)
+MM3_PER_ML = 1000.0
 VOXELS_AT_ONCE = 1 << 24  # of a large scan that are worked on at a time, in whole slices
 MAX_SHIFT = 0.5  # of the smallest side of a voxel: more, and a label names other voxels than those drawn
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK counts to the left and to the back
@@ -44,6 +45,11 @@ def grid_of(image: sitk.Image) -> Grid:
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     return Grid(image.GetSize()[::-1], _TO_RAS @ affine)
+
+
+def millilitres_of(image: sitk.Image) -> float:
+    """Volume of a voxel, in ml."""
+    return float(np.prod(image.GetSpacing())) / MM3_PER_ML
 
 
 def at_right_angles(path: Path, image: sitk.Image) -> sitk.Image:

@@ -1,4 +1,4 @@
-"""Names and values as text that every reader bears: without control characters, and CSV cells that are no formulas."""
+"""Names and values as every reader bears them: no control characters, CSV cells that are no formulas, plain JSON."""
 
 import csv
 import io
@@ -32,6 +32,15 @@ def csv_text(rows: Iterable[Mapping], columns: Sequence[str], optional: Sequence
     writer.writerow(map(_cell, columns))
     writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
     return stream.getvalue()
+
+
+def plain(value: object) -> object:
+    """A value as a JSON file gives it back: keys as text, tuples as lists, None for NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(own) for own in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _cell(value: object) -> object:

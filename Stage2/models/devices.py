@@ -3,8 +3,18 @@
 import torch
 
 
-def choose_device(name: str) -> torch.device:
-    """Device by name; "auto" is CUDA where there is one, else the CPU."""
+def choose_device(name: str, threads: int | None = None) -> torch.device:
+    """Device by name; "auto" is CUDA where there is one, else the CPU.
+
+    Args:
+        name: auto, cpu, cuda, cuda:1 ...
+        threads: that torch is to use on the CPU from now on; None: as many as it does.
+
+    Raises:
+        ValueError: the device is unknown, or not there.
+    """
+    if threads:
+        torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -8,8 +8,8 @@ from stage2.adaptation.discs import disc_scan
 
 from Stage2.adaptation.network import AdaptedNetwork, Head
 from Stage2.adaptation.network_file import ADAPTED, STARTING, write_network
-from Stage2.adaptation.settings import DEFAULT_ENCODER, starting_file
-from Stage2.adaptation.start import encoder_of, identity_of_start, starting_network
+from Stage2.adaptation.settings import DEFAULT_ENCODER, identity_of_start, starting_file
+from Stage2.adaptation.start import encoder_of, starting_network
 from Stage2.models.resnets import PlainResNet
 
 SCANS = [disc_scan(seed) for seed in (0, 1)]

@@ -12,9 +12,9 @@ from stage2.drawn import MR_SPACING, dice, drawn_scan
 
 import Stage2
 from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.network_file import ADAPTED, KEY, STARTING, describe_file, write_network
+from Stage2.adaptation.network_file import ADAPTED, KEY, STARTING, describe_file, names_adapted, write_network
 from Stage2.adaptation.settings import AdaptationSettings
-from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted, names_adapted
+from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted
 from Stage2.inference.adapting import adapt_network
 from Stage2.inference.examples import Example
 from Stage2.inference.predictor import Support

@@ -89,7 +89,7 @@ def test_slices_are_counted_along_the_axes_that_the_network_sees(prepared):
     scan, mask = drawn_scan((40, 32, 20), (5.0, 5.0, 2.0))
     (found,), _ = prepared(Example(Support(scan, mask), [10, 11]), axes="LSA", spacing=(5.0, 2.0, 5.0))
     assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [10, 11]
-    (found,), _ = prepared(Example(Support(scan, mask), [10, 11], stored=True), axes="stored", spacing=(5.0, 5.0, 2.0))
+    (found,), _ = prepared(Example(Support(scan, mask), [10, 11]), axes="stored", spacing=(5.0, 5.0, 2.0))
     assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [10, 11]
 
 
