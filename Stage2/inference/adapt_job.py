@@ -212,6 +212,7 @@ class AdaptJob:
         from Stage2.evaluation.metrics import compute_metrics
         from Stage2.inference.adapted_predictor import AdaptedPredictor
         from Stage2.inference.adapting import adapt_network
+        from Stage2.inference.examples import labels_of
         from Stage2.inference.predictor import on_grid
         from Stage2.models.devices import choose_device
 
@@ -219,7 +220,7 @@ class AdaptJob:
         for place, left_out in enumerate(examples):
             logger.info("lower bound: without example %d of %d", place + 1, len(examples))
             others = examples[:place] + examples[place + 1 :]
-            shown = set(self._labels(others)) & set(adapted.labels)
+            shown = labels_of(others)
             labels = [label for label in adapted.labels if label in shown]
             if left_out.annotated is not None or not labels:
                 continue  # its mask does not tell its Dice

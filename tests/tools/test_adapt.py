@@ -165,6 +165,14 @@ def test_lower_bounds_come_from_examples_that_are_left_out(call, case, monkeypat
     assert (status, "interrupted; run it again to go on" in said, len(reporters)) == (130, True, 3)
 
 
+def test_a_lower_bound_does_without_an_organ_that_one_example_alone_shows(call, case):
+    mask = sitk.ReadImage(str(case / "mask_1.nii.gz"))
+    sitk.WriteImage(mask * sitk.Cast(mask == 2, mask.GetPixelID()), str(case / "mask_1.nii.gz"))
+    arguments = given(case, "--lower-bound", "--labels", "2,3", numbers=(0, 1, 1, 1), steps=1)
+    assert call(*arguments)[0] == 0
+    assert len(describe_file(case / "a.safetensors")["reference"]["errors"][0]) == 4
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
