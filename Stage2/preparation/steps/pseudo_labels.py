@@ -1,14 +1,17 @@
-"""Pseudo-labels: superpixels of the body, the "organs" that episodes are trained on."""
+"""Pseudo-labels: superpixels or supervoxels of the body, the "organs" that episodes are trained on."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from skimage.segmentation import felzenszwalb
 
 from Stage2.datasets.body import foreground_mask
-from Stage2.datasets.catalog import SUPERPIXEL_SCALES
+from Stage2.datasets.catalog import SUPERPIXEL_SCALES, SUPERVOXEL_SCALES
+from Stage2.preparation.steps.graph_segments import felzenszwalb_volume
 
 
 def check_scale(scale: str) -> None:
-    """Raise ValueError unless a superpixel scale is a key of `SUPERPIXEL_SCALES`."""
+    """Raise ValueError unless a scale is a key of `SUPERPIXEL_SCALES`, and so of `SUPERVOXEL_SCALES`."""
     if scale not in SUPERPIXEL_SCALES:
         raise ValueError(f"superpixel scale {scale!r} is unknown; choose one of {', '.join(SUPERPIXEL_SCALES)}.")
 
@@ -69,3 +72,22 @@ def pseudo_label_volume(volume: np.ndarray, threshold: float, scale: str = "MIDD
         if masks[z].any():
             numbers[z] = superpixels(felzenszwalb_segments(image, scale), masks[z])
     return numbers, masks
+
+
+def supervoxel_volume(
+    volume: np.ndarray, spacing: Sequence[float], threshold: float, scale: str = "MIDDLE"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Supervoxels and body masks of a volume. Supervoxels are made of the body alone, so that each is connected.
+
+    Args:
+        volume: processed volume, (Z, H, W), any numeric type; segmented in its own units.
+        spacing: mm along Z, H, W.
+        threshold: foreground threshold of the data set.
+        scale: a key of `SUPERVOXEL_SCALES`.
+
+    Returns:
+        Supervoxels (Z, H, W) int32, numbered 1..n through the volume, and masks (Z, H, W) bool.
+    """
+    check_scale(scale)
+    masks = np.stack([foreground_mask(image, threshold) for image in volume])
+    return felzenszwalb_volume(volume, masks, spacing, **SUPERVOXEL_SCALES[scale]), masks

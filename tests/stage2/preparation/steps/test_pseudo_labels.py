@@ -8,9 +8,11 @@ from hypothesis.extra import numpy as arrays
 
 from Stage2.preparation.steps.pseudo_labels import (
     SUPERPIXEL_SCALES,
+    SUPERVOXEL_SCALES,
     felzenszwalb_segments,
     pseudo_label_volume,
     superpixels,
+    supervoxel_volume,
 )
 
 
@@ -80,3 +82,26 @@ def test_small_superpixels_are_finer_than_middle_ones():
 def test_an_unknown_scale_is_refused():
     with pytest.raises(ValueError, match=r"'LARGE'.*MIDDLE, SMALL"):
         felzenszwalb_segments(np.zeros((8, 8)), "LARGE")
+
+
+def test_supervoxels_cover_the_body_and_reach_through_slices():
+    y, x = np.mgrid[-40:40, -40:40]
+    halves = np.where(y**2 + x**2 < 35**2, 100 + 200 * (x > 0), 0)
+    volume = np.stack([halves] * 4) + np.random.default_rng(0).integers(0, 6, (4, 80, 80))
+    numbers, masks = supervoxel_volume(volume.astype(np.int16), (7.7, 1.25, 1.25), threshold=50.0)
+    assert np.array_equal(masks, np.stack([y**2 + x**2 < 35**2] * 4)) and np.array_equal(numbers > 0, masks)
+    assert numbers.max() == 2  # of about 7,700 voxels each
+    for z in range(4):
+        assert len(set(numbers[z][masks[z] & (x < -1)].tolist())) == 1
+    assert set(numbers[:, 40, 20]) != set(numbers[:, 40, 60])
+
+
+def test_a_volume_without_a_body_has_no_supervoxels():
+    numbers, masks = supervoxel_volume(np.zeros((2, 8, 8)), (1, 1, 1), threshold=50.0)
+    assert not numbers.any() and not masks.any()
+
+
+def test_supervoxels_have_the_scales_of_superpixels():
+    assert list(SUPERVOXEL_SCALES) == list(SUPERPIXEL_SCALES)
+    with pytest.raises(ValueError, match=r"'LARGE'.*MIDDLE, SMALL"):
+        supervoxel_volume(np.zeros((1, 8, 8)), (1, 1, 1), 50.0, "LARGE")
