@@ -1,4 +1,4 @@
-"""Train the segmenter on superpixel pseudo-labels: python training.py with key=value ... (see runs/settings.py)."""
+"""Train the segmenter on pseudo-labels: python training.py with key=value ... (see runs/settings.py)."""
 
 from Stage2.run_folders.selection import choice_record
 from Stage2.runs.build import (
@@ -6,7 +6,7 @@ from Stage2.runs.build import (
     build_training,
     choose_start,
     open_cohort,
-    superpixel_episodes,
+    pseudo_label_episodes,
     training_scan_test,
 )
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging
@@ -24,7 +24,7 @@ def main(_run: Run, _config: dict) -> str:
     _run.info |= choice_record(start)
     training = build_training(settings, build_network(settings, start))
     cohort = open_cohort(settings)
-    episodes = superpixel_episodes(settings, cohort)
+    episodes = pseudo_label_episodes(settings, cohort)
     return str(train_and_record(_run, training, episodes, settings, training_scan_test(settings, cohort)))
 
 

@@ -38,8 +38,9 @@ CONFIG = option("config", "file with a part `preparation`", metavar="CONFIG.yaml
 TARGET = option("out", "folder to make or to complete", type=Path, metavar="DST")
 FOLDER = option("folder", "processed folder; may be read-only with --out", type=Path, metavar="FOLDER")
 DATA_SET = option("--dataset", "CHAOST2 (MR), SABS (CT) or FILE.yaml: what the folder is", required=True)
-OUT = option("--out", "write here, not into FOLDER; superpixels: with links to its files", type=Path, metavar="DIR")
-SCALE = option("--scale", "superpixel scale (default MIDDLE)", choices=list(SUPERPIXEL_SCALES), default="MIDDLE")
+OUT = option("--out", "write here, not into FOLDER; all but check: with links to its files", type=Path, metavar="DIR")
+SCALES = list(SUPERPIXEL_SCALES)  # those of supervoxels have the same names
+SCALE = option("--scale", "of superpixels and supervoxels (default MIDDLE)", choices=SCALES, default="MIDDLE")
 BLANK = flag("--drop-blank-slice", "leave out the blank last slice that resampling often adds (published: kept)")
 DRY_RUN = flag("--dry-run", "say what would be made, and write nothing")
 FORCE = flag("--force", "make everything anew, also if made with other settings or by other programs")
@@ -101,7 +102,7 @@ COMMANDS = (
     ),
     (
         "superpixels",
-        "make_superpixels",
+        "make_pseudo_labels",
         "superpixels, foreground masks and class maps for a processed folder",
         "Make superpix-<scale>_<id>.nii.gz, fgmask_<id>.nii.gz, classmap_1.json and classmap_100.json for a folder of "
         "image_<id>.nii.gz and label_<id>.nii.gz (256 x 256 slices). Class maps need the labels; without any they are "
@@ -110,8 +111,17 @@ COMMANDS = (
         (FOLDER, DATA_SET, OUT, SCALE, FORCE),
     ),
     (
+        "supervoxels",
+        "make_pseudo_labels",
+        "supervoxels, for training with episodes=supervoxel",
+        "Make supervox-<scale>_<id>.nii.gz, which reach through slices, and what the command superpixels makes beside "
+        "its own files: fgmask_<id>.nii.gz, and class maps where there are labels.",
+        "Run again, it makes what is missing or older than its image: nothing, if all is there.",
+        (FOLDER, DATA_SET, OUT, SCALE, FORCE),
+    ),
+    (
         "classmap",
-        "make_superpixels",
+        "make_pseudo_labels",
         "single step: class maps of a processed folder with labels",
         "Make classmap_1.json and classmap_100.json; the command superpixels makes them as well.",
         "Run again, it makes them only if they are older than a label.",
@@ -122,8 +132,8 @@ COMMANDS = (
         "check",
         "whether a processed folder is complete and sound",
         "Read every file of a processed folder and say what is wrong: sizes, spacing, orientation, label values, empty "
-        "classes, superpixels, intensities, class maps, folds. Writes check.json and a contact sheet for every scan: "
-        "its slices with label contours and superpixel borders.",
+        "classes, superpixels, supervoxels if there are any, intensities, class maps, folds. Writes check.json and a "
+        "contact sheet for every scan: its slices with label contours and borders of superpixels and supervoxels.",
         "The exit status is 1 where anything is wrong. Notes tell what is unusual but may be right.",
         (FOLDER, DATA_SET, OUT, SCALE),
     ),

@@ -1,8 +1,10 @@
-"""Random geometric and intensity changes that make a support and a query out of one slice (`sabs_aug`).
+"""Random geometric and intensity changes that make a support and a query out of one slice, or of two (`sabs_aug`).
 
-Source: SSL-ALPNet (Ouyang et al., ECCV 2020), section 3.4.
+Source: SSL-ALPNet (Ouyang et al., ECCV 2020), section 3.4; of two slices: ADNet (Hansen et al., Medical Image Analysis
+2022).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -110,3 +112,27 @@ def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tu
     change = draw_geometric_change(image.shape, rng)
     gamma = rng.uniform(*GAMMA)
     return change_gamma(change(image), gamma), change(mask.astype(np.float32)) >= 0.5
+
+
+def augment_one_of(
+    views: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Slices of which a random one is changed in shape, and a random one, the same or another, in intensity.
+
+    Args:
+        views: image (H, W) float32 and mask of one class (H, W) bool, of each slice.
+        rng: source of the randomness.
+
+    Returns:
+        As `views`. A change of shape that would leave nothing of a small mask is not made.
+    """
+    changed = list(views)
+    place, change = rng.integers(len(views)), draw_geometric_change(views[0][0].shape, rng)
+    image, mask = changed[place]
+    moved = change(mask.astype(np.float32)) >= 0.5
+    if moved.any():
+        changed[place] = change(image), moved
+    place, gamma = rng.integers(len(views)), rng.uniform(*GAMMA)
+    image, mask = changed[place]
+    changed[place] = change_gamma(image, gamma), mask
+    return changed

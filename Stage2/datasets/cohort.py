@@ -6,6 +6,7 @@ from pathlib import Path
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold, split_fold, support_slices
 from Stage2.datasets.mapped import SliceCache, map_scan
+from Stage2.datasets.pseudo_labels import PseudoLabels
 from Stage2.datasets.volumes import (
     Scan,
     Statistics,
@@ -67,12 +68,15 @@ class Cohort:
             for scan_id in (self.fold.train if labels else ())
         }
 
-    def training_scans(self, superpixel_scale: str, cache: SliceCache, with_label: bool = False) -> list[Scan]:
-        """The fold's training scans with superpixels, their slices on disk."""
+    def training_scans(
+        self, scale: str, cache: SliceCache, with_label: bool = False, labels: PseudoLabels = PseudoLabels.SUPERPIXELS
+    ) -> list[Scan]:
+        """The fold's training scans with pseudo-labels of a kind and scale, their slices on disk."""
+        scales = {"superpixel_scale" if labels is PseudoLabels.SUPERPIXELS else "supervoxel_scale": scale}
         return [
             map_scan(
                 self.folder, scan_id, self._statistics, cache,
-                superpixel_scale=superpixel_scale, with_label=with_label, data_set=self.data_set,
+                with_label=with_label, data_set=self.data_set, **scales,
             )
             for scan_id in self.fold.train
         ]  # fmt: skip

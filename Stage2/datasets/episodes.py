@@ -1,4 +1,4 @@
-"""Training episodes: a support and a query, made from superpixels or, in fine-tuning, from annotated classes.
+"""Training episodes: a support and a query, made from pseudo-labels or, in fine-tuning, from annotated classes.
 
 Episode e of a run is a function of (seed, e) only: the same with any number of loader workers, and a resumed run goes
 on exactly where it stopped.
@@ -24,11 +24,11 @@ Episode = dict[str, Tensor]
 
 
 @dataclass
-class SuperpixelEpisodes:
-    """Episodes whose class is one random superpixel of one random training slice.
+class PseudoLabelEpisodes:
+    """Episodes whose class is a random pseudo-label; the kinds of pseudo-labels say which, and where it is seen.
 
     Attributes:
-        scans: training scans with superpixels.
+        scans: training scans with pseudo-labels.
         excluded: scan id -> slices left out of training (setting 2: those with a test class).
         seed: of the run.
         scans_per_load: draw from this many scans at a time, chosen anew every `episodes_per_load` episodes; None: all.
@@ -40,8 +40,25 @@ class SuperpixelEpisodes:
     seed: int
     scans_per_load: int | None = None
     episodes_per_load: int = 1000
+    _usable: list[Scan] = field(init=False, repr=False)  # scans that episodes can be drawn from
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode `index`; see `as_episode` for its shapes."""
+        raise NotImplementedError
+
+    def _scans_of_load(self, index: int) -> Sequence[Scan]:
+        if self.scans_per_load is None or self.scans_per_load >= len(self._usable):
+            return self._usable
+        rng = np.random.default_rng([self.seed, index // self.episodes_per_load, 1])
+        chosen = sorted(rng.choice(len(self._usable), self.scans_per_load, replace=False))
+        return [self._usable[place] for place in chosen]
+
+
+@dataclass
+class SuperpixelEpisodes(PseudoLabelEpisodes):
+    """Episodes whose class is one random superpixel of one random training slice, which is seen in two views."""
+
     _slices: dict[str, list[int]] = field(init=False, repr=False)  # scan id -> slices with a superpixel, not excluded
-    _usable: list[Scan] = field(init=False, repr=False)  # scans with such slices
 
     def __post_init__(self):
         self._slices = {scan.id: self._usable_slices(scan) for scan in self.scans}
@@ -73,13 +90,6 @@ class SuperpixelEpisodes:
         slices = self._slices[scans[chosen].id]
         return scans[chosen], slices[place - ends[chosen] + len(slices)]
 
-    def _scans_of_load(self, index: int) -> Sequence[Scan]:
-        if self.scans_per_load is None or self.scans_per_load >= len(self._usable):
-            return self._usable
-        rng = np.random.default_rng([self.seed, index // self.episodes_per_load, 1])
-        chosen = sorted(rng.choice(len(self._usable), self.scans_per_load, replace=False))
-        return [self._usable[place] for place in chosen]
-
 
 def segment_numbers(segments: np.ndarray) -> np.ndarray:
     """The numbers above 0 in a slice of superpixels, (H, W) integer -> (n,) int64, ascending."""
@@ -103,19 +113,19 @@ class AnnotatedClass:
 
 @dataclass
 class FineTuningEpisodes:
-    """Superpixel episodes mixed with manual ones: a training slice as query, an annotated scan as support.
+    """Episodes of pseudo-labels mixed with manual ones: a training slice as query, an annotated scan as support.
 
     A manual query is any slice of a training scan that has the class somewhere, and is not excluded; where the slice
     itself lacks the class, its label is background. The classes take turns, one per pass over the loader. Support and
     query are augmented like superpixel episodes.
 
     Attributes:
-        superpixels: the superpixel episodes; their seed and pass length hold here too; their scans need labels.
+        pseudo_labels: the episodes of pseudo-labels; their seed and pass length hold here too; their scans need labels.
         supports: the annotated scans, with labels; several make manual episodes of as many shots.
         classes: the training classes in turn.
     """
 
-    superpixels: SuperpixelEpisodes
+    pseudo_labels: PseudoLabelEpisodes
     supports: Sequence[Scan]
     classes: Sequence[AnnotatedClass]
     _queries: list[list[tuple[Scan, int]]] = field(init=False, repr=False)  # per class: where queries come from
@@ -130,10 +140,10 @@ class FineTuningEpisodes:
             check_support(support.id, support.label, of_class.support_slices[support.id], of_class.label)
 
     def _query_slices(self, of_class: AnnotatedClass) -> list[tuple[Scan, int]]:
-        excluded = self.superpixels.excluded
+        excluded = self.pseudo_labels.excluded
         queries = [
             (scan, z)
-            for scan in self.superpixels.scans
+            for scan in self.pseudo_labels.scans
             if scan.id in of_class.ranges
             for z in range(len(scan.image))
             if z not in excluded.get(scan.id, frozenset())
@@ -144,10 +154,10 @@ class FineTuningEpisodes:
 
     def __getitem__(self, index: int) -> Episode:
         """Episode `index`; see `as_episode` for its shapes."""
-        rng = np.random.default_rng([self.superpixels.seed, index, 2])
+        rng = np.random.default_rng([self.pseudo_labels.seed, index, 2])
         if rng.random() >= MANUAL_SHARE:
-            return self.superpixels[index]
-        turn = index // self.superpixels.episodes_per_load % len(self.classes)
+            return self.pseudo_labels[index]
+        turn = index // self.pseudo_labels.episodes_per_load % len(self.classes)
         of_class, queries = self.classes[turn], self._queries[turn]
         scan, z = queries[rng.integers(len(queries))]
         slices = [of_class.support_slices[support.id] for support in self.supports]
@@ -184,7 +194,7 @@ def three_channels(slices: np.ndarray) -> Tensor:
 
 
 def stream_episodes(
-    episodes: SuperpixelEpisodes | FineTuningEpisodes,
+    episodes: PseudoLabelEpisodes | FineTuningEpisodes,
     n_workers: int,
     start: int = 0,
     stop_asked: Callable[[], bool] = lambda: False,
@@ -207,7 +217,7 @@ def stream_episodes(
 class _ArraysOfEpisode:
     """An episode as numpy arrays, which pass a pipe; tensors would pass through shared memory."""
 
-    episodes: SuperpixelEpisodes | FineTuningEpisodes
+    episodes: PseudoLabelEpisodes | FineTuningEpisodes
 
     def __call__(self, index: int) -> dict[str, np.ndarray]:
         return {name: tensor.numpy() for name, tensor in self.episodes[index].items()}

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,14 @@ from Stage2.datasets.volumes import (
     SLICE_SIZE,
     Scan,
     Statistics,
+    check_supervoxels,
     own_statistics,
     read_image,
     read_label,
     read_superpixels,
+    read_supervoxels,
 )
-from Stage2.io.names import SUFFIX, image_path, label_path, superpixel_path
+from Stage2.io.names import SUFFIX, image_path, label_path, superpixel_path, supervoxel_path
 
 CACHE = "cache"  # folder inside a processed folder
 TEMPORARY = "densemp-slices-"
@@ -144,7 +147,8 @@ def _remove_abandoned_files(folder: Path) -> None:
 
 def map_scan(
     folder: Path, scan_id: str, statistics: Statistics | None, cache: SliceCache, *,
-    superpixel_scale: str, with_label: bool = False, data_set: DataSet | None = None,
+    superpixel_scale: str | None = None, supervoxel_scale: str | None = None, with_label: bool = False,
+    data_set: DataSet | None = None,
 ) -> Scan:  # fmt: skip
     """The scan that `load_scan` reads, with the same slices, mapped from a cache; arguments and errors are its."""
     source = image_path(folder, scan_id)
@@ -163,11 +167,17 @@ def map_scan(
                 table,
             )
         )
-    superpixels = cache.array(
-        [superpixel_path(folder, scan_id, superpixel_scale), source],
-        lambda: _small(read_superpixels(folder, scan_id, superpixel_scale, shape)),
-    )
-    return Scan(scan_id, MappedSlices(stored, n_slices, statistics), label, MappedSlices(*superpixels))
+    superpixels = supervoxels = None
+    if superpixel_scale is not None:
+        sources = [superpixel_path(folder, scan_id, superpixel_scale), source]
+        read = partial(read_superpixels, folder, scan_id, superpixel_scale, shape)
+        superpixels = MappedSlices(*cache.array(sources, lambda: _small(read())))
+    if supervoxel_scale is not None:
+        check_supervoxels(folder, scan_id, supervoxel_scale, data_set)  # also of an array that is there already
+        sources = [supervoxel_path(folder, scan_id, supervoxel_scale), source]
+        read = partial(read_supervoxels, folder, scan_id, supervoxel_scale, shape)
+        supervoxels = MappedSlices(*cache.array(sources, lambda: _small(read())))
+    return Scan(scan_id, MappedSlices(stored, n_slices, statistics), label, superpixels, supervoxels)
 
 
 def _state_of(sources: list[Path]) -> str:

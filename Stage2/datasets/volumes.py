@@ -10,7 +10,8 @@ import numpy as np
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
-from Stage2.io.grid import check_same_size, check_slice_size
+from Stage2.datasets.pseudo_labels import OURS, PseudoLabels
+from Stage2.io.grid import check_same_grid, check_same_size, check_slice_size
 from Stage2.io.names import (
     IMAGE,
     class_map_path,
@@ -18,10 +19,11 @@ from Stage2.io.names import (
     image_path,
     label_path,
     superpixel_path,
+    supervoxel_path,
     volume_name,
     volumes_of,
 )  # fmt: skip
-from Stage2.io.nifti import check_label_file, read_voxels
+from Stage2.io.nifti import check_label_file, read_header, read_voxels
 
 SLICE_SIZE = 256  # pixels; processed CT volumes have 257, of which the first 256 are used
 MAX_SUPERPIXELS = 1 << 20  # more than a slice has pixels: numbers beyond that are no superpixels
@@ -47,12 +49,13 @@ class Slices(Protocol):
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan: image float32 normalised; label uint8 and superpixels of an integer type, where read."""
+    """One scan: image float32 normalised; label uint8, superpixels and supervoxels of an integer type, where read."""
 
     id: str
     image: Slices
     label: Slices | None = None
     superpixels: Slices | None = None
+    supervoxels: Slices | None = None
 
 
 def list_scans(folder: Path) -> list[str]:
@@ -142,7 +145,8 @@ def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) 
 
 def load_scan(
     folder: Path, scan_id: str, statistics: Statistics | None, *,
-    with_label: bool = False, superpixel_scale: str | None = None, data_set: DataSet | None = None,
+    with_label: bool = False, superpixel_scale: str | None = None, supervoxel_scale: str | None = None,
+    data_set: DataSet | None = None,
 ) -> Scan:  # fmt: skip
     """Read and normalise one scan.
 
@@ -152,6 +156,7 @@ def load_scan(
         statistics: of the fold; None to normalise by the volume's own.
         with_label: read its label.
         superpixel_scale: read its superpixels of this scale.
+        supervoxel_scale: read its supervoxels of this scale.
         data_set: tells the classes and how label files store them; None: labels are taken as they are.
 
     Raises:
@@ -160,13 +165,16 @@ def load_scan(
     """
     volume = read_image(folder, scan_id)
     statistics = statistics or own_statistics(volume, image_path(folder, scan_id))
-    label = superpixels = None
+    label = superpixels = supervoxels = None
     if with_label:
         label = read_label(folder, scan_id, data_set)
     if superpixel_scale is not None:
         superpixels = read_superpixels(folder, scan_id, superpixel_scale, volume.shape)
+    if supervoxel_scale is not None:
+        check_supervoxels(folder, scan_id, supervoxel_scale, data_set)
+        supervoxels = read_supervoxels(folder, scan_id, supervoxel_scale, volume.shape)
     image = (volume[:, :SLICE_SIZE, :SLICE_SIZE] - np.float32(statistics.mean)) / np.float32(statistics.std)
-    return Scan(id=scan_id, image=image, label=label, superpixels=superpixels)
+    return Scan(scan_id, image, label, superpixels, supervoxels)
 
 
 def read_image(folder: Path, scan_id: str) -> np.ndarray:
@@ -180,13 +188,47 @@ def read_image(folder: Path, scan_id: str) -> np.ndarray:
 def read_superpixels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
     """Superpixels on the grid of an image of this shape, cut to 256 x 256, int32."""
     path = superpixel_path(folder, scan_id, scale)
+    return _read_segments(path, image_path(folder, scan_id), shape, "superpixels numbered from 1 in every slice")
+
+
+def read_supervoxels(folder: Path, scan_id: str, scale: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Supervoxels on the grid of an image of this shape, cut to 256 x 256, int32."""
+    path = supervoxel_path(folder, scan_id, scale)
+    return _read_segments(path, image_path(folder, scan_id), shape, "supervoxels numbered from 1")
+
+
+def check_supervoxels(folder: Path, scan_id: str, scale: str, data_set: DataSet | None) -> None:
+    """Refuse supervoxels of ours that lie on another grid than the image, or were made with other settings.
+
+    Those of other programs tell neither; their size is compared where they are read.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none, or one of the above.
+    """
+    path, image, labels = supervoxel_path(folder, scan_id, scale), image_path(folder, scan_id), PseudoLabels.SUPERVOXELS
+    header = read_header(path)
+    if data_set is None or not header.note.startswith(OURS):
+        return
+    expected, remedy = labels.note(scale, data_set.foreground_threshold), labels.command(folder, data_set, scale)
+    if header.note != expected:
+        raise ValueError(
+            f"{path} was made with other settings ({header.note}); expected {expected}: make it anew with {remedy}"
+        )
+    try:
+        check_same_grid(path, header.grid, image, read_header(image).grid)
+    except ValueError as error:
+        found = str(error).rpartition(";")[0]
+        raise ValueError(f"{found}; expected supervoxels of this image: make them anew with {remedy} --force") from None
+
+
+def _read_segments(path: Path, image: Path, shape: tuple[int, ...], what: str) -> np.ndarray:
     numbers = read_voxels(path)
-    check_same_size(path, numbers.shape, image_path(folder, scan_id), shape)
+    check_same_size(path, numbers.shape, image, shape)
     numbers = numbers[:, :SLICE_SIZE, :SLICE_SIZE]
     if numbers.min() < 0 or numbers.max() >= MAX_SUPERPIXELS:
         raise ValueError(
-            f"{path} has values from {numbers.min():.0f} to {numbers.max():.0f}; expected superpixels numbered from 1 "
-            f"in every slice, 0 outside: make them anew with: python tools/prepare_data.py superpixels {folder} --force"
+            f"{path} has values from {numbers.min():.0f} to {numbers.max():.0f}; expected {what}, 0 "
+            f"outside: make them anew with: python tools/prepare_data.py {what.split()[0]} {path.parent} --force"
         )
     return numbers.astype(np.int32)
 

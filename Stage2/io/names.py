@@ -6,14 +6,19 @@
 from pathlib import Path
 
 SUFFIX = ".nii.gz"
-IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `superpixel_kind`
-SUPERPIXELS = "superpix"
+IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `superpixel_kind`, `supervoxel_kind`
+SUPERPIXELS, SUPERVOXELS = "superpix", "supervox"
 MANIFEST = "manifest.json"  # beside the volumes: what the folder was made from
 
 
 def superpixel_kind(scale: str) -> str:
     """The kind of volume that holds superpixels of a scale."""
     return f"{SUPERPIXELS}-{scale}"
+
+
+def supervoxel_kind(scale: str) -> str:
+    """The kind of volume that holds supervoxels of a scale."""
+    return f"{SUPERVOXELS}-{scale}"
 
 
 def volume_name(kind: str, scan_id: str) -> str:
@@ -34,6 +39,11 @@ def label_path(folder: Path, scan_id: str) -> Path:
 def superpixel_path(folder: Path, scan_id: str, scale: str) -> Path:
     """The superpixels of a scan."""
     return folder / volume_name(superpixel_kind(scale), scan_id)
+
+
+def supervoxel_path(folder: Path, scan_id: str, scale: str) -> Path:
+    """The supervoxels of a scan."""
+    return folder / volume_name(supervoxel_kind(scale), scan_id)
 
 
 def body_path(folder: Path, scan_id: str) -> Path:

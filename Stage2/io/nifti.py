@@ -21,7 +21,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from Stage2.io.grid import Grid, check_same_grid, distance_of, times
 from Stage2.io.guards import expect_fits, one_line
-from Stage2.io.names import SUFFIX, SUPERPIXELS
+from Stage2.io.names import SUFFIX, SUPERPIXELS, SUPERVOXELS
 
 NIFTI_SUFFIXES = (SUFFIX, ".nii")
 _MM = {"meter": 1000.0, "micron": 0.001}
@@ -164,8 +164,11 @@ def expect_finite(path: Path, voxels: np.ndarray) -> None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked where they are packed, whatever its name says."""
     if not path.is_file():
-        superpixels = f"; make the superpixels with: python tools/prepare_data.py superpixels {path.parent}"
-        raise FileNotFoundError(f"{path} is missing{superpixels if path.name.startswith(SUPERPIXELS) else '.'}")
+        remedy = "."
+        for start, what in ((SUPERPIXELS, "superpixels"), (SUPERVOXELS, "supervoxels")):
+            if path.name.startswith(start):
+                remedy = f"; make the {what} with: python tools/prepare_data.py {what} {path.parent}"
+        raise FileNotFoundError(f"{path} is missing{remedy}")
     with one_line(path), path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)

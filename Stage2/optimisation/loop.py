@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from Stage2.datasets.episodes import FineTuningEpisodes, SuperpixelEpisodes, stream_episodes
+from Stage2.datasets.episodes import FineTuningEpisodes, PseudoLabelEpisodes, stream_episodes
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation.training import Training
@@ -63,7 +63,7 @@ class Listener:
 
 def train(
     training: Training,
-    episodes: SuperpixelEpisodes | FineTuningEpisodes,
+    episodes: PseudoLabelEpisodes | FineTuningEpisodes,
     cadence: Cadence,
     listener: Listener,
     *,

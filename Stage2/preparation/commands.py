@@ -55,21 +55,23 @@ def make_raw_step(options: argparse.Namespace) -> None:
             logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
 
 
-def make_superpixels(options: argparse.Namespace) -> None:
-    """Superpixels, body masks and class maps, or class maps alone."""
+def make_pseudo_labels(options: argparse.Namespace) -> None:
+    """Superpixels or supervoxels, body masks and class maps, or class maps alone."""
+    from Stage2.datasets.pseudo_labels import PseudoLabels
     from Stage2.preparation.steps.superpixels import prepare_folder
 
     started = time.monotonic()
     target, data_set = options.out or options.folder, get_dataset(options.dataset)
+    labels = None if options.command == "classmap" else PseudoLabels(options.command)
     with _one_writer(target, not _can_hold(options)):
         summary = prepare_folder(
             options.folder, data_set, out=options.out, scale=options.scale, workers=options.workers,
-            force=options.force, show_progress=True, superpixels=options.command == "superpixels",
+            force=options.force, show_progress=True, labels=labels,
         )  # fmt: skip
-    if options.command == "superpixels":
+    if labels is not None:
         logger.info(
-            "%s: superpixels of %d scan(s) made, %d there already; class maps %s (%.1f s)",
-            target, summary.made, summary.scans - summary.made,
+            "%s: %s of %d scan(s) made, %d there already; class maps %s (%.1f s)",
+            target, labels.value, summary.made, summary.scans - summary.made,
             "skipped, as there are no labels" if summary.class_maps == "skipped" else summary.class_maps,
             time.monotonic() - started,
         )  # fmt: skip

@@ -12,8 +12,10 @@ from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings, startin
 from Stage2.adaptation.start import encoder_of
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.cohort import Cohort
-from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, SuperpixelEpisodes
+from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, PseudoLabelEpisodes, SuperpixelEpisodes
 from Stage2.datasets.mapped import SliceCache
+from Stage2.datasets.pseudo_labels import PseudoLabels
+from Stage2.datasets.supervoxel_episodes import SupervoxelEpisodes
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.adapted_protocol import AdaptedProtocol, adapt_to_supports
 from Stage2.evaluation.monitoring import TrainingScanTest, spread_over
@@ -116,11 +118,13 @@ def open_cohort(settings: RunSettings) -> Cohort:
     return Cohort(folder, data_set, settings.eval_fold, len(settings.support_idx))
 
 
-def superpixel_episodes(settings: RunSettings, cohort: Cohort, with_label: bool = False) -> SuperpixelEpisodes:
-    """Superpixel episodes of the fold's training scans."""
+def pseudo_label_episodes(settings: RunSettings, cohort: Cohort, with_label: bool = False) -> PseudoLabelEpisodes:
+    """Episodes of superpixels or supervoxels of the fold's training scans."""
     cache = SliceCache(_optional_path(settings.path.cache_dir), cohort.folder)
-    return SuperpixelEpisodes(
-        scans=cohort.training_scans(settings.superpix_scale, cache, with_label),
+    labels = PseudoLabels(f"{settings.episodes}s")
+    kind = SuperpixelEpisodes if labels is PseudoLabels.SUPERPIXELS else SupervoxelEpisodes
+    return kind(
+        scans=cohort.training_scans(settings.superpix_scale, cache, with_label, labels),
         excluded=cohort.excluded_slices(settings.exclude_cls_list),
         seed=settings.seed,
         scans_per_load=None if settings.scan_per_load == -1 else settings.scan_per_load,
@@ -129,11 +133,11 @@ def superpixel_episodes(settings: RunSettings, cohort: Cohort, with_label: bool 
 
 
 def fine_tuning_episodes(settings: RunSettings, cohort: Cohort) -> FineTuningEpisodes:
-    """Superpixel episodes mixed with those of annotated training classes."""
+    """Episodes of pseudo-labels mixed with those of annotated training classes."""
     support_ids = cohort.fold.choose_support(settings.support_idx)
     tasks = _tasks(settings, cohort, cohort.data_set.training_labels(settings.label_sets), cohort.fold.train)
     return FineTuningEpisodes(
-        superpixel_episodes(settings, cohort, with_label=True),
+        pseudo_label_episodes(settings, cohort, with_label=True),
         [cohort.annotated_scan(scan_id) for scan_id in support_ids],
         [AnnotatedClass(task.label, task.support_slices, task.ranges) for task in tasks],
     )

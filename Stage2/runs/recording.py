@@ -13,7 +13,7 @@ from torch import Tensor
 
 from Stage1.files import LOCK, locked, remove_partial, whole_file
 from Stage2.datasets.catalog import dataset_identity
-from Stage2.datasets.episodes import FineTuningEpisodes, SuperpixelEpisodes
+from Stage2.datasets.episodes import FineTuningEpisodes, PseudoLabelEpisodes
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
@@ -35,7 +35,7 @@ IDENTITY = (
     "precision", "channels_last",
 )  # fmt: skip
 # The same, but absent where they have their defaults, as in states before them.
-ADDED = ("batch_size", "ema_decay", "compile")
+ADDED = ("batch_size", "ema_decay", "compile", "episodes")
 Evaluation = Callable[[FewShotSegmenter], dict[str, float]]
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class RunRecorder(Listener):
 def train_and_record(
     run: Run,
     training: Training,
-    episodes: SuperpixelEpisodes | FineTuningEpisodes,
+    episodes: PseudoLabelEpisodes | FineTuningEpisodes,
     settings: RunSettings,
     evaluation: Evaluation | None = None,
 ) -> Path:

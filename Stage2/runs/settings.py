@@ -16,6 +16,8 @@ from Stage2.run_folders.layout import ADAPTED, METHODS, PROTOTYPES
 from Stage2.run_folders.selection import LAST, RULES
 from Stage2.segmentation.method import MATCHINGS
 
+EPISODES = ("superpixel", "supervoxel")
+
 
 @dataclass(frozen=True)
 class OptimiserSettings:
@@ -58,7 +60,8 @@ class RunSettings:
     label_sets: int = 0  # which organs are training classes
     exclude_cls_list: list[int] = field(default_factory=list)  # labels whose slices are left out of training
     eval_fold: int = 0
-    superpix_scale: str = "MIDDLE"
+    superpix_scale: str = "MIDDLE"  # of superpixels and supervoxels
+    episodes: str = EPISODES[0]  # superpixel: two views of a slice; supervoxel: two slices of a supervoxel, as ADNet
     min_fg_data: int = 1  # class map that support slices are taken from
     scan_per_load: int = -1  # training scans in use at a time; -1: all
     max_iters_per_load: int = 1000  # episodes of a pass over the loader
@@ -113,7 +116,7 @@ DEFAULTS: Mapping[str, Any] = asdict(RunSettings())
 # The choices of encoders and heads come from their registries, where the check runs.
 CHOICES: Mapping[str, Collection[str]] = {
     "optim_type": ("sgd",), "superpix_scale": SUPERPIXEL_SCALES, "protocol": ("paper", "clean"), "select": RULES,
-    "slice_matching": MATCHINGS, "method": METHODS,
+    "slice_matching": MATCHINGS, "method": METHODS, "episodes": EPISODES,
 }  # fmt: skip
 AT_LEAST = {
     "proto_grid_size": 1, "min_fg_data": 1, "max_iters_per_load": 1, "num_workers": 0, "n_steps": 1, "batch_size": 1,

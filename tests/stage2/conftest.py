@@ -26,7 +26,7 @@ def write_volume(path: Path, volume: np.ndarray) -> None:
 
 
 def make_cohort(folder: Path, n_scans: int = 20, n_slices: int = 5, size: int = 256) -> Path:
-    """20 scans of four bright rectangles ("organs") that move from scan to scan; class maps and superpixels too."""
+    """20 scans of four bright rectangles ("organs") that move from scan to scan, with class maps and pseudo-labels."""
     folder.mkdir(parents=True, exist_ok=True)
     class_map: dict[str, dict[str, list[int]]] = {name: {} for name in get_dataset("CHAOST2").classes}
     for scan in range(n_scans):
@@ -43,6 +43,7 @@ def make_cohort(folder: Path, n_scans: int = 20, n_slices: int = 5, size: int = 
         write_volume(folder / f"image_{scan}.nii.gz", image)
         write_volume(folder / f"label_{scan}.nii.gz", label)
         write_volume(folder / f"superpix-MIDDLE_{scan}.nii.gz", superpixels)
+        write_volume(folder / f"supervox-MIDDLE_{scan}.nii.gz", superpixels)
         for name, value in get_dataset("CHAOST2").classes.items():
             class_map[name][str(scan)] = np.flatnonzero((label == value).any(axis=(1, 2))).tolist()
     (folder / "classmap_1.json").write_text(json.dumps(class_map))

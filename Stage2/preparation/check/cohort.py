@@ -10,6 +10,7 @@ import numpy as np
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import Fold
+from Stage2.datasets.pseudo_labels import PseudoLabels
 from Stage2.datasets.volumes import read_class_map
 from Stage2.io import names
 from Stage2.preparation.check.scan import ScanFacts, directions, in_mm
@@ -45,8 +46,7 @@ class Cohort:
         scans: facts of every scan, by number.
         data_set: that the folder should be.
         folds: every fold; none where the number of scans does not fit.
-        scale: of the superpixels.
-        command: that makes superpixels and class maps, for remedies.
+        scale: of the pseudo-labels.
     """
 
     folder: Path
@@ -54,24 +54,31 @@ class Cohort:
     data_set: DataSet
     folds: Sequence[Fold]
     scale: str
-    command: str
+
+    @property
+    def command(self) -> str:
+        """What makes superpixels and class maps, for remedies."""
+        return PseudoLabels.SUPERPIXELS.command(self.folder, self.data_set, self.scale)
 
 
 def check_cohort(cohort: Cohort) -> tuple[list[str], list[str]]:
     """Problems and notes of all checks that look at several scans or at files of the whole folder."""
-    checks = [_superpixel_files, _blank_slices, _spacing, _orientation, _intensities]
+    checks = [_pseudo_label_files, _blank_slices, _spacing, _orientation, _intensities]
     checks += [_label_files, _places, _classes, _class_maps, _supports]
     found = [finding for check in checks for finding in check(cohort)]
     return [one for one in found if isinstance(one, Problem)], [one for one in found if isinstance(one, Note)]
 
 
-def _superpixel_files(cohort: Cohort) -> Findings:
-    """Superpixels that are missing."""
-    files = {facts.id: names.superpixel_path(cohort.folder, facts.id, cohort.scale) for facts in cohort.scans}
-    missing = [scan for scan, path in files.items() if not path.is_file()]
-    if missing:
-        found = f"{names.superpixel_path(cohort.folder, '<id>', cohort.scale)} is missing for {_scans(missing)}"
-        yield Problem(f"{found}; expected one beside every image: make them with {cohort.command}")
+def _pseudo_label_files(cohort: Cohort) -> Findings:
+    """Superpixels that are missing, and supervoxels that some scans have and others lack."""
+    for labels in PseudoLabels:
+        kind = labels.kind(cohort.scale)
+        found = names.volumes_of(cohort.folder, kind)
+        missing = [facts.id for facts in cohort.scans if facts.id not in found]
+        if missing and (labels is PseudoLabels.SUPERPIXELS or len(missing) < len(cohort.scans)):
+            lacking = f"{cohort.folder / names.volume_name(kind, '<id>')} is missing for {_scans(missing)}"
+            remedy = labels.command(cohort.folder, cohort.data_set, cohort.scale)
+            yield Problem(f"{lacking}; expected one beside every image: make them with {remedy}")
 
 
 def _blank_slices(cohort: Cohort) -> Findings:

@@ -1,4 +1,4 @@
-"""Contact sheet of a prepared scan: its slices with label contours and superpixel borders on one picture."""
+"""Contact sheet of a prepared scan: its slices with label contours and borders of pseudo-labels on one picture."""
 
 from collections.abc import Mapping
 
@@ -12,8 +12,8 @@ MAX_SLICES = 48  # of longer scans, as many slices at equal distances
 TITLE_HEIGHT = 52  # pixels
 GAP = 4
 BACKGROUND = 24
-BORDER_STRENGTH = 0.55  # of superpixel borders against the image beneath them
-BORDER = "#5abeff"
+BORDER_STRENGTH = 0.55  # of borders of pseudo-labels against the image beneath them
+BORDER, SUPERVOXEL_BORDER = "#5abeff", "#ffb000"
 
 
 def draw_contact_sheet(
@@ -22,6 +22,7 @@ def draw_contact_sheet(
     superpixels: np.ndarray | None,
     classes: Mapping[str, int],
     title: str,
+    supervoxels: np.ndarray | None = None,
 ) -> np.ndarray:
     """Slices in reading order, first slice first, each as Stage 2 sees it.
 
@@ -31,6 +32,7 @@ def draw_contact_sheet(
         superpixels: (Z, H, W) integers, 0 outside the body; None: there are none.
         classes: class name -> label value; those above 0 get an outline and a place in the legend.
         title: first line of the sheet.
+        supervoxels: (Z, H, W) integers, 0 outside the body; None: there are none.
 
     Returns:
         Sheet (height, width, 3) uint8, RGB.
@@ -38,13 +40,15 @@ def draw_contact_sheet(
     depth, height, width = image.shape
     shown = np.arange(depth) if depth <= MAX_SLICES else np.linspace(0, depth - 1, MAX_SLICES).round().astype(int)
     window, colours = window_of(image), class_colours(classes)
+    bordered = [(superpixels, "superpixel borders", BORDER), (supervoxels, "supervoxel borders", SUPERVOXEL_BORDER)]
+    bordered = [one for one in bordered if one[0] is not None]
 
     rows = -(-len(shown) // COLUMNS)
     sheet = np.full((TITLE_HEIGHT + rows * (height + GAP), COLUMNS * (width + GAP) - GAP, 3), BACKGROUND, np.uint8)
     for place, z in enumerate(shown):
         tile = coloured(image[z], window)
-        if superpixels is not None:
-            paint(tile, borders(superpixels[z]), BORDER, BORDER_STRENGTH)
+        for segments, _, colour in bordered:
+            paint(tile, borders(segments[z]), colour, BORDER_STRENGTH)
         for name, colour in colours.items() if label is not None else ():
             paint(tile, outline(label[z] == classes[name]), colour, strength=1)
         tile = as_bytes(tile)
@@ -55,8 +59,8 @@ def draw_contact_sheet(
 
     _write(sheet, title, (8, 20))
     x = 8
-    if superpixels is not None:
-        x = _write(sheet, "superpixel borders", (x, 42), BORDER) + 16
+    for _, name, colour in bordered:
+        x = _write(sheet, name, (x, 42), colour) + 16
     for name, colour in colours.items() if label is not None else ():
         x = _write(sheet, name, (x, 42), colour) + 16
     return sheet

@@ -4,7 +4,6 @@ import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +42,12 @@ class CheckReport(NamedTuple):
             middle = np.median([count["median"] for count in counts])
             scale = self.cohort.scale
             lines.append(f"superpixels ({scale}) per slice: {fewest:g} to {most:g}, median {middle:g}")
+        numbers = [facts.supervoxels["number"] for facts in scans if facts.supervoxels]
+        if numbers:
+            middle = np.median(numbers)
+            lines.append(
+                f"supervoxels ({self.cohort.scale}) per scan: {min(numbers)} to {max(numbers)}, median {middle:g}"
+            )
         return lines + [
             f"fold {number}: tests {', '.join(fold.test)}; support {', '.join(fold.support)}; trains on "
             f"{len(fold.train)} scan(s)"
@@ -57,9 +62,10 @@ def check_folder(
     """Check every file of a processed folder; write check.json and a contact sheet for every scan.
 
     Args:
-        folder: with image_<id>.nii.gz, label_<id>.nii.gz and superpix-<scale>_<id>.nii.gz for every scan.
+        folder: with image_<id>.nii.gz, label_<id>.nii.gz and superpix-<scale>_<id>.nii.gz for every scan; supervoxels
+            may be there as well.
         data_set: that it should be.
-        scale: superpixel scale to check.
+        scale: of the superpixels and supervoxels to check.
         workers: processes.
         out: folder for check.json and contact_sheets/, made if needed. Default: the folder itself.
         show_progress: show a progress bar on stderr.
@@ -79,10 +85,8 @@ def check_folder(
         raise PermissionError(f"{target} is read-only; write the report elsewhere with --out DIR.")
     (target / REPORT).unlink(missing_ok=True)  # what it said is no longer known to be true
     remove_partial(target / SHEETS)
-    dataset = quote(data_set.name if data_set.source is None else str(data_set.source))
-    command = f"python tools/prepare_data.py superpixels {quote(str(folder))} --dataset {dataset} --scale {scale}"
     has_label = bool(volumes_of(folder, LABEL))
-    work = partial(check_scan, sheets=target / SHEETS, has_label=has_label, command=command)
+    work = partial(check_scan, sheets=target / SHEETS, has_label=has_label)
     jobs = [ProcessedScan(folder, scan_id, data_set, scale) for scan_id in scan_ids]
     bar = tqdm(run_jobs(work, jobs, workers), total=len(jobs), desc="check", unit="scan", disable=not show_progress)
     found = {facts.id: facts for facts in bar}
@@ -93,7 +97,7 @@ def check_folder(
         folds = [split_fold(scan_ids, data_set, fold) for fold in range(data_set.n_folds)]
     except ValueError as error:
         problems.append(f"{folder}: {error}")
-    cohort = Cohort(folder, scans, data_set, folds, scale, command)
+    cohort = Cohort(folder, scans, data_set, folds, scale)
     more, notes = check_cohort(cohort)
     report = CheckReport(cohort, [*problems, *more], notes)
     content = {

@@ -1,13 +1,15 @@
 """What is in the files of one scan of a processed folder, and what is wrong with them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
 from Stage2.datasets.body import foreground_mask
+from Stage2.datasets.pseudo_labels import OURS, PseudoLabels
+from Stage2.datasets.supervoxels import MIN_PAIR_AREA, areas_by_slice, successive_pairs
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.drawing.masks import write_png
 from Stage2.io.grid import check_same_size, check_slice_size
@@ -15,11 +17,11 @@ from Stage2.io.names import IMAGE, LABEL
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.preparation.check.contact_sheet import draw_contact_sheet
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
-from Stage2.preparation.steps.superpixels import OURS, ProcessedScan
+from Stage2.preparation.steps.superpixels import ProcessedScan
 
 MAX_BODY_SHARE = 0.98  # of the voxels: more, and the threshold does not tell the body from the air
 MAX_TOP_SHARE = 0.5  # of the body's voxels that have the highest value: more, and its contrast was cut off
-MAX_OUTSIDE_SHARE = 0.02  # of the superpixels' voxels outside the body: more, and they are those of another image
+MAX_OUTSIDE_SHARE = 0.02  # of the pseudo-labels' voxels outside the body: more, and they are those of another image
 
 DIRECTIONS = {"L": "left", "R": "right", "A": "front", "P": "back", "S": "head", "I": "feet"}
 
@@ -42,6 +44,7 @@ class ScanFacts:
         centres: class name -> mean place of its voxels along the axes x, y, z in mm, from the first voxel.
         superpixels: "min", "median", "max" number in the slices that show the body, "slices" that have any; empty where
             the file cannot be read.
+        supervoxels: their "number", and "pairs": successive slices of one, for episodes; empty where there are none.
         problems: what is wrong, each in one sentence: file, found, expected, remedy.
     """
 
@@ -57,17 +60,17 @@ class ScanFacts:
     pixels: dict[str, int] = field(default_factory=dict)
     centres: dict[str, list[float]] = field(default_factory=dict)
     superpixels: dict[str, float] = field(default_factory=dict)
+    supervoxels: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
-def check_scan(scan: ProcessedScan, sheets: Path, has_label: bool, command: str) -> ScanFacts:
+def check_scan(scan: ProcessedScan, sheets: Path, has_label: bool) -> ScanFacts:
     """Read every file of a scan, gather facts and problems, and draw its contact sheet.
 
     Args:
         scan: to be checked.
         sheets: folder of the contact sheets.
         has_label: a label is expected.
-        command: that makes superpixels and class maps, for remedies.
 
     Raises:
         OSError: the contact sheet cannot be written.
@@ -81,11 +84,14 @@ def check_scan(scan: ProcessedScan, sheets: Path, has_label: bool, command: str)
     body = np.stack([foreground_mask(plane, scan.data_set.foreground_threshold) for plane in image])
     _check_body(facts, scan, image, body)
     label = _collect(facts, _check_label, scan) if has_label else None
-    superpixels = None
-    if scan.superpixels.is_file():
-        superpixels = _collect(facts, _check_superpixels, scan, body, f"make them with {command}")
-    shown = [None if volume is None else volume[:, :SLICE_SIZE, :SLICE_SIZE] for volume in (image, label, superpixels)]
-    write_png(sheet, draw_contact_sheet(*shown, scan.data_set.classes, _title(facts, scan.scale)))
+    segments = []
+    steps = {PseudoLabels.SUPERPIXELS: _check_superpixels, PseudoLabels.SUPERVOXELS: _check_supervoxels}
+    for labels, step in steps.items():
+        of_kind = replace(scan, labels=labels)
+        segments.append(_collect(facts, step, of_kind, body) if of_kind.segments.is_file() else None)
+    volumes = (image, label, *segments)
+    *shown, supervoxels = [None if volume is None else volume[:, :SLICE_SIZE, :SLICE_SIZE] for volume in volumes]
+    write_png(sheet, draw_contact_sheet(*shown, scan.data_set.classes, _title(facts, scan.scale), supervoxels))
     return facts
 
 
@@ -171,22 +177,28 @@ def _check_label(facts: ScanFacts, scan: ProcessedScan) -> np.ndarray:
     return label
 
 
-def _check_superpixels(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray, remedy: str) -> np.ndarray:
-    path = scan.superpixels
-    superpixels = read_voxels(path)
-    check_same_size(path, superpixels.shape, scan.path(IMAGE), facts.size)
-    if (superpixels < 0).any() or (superpixels != np.rint(superpixels)).any():
+def _check_segments(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray) -> np.ndarray:
+    """Pseudo-labels of any kind, (Z, H, W) int32."""
+    path, remedy = scan.segments, f"make them with {scan.command}"
+    segments = read_voxels(path)
+    check_same_size(path, segments.shape, scan.path(IMAGE), facts.size)
+    if (segments < 0).any() or (segments != np.rint(segments)).any():
         raise ValueError(f"{path} has values that are negative or not whole; expected segments 0, 1, 2, ...: {remedy}")
-    superpixels = superpixels.astype(np.int32)
+    segments = segments.astype(np.int32)
     note = read_header(path).note
     if note.startswith(OURS) and note != scan.note:
         facts.problems.append(f"{path} was made with other settings ({note}); expected {scan.note}: {remedy}")
-    outside = np.count_nonzero((superpixels > 0) & ~body) / max(np.count_nonzero(superpixels), 1)
+    outside = np.count_nonzero((segments > 0) & ~body) / max(np.count_nonzero(segments), 1)
     if outside > MAX_OUTSIDE_SHARE:
         facts.problems.append(
             f"{path} has {100 * outside:.0f} % of its segments' voxels outside the body in the image; expected them "
             f"inside, so it belongs to another image or threshold: {remedy} --force"
         )
+    return segments
+
+
+def _check_superpixels(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray) -> np.ndarray:
+    superpixels = _check_segments(facts, scan, body)
     numbers = np.array([np.count_nonzero(np.unique(plane)) for plane in superpixels])
     counted = numbers[body.any(axis=(1, 2))]
     if counted.size:
@@ -195,10 +207,23 @@ def _check_superpixels(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray, 
     facts.superpixels["slices"] = int(np.count_nonzero(numbers))
     if counted.size and np.median(counted) < 2:
         facts.problems.append(
-            f"{path} has {np.median(counted):g} segment(s) in the middle one of its slices; expected several, as "
-            "episodes are drawn from them: is the image scaled as the data set's are (not to [0, 1])?"
+            f"{scan.segments} has {np.median(counted):g} segment(s) in the middle one of its slices; expected several, "
+            "as episodes are drawn from them: is the image scaled as the data set's are (not to [0, 1])?"
         )
     return superpixels
+
+
+def _check_supervoxels(facts: ScanFacts, scan: ProcessedScan, body: np.ndarray) -> np.ndarray:
+    supervoxels = _check_segments(facts, scan, body)
+    areas = areas_by_slice(supervoxels)
+    facts.supervoxels = {"number": int(np.count_nonzero(areas.any(axis=0))), "pairs": len(successive_pairs(areas))}
+    if not facts.supervoxels["pairs"]:
+        facts.problems.append(
+            f"{scan.segments} has {facts.supervoxels['number']} supervoxel(s), of which none shows in two successive "
+            f"slices, with {MIN_PAIR_AREA} pixels in one of them; expected some, as episodes are drawn from them: is "
+            "the image scaled as the data set's are (not to [0, 1])?"
+        )
+    return supervoxels
 
 
 def _title(facts: ScanFacts, scale: str) -> str:

@@ -1,4 +1,4 @@
-"""Superpixels, body masks and class maps for a processed folder, scan by scan over several processes."""
+"""Pseudo-labels, body masks and class maps for a processed folder, scan by scan over several processes."""
 
 import logging
 import os
@@ -14,17 +14,16 @@ from tqdm import tqdm
 
 from Stage1.files import remove_partial, whole_file, write_json
 from Stage1.processes import run_jobs
-from Stage2.datasets.catalog import SUPERPIXEL_SCALES, DataSet
+from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
+from Stage2.datasets.pseudo_labels import OURS, PseudoLabels
 from Stage2.datasets.volumes import list_scans, read_class_map
 from Stage2.io import names
 from Stage2.io.grid import check_slice_size
 from Stage2.io.nifti import check_label_file, read_header, read_voxels
 from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.steps.class_map import MIN_PIXELS, class_map, count_class_pixels
-from Stage2.preparation.steps.pseudo_labels import check_scale, pseudo_label_volume
-
-OURS = "Felzenszwalb "  # start of the description in our superpixel files
+from Stage2.preparation.steps.pseudo_labels import check_scale, pseudo_label_volume, supervoxel_volume
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class FolderSummary(NamedTuple):
 
     Attributes:
         scans: in the folder.
-        made: scans whose superpixels and mask were made now; those of the others were there.
+        made: scans whose pseudo-labels and mask were made now; those of the others were there.
         class_maps: "made", "kept", or "skipped" where the folder has no labels.
     """
 
@@ -50,26 +49,33 @@ class ProcessedScan:
     Attributes:
         folder, id: where it is, and its number as text.
         data_set: gives classes, values in the label files and foreground threshold.
-        scale: of its superpixels.
+        scale: of its pseudo-labels.
+        labels: their kind.
     """
 
     folder: Path
     id: str
     data_set: DataSet
     scale: str
+    labels: PseudoLabels = PseudoLabels.SUPERPIXELS
 
     def path(self, kind: str) -> Path:
         return self.folder / names.volume_name(kind, self.id)
 
     @property
-    def superpixels(self) -> Path:
-        return self.path(names.superpixel_kind(self.scale))
+    def segments(self) -> Path:
+        """The file of its pseudo-labels."""
+        return self.path(self.labels.kind(self.scale))
 
     @property
     def note(self) -> str:
-        """Settings that decide the superpixels, as kept in their header."""
-        settings = " ".join(f"{name} {value:g}" for name, value in SUPERPIXEL_SCALES[self.scale].items())
-        return f"{OURS}{settings}; foreground > {self.data_set.foreground_threshold:g}"
+        """Settings that decide the pseudo-labels, as kept in their header."""
+        return self.labels.note(self.scale, self.data_set.foreground_threshold)
+
+    @property
+    def command(self) -> str:
+        """What makes the pseudo-labels of the folder."""
+        return self.labels.command(self.folder, self.data_set, self.scale)
 
     def read_label(self) -> np.ndarray:
         """Labels, (Z, H, W) uint8; raises as `read_voxels`, and a ValueError for a value that is no class."""
@@ -81,38 +87,39 @@ class ProcessedScan:
             remedy = "Correct its numbers, or name the data set whose numbers they are."
             raise ValueError(f"{path}: {error} {remedy}") from None
 
-    def has_superpixels(self, foreign: bool = True) -> bool:
-        """Whether superpixels with these settings are there and not older than the image.
+    def has_segments(self, foreign: bool = True) -> bool:
+        """Whether pseudo-labels with these settings are there and not older than the image.
 
         Those of another program, whose settings are unknown, are taken with a warning where `foreign`.
         """
         try:
-            found = read_header(self.superpixels)
+            found = read_header(self.segments)
         except (FileNotFoundError, ValueError):
             return False
         if not found.note.startswith(OURS):
             if foreign:
-                logger.warning("%s was not made by this command and is kept; --force makes it anew.", self.superpixels)
+                logger.warning("%s was not made by this command and is kept; --force makes it anew.", self.segments)
             return foreign
         image, body = self.path(names.IMAGE), self.path(names.BODY)
         if found.note != self.note or found.size != read_header(image).size or not body.is_file():
             return False
-        return min(path.stat().st_mtime_ns for path in (self.superpixels, body)) >= image.stat().st_mtime_ns
+        return min(path.stat().st_mtime_ns for path in (self.segments, body)) >= image.stat().st_mtime_ns
 
 
-class SuperpixelJob(NamedTuple):
-    """What is to be done for a scan: make its superpixels, count the pixels of every class in its label."""
+class ScanJob(NamedTuple):
+    """What is to be done for a scan: make its pseudo-labels, count the pixels of every class in its label."""
 
     scan: ProcessedScan
-    superpixels: bool
+    segments: bool
     count: bool
 
 
 def prepare_folder(
     folder: Path, data_set: DataSet, *, out: Path | None = None, scale: str = "MIDDLE",
-    workers: int = 1, force: bool = False, show_progress: bool = False, superpixels: bool = True,
+    workers: int = 1, force: bool = False, show_progress: bool = False,
+    labels: PseudoLabels | None = PseudoLabels.SUPERPIXELS,
 ) -> FolderSummary:  # fmt: skip
-    """Make superpix-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
+    """Make superpix-<scale>_<id> or supervox-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
 
     What is there and not older than its image or label is kept, so an interrupted run goes on where it stopped. The
     result does not depend on the number of processes, each of which holds one scan at a time.
@@ -121,11 +128,11 @@ def prepare_folder(
         folder: with image_<id>.nii.gz and, for class maps, label_<id>.nii.gz for every image.
         data_set: gives classes and foreground threshold.
         out: where to write; images, labels and what else is there already are linked. Default: the folder itself.
-        scale: superpixel scale, a key of `SUPERPIXEL_SCALES`.
+        scale: of the pseudo-labels, a key of `SUPERPIXEL_SCALES`.
         workers: processes.
         force: make everything anew.
         show_progress: show a progress bar on stderr.
-        superpixels: False: make the class maps only.
+        labels: the kind of pseudo-labels to make; None: make the class maps only.
 
     Raises:
         FileNotFoundError, ValueError: the folder is not a processed data set, or a file in it is damaged.
@@ -141,23 +148,27 @@ def prepare_folder(
     if not os.access(out, os.W_OK):
         raise PermissionError(f"{out} is read-only; write elsewhere with --out DIR.")
     remove_partial(out)
-    if out != folder and superpixels and not force:
-        _link_products(folder, out, scan_ids, data_set, scale, has_labels)
+    places = [
+        [ProcessedScan(place, scan_id, data_set, scale, labels or PseudoLabels.SUPERPIXELS) for scan_id in scan_ids]
+        for place in (folder, out)
+    ]
+    scans = places[1]
+    if out != folder and labels is not None and not force:
+        _link_products(*places, has_labels)
     count = has_labels and (force or not _class_maps_done(out, scan_ids, data_set))
-    scans = [ProcessedScan(out, scan_id, data_set, scale) for scan_id in scan_ids]
-    jobs = [SuperpixelJob(scan, superpixels and (force or not scan.has_superpixels()), count) for scan in scans]
-    to_do = [job for job in jobs if job.superpixels or job.count]
+    jobs = [ScanJob(scan, labels is not None and (force or not scan.has_segments()), count) for scan in scans]
+    to_do = [job for job in jobs if job.segments or job.count]
     # The longest first, so that no process has a long scan to do when the others have done theirs.
     to_do.sort(key=lambda job: job.scan.path(names.IMAGE).stat().st_size, reverse=True)
     hidden = not (show_progress and to_do)
     results = run_jobs(prepare_scan, to_do, workers)
-    counts = dict(tqdm(results, total=len(to_do), desc=names.superpixel_kind(scale), unit="scan", disable=hidden))
+    counts = dict(tqdm(results, total=len(to_do), desc=scans[0].labels.kind(scale), unit="scan", disable=hidden))
     if count:
         ordered = {scan_id: counts[scan_id] for scan_id in scan_ids}
         for minimum in sorted(MIN_PIXELS, reverse=True):  # classmap_1 last: where it is new, everything is
             write_json(names.class_map_path(out, minimum), class_map(ordered, data_set.classes, minimum), indent=None)
     class_maps = "made" if count else "kept" if has_labels else "skipped"
-    return FolderSummary(len(scan_ids), sum(job.superpixels for job in jobs), class_maps)
+    return FolderSummary(len(scan_ids), sum(job.segments for job in jobs), class_maps)
 
 
 def check_settings(scale: str, workers: int) -> None:
@@ -212,27 +223,29 @@ def link_scans(folder: Path, out: Path, scan_ids: Sequence[str], kinds: Sequence
             _link(folder / name, out / name)
 
 
-def prepare_scan(job: SuperpixelJob) -> tuple[str, dict[str, list[int]] | None]:
+def prepare_scan(job: ScanJob) -> tuple[str, dict[str, list[int]] | None]:
     """Do one job; returns the scan's id and, where asked for, class name -> pixels per slice."""
     scan, data_set = job.scan, job.scan.data_set
-    if job.superpixels:
+    if job.segments:
         image = read_volume(scan.path(names.IMAGE))
         volume, threshold = sitk.GetArrayViewFromImage(image), data_set.foreground_threshold
-        numbers, masks = pseudo_label_volume(volume, threshold, scan.scale)
+        if scan.labels is PseudoLabels.SUPERVOXELS:
+            numbers, masks = supervoxel_volume(volume, image.GetSpacing()[::-1], threshold, scan.scale)
+        else:
+            numbers, masks = pseudo_label_volume(volume, threshold, scan.scale)
         write_volume(scan.path(names.BODY), masks.astype(np.uint8), image, f"foreground > {threshold:g}")
-        write_volume(scan.superpixels, numbers, image, scan.note)  # last: its presence says that the scan is done
+        write_volume(scan.segments, numbers, image, scan.note)  # last: its presence says that the scan is done
     return scan.id, count_class_pixels(scan.read_label(), data_set.classes) if job.count else None
 
 
-def _link_products(
-    folder: Path, out: Path, scan_ids: Sequence[str], data_set: DataSet, scale: str, has_labels: bool
-) -> None:
-    """Link what a folder has of superpixels with these settings, and of class maps, into another that lacks them."""
-    for scan_id in scan_ids:
-        there, here = (ProcessedScan(place, scan_id, data_set, scale) for place in (folder, out))
-        if not _is_there(here.superpixels) and there.has_superpixels(foreign=False):
+def _link_products(source: Sequence[ProcessedScan], target: Sequence[ProcessedScan], has_labels: bool) -> None:
+    """Link what a folder has of pseudo-labels with these settings, and of class maps, into another that lacks them."""
+    for there, here in zip(source, target, strict=True):
+        if not _is_there(here.segments) and there.has_segments(foreign=False):
             _link(there.path(names.BODY), here.path(names.BODY))
-            _link(there.superpixels, here.superpixels)
+            _link(there.segments, here.segments)
+    folder, out, data_set = source[0].folder, target[0].folder, target[0].data_set
+    scan_ids = [scan.id for scan in target]
     if has_labels and not _class_maps_done(out, scan_ids, data_set) and _class_maps_done(folder, scan_ids, data_set):
         for minimum in MIN_PIXELS:
             _link(names.class_map_path(folder, minimum), names.class_map_path(out, minimum))

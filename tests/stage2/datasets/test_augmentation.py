@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from Stage2.datasets import augmentation
-from Stage2.datasets.augmentation import augment, change_gamma, draw_geometric_change
+from Stage2.datasets.augmentation import augment, augment_one_of, change_gamma, draw_geometric_change
 
 
 def smooth_slice(seed: int, side: int = 256) -> np.ndarray:
@@ -106,3 +106,34 @@ def test_published_constants():
     assert (augmentation.ROTATION, augmentation.SHIFT, augmentation.SHEAR) == (5, 5, 5)
     assert (augmentation.ZOOM, augmentation.GAMMA) == ((0.9, 1.2), (0.5, 1.5))
     assert (augmentation.ELASTIC_SIGMA, augmentation.ELASTIC_SCALE) == (5, 10)
+
+
+@pytest.mark.parametrize("height", [1, 24])
+def test_one_of_two_slices_is_changed_in_shape_and_one_in_intensity(height):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, height, 24)).astype(np.float32)
+    masks = np.ones((2, height, 24), dtype=bool)
+    masks[:, :, 12:] = False
+    seen = set()
+    for seed in range(60):
+        drawn, ours = np.random.default_rng(seed), np.random.default_rng(seed)
+        expected = [(image.copy(), mask.copy()) for image, mask in zip(images, masks, strict=True)]
+        shape, change = drawn.integers(2), draw_geometric_change((height, 24), drawn)
+        expected[shape] = change(expected[shape][0]), change(expected[shape][1].astype(np.float32)) >= 0.5
+        intensity, gamma = drawn.integers(2), drawn.uniform(0.5, 1.5)
+        expected[intensity] = change_gamma(expected[intensity][0], gamma), expected[intensity][1]
+        seen.add((int(shape), int(intensity)))
+        changed = augment_one_of(list(zip(images, masks, strict=True)), ours)
+        for (image, mask), (wanted_image, wanted_mask) in zip(changed, expected, strict=True):
+            assert image.dtype == np.float32 and mask.dtype == bool
+            if wanted_mask.any():
+                assert np.array_equal(image, wanted_image) and np.array_equal(mask, wanted_mask)
+    assert seen == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_a_mask_that_the_change_of_shape_would_lose_stays_as_it_is():
+    image, mask = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32), np.zeros((32, 32), dtype=bool)
+    mask[0, 0] = True
+    for seed in range(20):
+        views = augment_one_of([(image, mask), (image, mask)], np.random.default_rng(seed))
+        assert all(view.any() for _, view in views)

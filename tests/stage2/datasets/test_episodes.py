@@ -153,7 +153,7 @@ def test_manual_masks_are_the_class(unchanged_views):
 def test_superpixel_episodes_of_fine_tuning_are_those_of_training():
     episodes = fine_tuning_episodes()
     same = [
-        torch.equal(episodes[index]["query_image"], episodes.superpixels[index]["query_image"]) for index in range(80)
+        torch.equal(episodes[index]["query_image"], episodes.pseudo_labels[index]["query_image"]) for index in range(80)
     ]
     assert 0.6 < np.mean(same) < 0.9
 
@@ -177,7 +177,7 @@ def test_support_slices_without_the_class_are_refused():
     whole = fine_tuning_episodes()
     classes = [whole.classes[0], AnnotatedClass(4, {"9": [3, 4, 7]}, {"2": (2, 2)})]
     with pytest.raises(ValueError, match="slice 7 of support scan 9 has no pixel of label 4, against the class map"):
-        FineTuningEpisodes(whole.superpixels, whole.supports, classes)
+        FineTuningEpisodes(whole.pseudo_labels, whole.supports, classes)
 
 
 def test_several_supports_make_manual_episodes_of_as_many_shots(unchanged_views):
@@ -185,7 +185,7 @@ def test_several_supports_make_manual_episodes_of_as_many_shots(unchanged_views)
     other = scan_of(8, [0] * 9)
     other.label[1:4, 20:24] = 4
     classes = [AnnotatedClass(c.label, {**c.support_slices, "8": [1, 2, 3]}, c.ranges) for c in one.classes]
-    two = FineTuningEpisodes(one.superpixels, [*one.supports, other], classes)
+    two = FineTuningEpisodes(one.pseudo_labels, [*one.supports, other], classes)
     seen = 0
     for index in range(100):
         episode, values = two[index], two[index]["support_image"][:, 0, 0, 0].tolist()

@@ -13,7 +13,9 @@ from Stage2.datasets import mapped
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.episodes import SuperpixelEpisodes
 from Stage2.datasets.mapped import SliceCache, map_scan
+from Stage2.datasets.pseudo_labels import PseudoLabels
 from Stage2.datasets.volumes import Statistics, load_scan
+from Stage2.io.volumes import read_volume, write_volume
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ def folder(cohort_folder, tmp_path):
 
 
 CONTENTS = {"with_label": True, "superpixel_scale": "MIDDLE", "data_set": get_dataset("CHAOST2")}
+SUPERVOXELS = {"supervoxel_scale": "MIDDLE", "data_set": get_dataset("CHAOST2")}
 
 
 @pytest.mark.parametrize("statistics", [None, Statistics(312.5, 77.7)])
@@ -40,6 +43,34 @@ def test_mapped_slices_are_those_in_memory(folder, statistics):
         assert len(own) == len(expected)
         assert np.array_equal(np.stack([own[z] for z in range(len(own))]), expected)
     assert on_disk.image[0].dtype == np.float32
+
+
+def test_mapped_supervoxels_are_those_in_memory_and_superpixels_are_not_needed(folder):
+    (folder / "superpix-MIDDLE_10.nii.gz").rename(folder / "supervox-MIDDLE_10.nii.gz")
+    held = load_scan(folder, "10", None, **SUPERVOXELS)
+    on_disk = map_scan(folder, "10", None, SliceCache(None, folder), **SUPERVOXELS)
+    assert held.superpixels is on_disk.superpixels is None and held.supervoxels.any()
+    assert np.array_equal(np.stack(list(on_disk.supervoxels)), held.supervoxels)
+
+
+def test_supervoxels_are_compared_with_the_settings_even_where_an_array_is_there(folder):
+    cache, path = SliceCache(None, folder), folder / "supervox-MIDDLE_10.nii.gz"
+    image = read_volume(folder / "image_10.nii.gz")
+    numbers = np.ones(image.GetSize()[::-1], np.int32)
+    note = PseudoLabels.SUPERVOXELS.note("MIDDLE", get_dataset("CHAOST2").foreground_threshold)
+    write_volume(path, numbers, image, note)
+    map_scan(folder, "10", None, cache, **SUPERVOXELS)
+    other = dataclasses.replace(get_dataset("CHAOST2"), foreground_threshold=7)
+    with pytest.raises(ValueError, match=r"supervox-MIDDLE_10\S+ was made with other settings .*> 50.*expected .*> 7"):
+        map_scan(folder, "10", None, cache, **SUPERVOXELS | {"data_set": other})
+    image.SetSpacing((1, 1, 3))
+    write_volume(path, numbers, image, note)
+    with pytest.raises(ValueError, match=r"lies elsewhere than .*; expected supervoxels of this image: make") as e:
+        map_scan(folder, "10", None, cache, **SUPERVOXELS)
+    assert "prepare_data.py supervoxels" in str(e.value) and "label" not in str(e.value)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"make the supervoxels with: python tools/prepare_data.py supervoxels"):
+        map_scan(folder, "10", None, cache, **SUPERVOXELS)
 
 
 def test_arrays_are_made_once_and_shared(folder, monkeypatch):

@@ -50,6 +50,17 @@ def test_superpixels_change_the_picture_only_at_their_borders():
     assert np.array_equal(borders(superpixels[0]), expected)
 
 
+def test_supervoxels_have_borders_of_their_own_colour():
+    image = np.full((1, 64, 64), 300.0)
+    image[0, 0] = np.linspace(0, 400, 64)
+    segments = np.zeros((1, 64, 64), np.int32)
+    segments[0, 10:30, 10:30] = 1
+    as_superpixels = draw_contact_sheet(image, None, segments, CLASSES, "")
+    as_supervoxels = draw_contact_sheet(image, None, None, CLASSES, "", segments)
+    differing = (tile(as_superpixels, 0, 64) != tile(as_supervoxels, 0, 64)).any(axis=2)
+    assert np.array_equal(differing, borders(segments[0]))
+
+
 def test_a_long_scan_is_shown_in_part_and_a_constant_one_is_no_error():
     sheet = draw_contact_sheet(np.zeros((200, 32, 32)), None, None, CLASSES, "")
     assert sheet.shape == (TITLE_HEIGHT + MAX_SLICES // COLUMNS * (32 + GAP), COLUMNS * (32 + GAP) - GAP, 3)
