@@ -104,7 +104,9 @@ def run_stage2(options: argparse.Namespace) -> None:
     from Stage2.benchmarks import stage2
 
     if "episodes" in options.parts:
-        print_ratios("Preparing an episode, one core", stage2.measure_episodes(count=50))
+        print_ratios("Preparing an episode, one core", spent := stage2.measure_episodes(count=50))
+        ratio = spent["ours, of supervoxels"] / spent["ours"]
+        print(f"\nAn episode of supervoxels takes {ratio:.2f} times one of superpixels.")
     if "counting" in options.parts:
         spent = stage2.measure_counting(options.slices, options.repeats)
         print_ratios("Counting the pixels of a class, per slice", spent)
@@ -118,12 +120,16 @@ def run_stage2(options: argparse.Namespace) -> None:
 
 def run_preparation(options: argparse.Namespace) -> None:
     from Stage2.benchmarks.superpixels import measure_superpixels
+    from Stage2.benchmarks.supervoxels import fit_table
     from Stage2.datasets.volumes import list_scans
     from Stage2.io.names import IMAGE, LABEL
     from Stage2.phantom.folder import make_part
     from Stage2.phantom.parts import Part
     from Stage2.preparation.steps.superpixels import check_scans, link_scans
 
+    if options.fit:
+        print_table(*fit_table(options.data, options.dataset, options.scale, options.fit))
+        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "MR"
         if options.data is None:
@@ -231,7 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: everything)")
     stage2.set_defaults(run=run_stage2)
 
-    preparation = commands.add_parser("preparation", help="superpixels by one process and by several")
+    preparation = commands.add_parser("preparation", help="superpixels by one process and by several; supervoxels")
     add = preparation.add_argument
     add("--data", type=Path, metavar="DIR", help="processed folder (default: phantom scans)")
     add("--dataset", default="CHAOST2", help="data set of the folder (default %(default)s)")
@@ -239,6 +245,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--scale", default="MIDDLE", help="of the superpixels (default %(default)s)")
     add("--workers", type=int, default=2, help="processes against one (default %(default)s)")
     add("--repeats", type=int, default=2, help="runs of each, in turns; the faster one counts")
+    add("--fit", nargs="+", metavar="ID", help="how superpixels and supervoxels of these scans fit organs, instead")
     preparation.set_defaults(run=run_preparation)
 
     one_scan = commands.add_parser(
