@@ -33,7 +33,7 @@ VARIANTS = {
 def drawn_scan(scan_id: str, n_slices: int, seed: int = 0) -> Scan:
     """A scan of noise with a bright disc for each of two organs, (n_slices, 256, 256), and a grid of superpixels.
 
-    The supervoxels are the same grid through all slices.
+    The supervoxels are four columns through all slices.
     """
     rng = np.random.default_rng(seed)
     label = np.zeros((n_slices, SLICE_SIZE, SLICE_SIZE), dtype=np.uint8)
@@ -41,10 +41,11 @@ def drawn_scan(scan_id: str, n_slices: int, seed: int = 0) -> Scan:
     for organ, centre in ((1, 0.3), (2, 0.7)):
         label[:, (row / SLICE_SIZE - 0.5) ** 2 + (column / SLICE_SIZE - centre) ** 2 < 0.15**2] = organ
     image = rng.normal(0, 0.5, label.shape).astype(np.float32) + label
-    side = SLICE_SIZE // 8
-    superpixels = (row // side * 8 + column // side + 1).astype(np.int32)
-    superpixels = np.broadcast_to(superpixels, label.shape)
-    return Scan(scan_id, image, label, superpixels, superpixels)
+    superpixels, supervoxels = (
+        np.broadcast_to((row * n // SLICE_SIZE * n + column * n // SLICE_SIZE + 1).astype(np.int32), label.shape)
+        for n in (8, 2)
+    )
+    return Scan(scan_id, image, label, superpixels, supervoxels)
 
 
 def drawn_tasks(n_slices: int) -> list[ClassTask]:

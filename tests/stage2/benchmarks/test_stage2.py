@@ -54,7 +54,9 @@ def test_everything_is_measured():
     training, work = benchmark.measure_training("dlfcn_res18", repeats=1)
     assert training.keys() == {"published", "fp32 channels-last", "bf16 channels-last"}
     assert work > 1e9
-    for spent in (testing, training, benchmark.measure_episodes(2), benchmark.measure_counting(2, 1)):
+    episodes = benchmark.measure_episodes(2)
+    assert episodes.keys() == {"published", "ours", "ours, of supervoxels"}
+    for spent in (testing, training, episodes, benchmark.measure_counting(2, 1)):
         assert min(spent.values()) > 0
     assert cv2.getNumThreads() == threads
     assert torch.is_grad_enabled()
