@@ -13,7 +13,7 @@ TITLE_HEIGHT = 52  # pixels
 GAP = 4
 BACKGROUND = 24
 BORDER_STRENGTH = 0.55  # of borders of pseudo-labels against the image beneath them
-BORDER, SUPERVOXEL_BORDER = "#5abeff", "#ffb000"
+BORDER, SUPERVOXEL_BORDER = "#5abeff", "#ffffff"
 
 
 def draw_contact_sheet(
