@@ -70,13 +70,14 @@ def check_cohort(cohort: Cohort) -> tuple[list[str], list[str]]:
 
 
 def _pseudo_label_files(cohort: Cohort) -> Findings:
-    """Superpixels that are missing, and supervoxels that some scans have and others lack."""
-    for labels in PseudoLabels:
-        kind = labels.kind(cohort.scale)
-        found = names.volumes_of(cohort.folder, kind)
-        missing = [facts.id for facts in cohort.scans if facts.id not in found]
-        if missing and (labels is PseudoLabels.SUPERPIXELS or len(missing) < len(cohort.scans)):
-            lacking = f"{cohort.folder / names.volume_name(kind, '<id>')} is missing for {_scans(missing)}"
+    """Pseudo-labels that some scans lack. One kind will do: superpixels, unless all scans have supervoxels instead."""
+    kinds = {labels: labels.kind(cohort.scale) for labels in PseudoLabels}
+    found = {labels: names.volumes_of(cohort.folder, kind) for labels, kind in kinds.items()}
+    missing = {labels: [facts.id for facts in cohort.scans if facts.id not in found[labels]] for labels in kinds}
+    for labels, scans in missing.items():
+        expected = labels is PseudoLabels.SUPERPIXELS and missing[PseudoLabels.SUPERVOXELS]
+        if scans and (expected or len(scans) < len(cohort.scans)):
+            lacking = f"{cohort.folder / names.volume_name(kinds[labels], '<id>')} is missing for {_scans(scans)}"
             remedy = labels.command(cohort.folder, cohort.data_set, cohort.scale)
             yield Problem(f"{lacking}; expected one beside every image: make them with {remedy}")
 

@@ -316,6 +316,17 @@ def test_a_read_only_folder_can_be_checked_elsewhere(sound, tmp_path, monkeypatc
     assert not (sound / "check.json").exists()
 
 
+def test_supervoxels_will_do_without_superpixels(cohort):
+    prepare_folder(cohort, OWN, labels=PseudoLabels.SUPERVOXELS)
+    for scan_id in IDS:
+        (cohort / f"superpix-MIDDLE_{scan_id}.nii.gz").unlink()
+    assert check_folder(cohort, OWN).problems == []
+    (cohort / "supervox-MIDDLE_3.nii.gz").unlink()
+    told = check_folder(cohort, OWN).problems
+    assert ["superpix-MIDDLE_<id>.nii.gz is missing for scans 1, 2, 3, 5, 10" in told[0], len(told)] == [True, 2]
+    assert "supervox-MIDDLE_<id>.nii.gz is missing for scan 3" in told[1]
+
+
 def test_supervoxels_are_checked_where_there_are_any(cohort):
     without = check_folder(cohort, OWN)
     assert without.cohort.scans[0].supervoxels == {} and "supervoxels" not in " ".join(without.summary())
