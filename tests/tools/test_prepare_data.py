@@ -64,18 +64,6 @@ def test_the_scale_names_the_files(prepare_data, cohort):
     assert (cohort / "superpix-SMALL_3.nii.gz").is_file()
 
 
-def test_supervoxels_are_made_beside_what_there_is(prepare_data, cohort, caplog, capsys):
-    caplog.set_level(logging.INFO)
-    command = ["supervoxels", str(cohort), "--dataset", "CHAOST2", "--workers", "1"]
-    assert prepare_data.main(command) == prepare_data.main(command) == 0
-    assert f"{cohort}: supervoxels of 2 scan(s) made, 0 there already; class maps made" in caplog.text
-    assert f"{cohort}: supervoxels of 0 scan(s) made, 2 there already; class maps kept" in caplog.text
-    assert len(list(cohort.glob("supervox-MIDDLE_*.nii.gz"))) == len(list(cohort.glob("fgmask_*.nii.gz"))) == 2
-    assert not list(cohort.glob("superpix*"))
-    assert prepare_data.main([*command[:1], str(cohort / "absent"), *command[2:]]) == 1
-    assert "absent is not a folder" in capsys.readouterr().err
-
-
 def test_check_says_what_is_wrong_and_fails(prepare_data, cohort, caplog, capsys, monkeypatch, tmp_path):
     caplog.set_level(logging.INFO)
     monkeypatch.chdir(cohort.parent)
