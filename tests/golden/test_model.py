@@ -64,8 +64,9 @@ def test_evaluation(case, model):
         support = model.encode(episode["support_image"])
         foreground = episode["support_foreground"]
         prototypes = model.prototypes(support, foreground, 1 - foreground, window=2)
-        features = torch.cat([support, model.encode(episode["query_image"])])
-        logits = model.segment(episode["query_image"], prototypes)
+        query = model.encode(episode["query_image"])
+        features = torch.cat([support, query])
+        logits = model.logits(query, prototypes, episode["query_image"].shape[-2:])
     assert [len(of_class) for of_class in prototypes] == prototype_counts(golden["eval_modes"])
     scale = float(golden["eval_fts_std"])
     assert_sampled(features[:, ::16], golden["eval_fts_every16"], atol=2e-4 * max(scale, 1))

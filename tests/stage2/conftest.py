@@ -1,6 +1,7 @@
 """A small processed folder that Stage 2 can train and test on, and a small network with random weights."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,9 @@ def cache(tmp_path_factory) -> FeatureCache:
     return FeatureCache(tmp_path_factory.mktemp("features"))
 
 
-@pytest.fixture
-def toy(monkeypatch) -> str:
-    """Name of a small encoder, registered for the test."""
-    monkeypatch.setitem(ENCODERS, "toy", PLACE)
-    return "toy"
+@pytest.fixture(scope="module")
+def toy() -> Iterator[str]:
+    """Name of a small encoder, registered for the tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "toy", PLACE)
+        yield "toy"
