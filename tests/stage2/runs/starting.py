@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from stage2.toy_encoder import PLACE
 
 from Stage2.runs.settings import flatten
@@ -32,8 +31,8 @@ def start(settings: Mapping[str, Any], prefix: str, program: str, **changes: Any
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))  # MKL's wins
     return subprocess.Popen(
         [sys.executable, "-c", TOY + program, "with", *words], cwd=ROOT,
-        env={**os.environ, **threads, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}, text=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, **threads, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 

@@ -162,9 +162,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, who
 def test_a_write_that_really_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "state.pth"
     write_checkpoint({"step": 1}, path)
-    with largest_file(2**14), pytest.raises(OSError, match=r"state\.pth could not be written \(File too large\); ") as end:
+    with largest_file(2**14), pytest.raises(OSError) as end:
         write_checkpoint({"weights": torch.zeros(2**16)}, path)
-    assert str(end.value).startswith(str(path))
+    assert str(end.value).startswith(f"{path} could not be written (File too large); ")
     assert torch.load(path) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.pth"]
 
