@@ -1,7 +1,6 @@
 """A small processed folder that Stage 2 can train and test on, and a small network with random weights."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
-from stage2.toy_encoder import PLACE
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.episodes import three_channels
@@ -17,7 +15,6 @@ from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network, load_network
 from Stage2.inference.transform import normalise, prepare_image, scan_transform
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.registry import ENCODERS
 
 
 def write_volume(path: Path, volume: np.ndarray) -> None:
@@ -84,11 +81,3 @@ def network(snapshot: Path) -> Network:
 def cache(tmp_path_factory) -> FeatureCache:
     """Features of the drawn support, which many tests share."""
     return FeatureCache(tmp_path_factory.mktemp("features"))
-
-
-@pytest.fixture(scope="module")
-def toy() -> Iterator[str]:
-    """Name of a small encoder, registered for the tests of a module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENCODERS, "toy", PLACE)
-        yield "toy"

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -15,11 +14,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
-from stage2.toy_encoder import PLACE
 
 from Stage2.io.scans import ScanFile
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.registry import ENCODERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,14 +27,6 @@ def tool():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def toy() -> Iterator[str]:
-    """Name of a small encoder, registered for the tests of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENCODERS, "toy", PLACE)
-        yield "toy"
 
 
 @pytest.fixture(scope="module")
