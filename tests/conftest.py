@@ -2,9 +2,13 @@
 
 import locale
 import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
+from stage2.toy_encoder import PLACE
+
+from Stage2.models.registry import ENCODERS
 
 THREADS = torch.get_num_threads()
 LOCALE = locale.setlocale(locale.LC_ALL)
@@ -22,3 +26,11 @@ def a_process_as_it_was():
     torch.set_num_threads(THREADS)
     locale.setlocale(locale.LC_ALL, LOCALE)
     assert left == (THREADS, LOCALE)
+
+
+@pytest.fixture(scope="module")
+def toy() -> Iterator[str]:
+    """Name of a small encoder, registered for the tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "toy", PLACE)
+        yield "toy"

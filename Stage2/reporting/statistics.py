@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import PermutationMethod, wilcoxon
 
 ALL_SIGNS_UP_TO = 12  # pairs: 4096 patterns of signs
 EXACT_UP_TO = 50  # pairs
@@ -52,6 +51,8 @@ def paired_test(
     differing = int(np.count_nonzero(difference))
     p_value = 1.0
     if differing:
+        from scipy.stats import PermutationMethod, wilcoxon  # here, as it takes a second to load and few tables need it
+
         distinct = differing == len(difference) == len(np.unique(np.abs(difference)))
         method = "exact" if distinct and len(difference) <= EXACT_UP_TO else "approx"
         if 1 < len(difference) <= ALL_SIGNS_UP_TO:

@@ -1,9 +1,12 @@
 """Every command, option, setting and path that a page names exists."""
 
+import io
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +23,15 @@ REPOSITORY_PATH = re.compile(r"(?:Stage[12]|tools|examples|tests|configs|docs|da
 
 @cache
 def help_of(program: str, command: str | None = None) -> str:
-    """What a program says of itself; a subcommand's own help where there is one."""
+    """What a program says of itself; a subcommand's own help where there is one. The entry points of Stage 2 run in
+    this process, for they import seconds of libraries."""
+    if Path(program).name in ENTRIES:
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), pytest.raises(SystemExit) as end:
+            patch.setattr(sys, "argv", [program, "--help"])
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        assert not end.value.code
+        return said.getvalue()
     words = ["bash"] if program.endswith(".sh") else [sys.executable]
     words += [str(ROOT / program), *([command] if command else []), "--help"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)

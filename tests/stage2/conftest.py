@@ -8,7 +8,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
-from stage2.toy_encoder import PLACE
 
 from Stage2.datasets.catalog import get_dataset
 from Stage2.datasets.episodes import three_channels
@@ -16,7 +15,6 @@ from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network, load_network
 from Stage2.inference.transform import normalise, prepare_image, scan_transform
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.registry import ENCODERS
 
 
 def write_volume(path: Path, volume: np.ndarray) -> None:
@@ -84,10 +82,3 @@ def network(snapshot: Path) -> Network:
 def cache(tmp_path_factory) -> FeatureCache:
     """Features of the drawn support, which many tests share."""
     return FeatureCache(tmp_path_factory.mktemp("features"))
-
-
-@pytest.fixture
-def toy(monkeypatch) -> str:
-    """Name of a small encoder, registered for the test."""
-    monkeypatch.setitem(ENCODERS, "toy", PLACE)
-    return "toy"

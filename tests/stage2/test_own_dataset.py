@@ -141,12 +141,12 @@ def test_the_folder_is_the_file_s_or_must_be_given(heart, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def road(heart, tmp_path_factory):
+def road(toy, heart, tmp_path_factory):
     """Training, training resumed by another path of the file, and testing."""
     file, data = heart
     log_dir = tmp_path_factory.mktemp("exps")
     shared = {
-        "modelname": "dlfcn_res18", "dataset": str(file), "path": {"data_dir": str(data), "log_dir": str(log_dir)},
+        "modelname": toy, "dataset": str(file), "path": {"data_dir": str(data), "log_dir": str(log_dir)},
         "num_workers": 0, "device": "cpu",
     }  # fmt: skip
     by_another_path = os.path.relpath(file)

@@ -30,11 +30,14 @@ def tool():
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory) -> Path:
-    """A run folder with a snapshot, a support, and a folder of two queries, one of them truncated."""
+def case(toy, tmp_path_factory) -> Path:
+    """A run folder with a snapshot of the small network and one of ResNet-18, a support, and a folder of two queries,
+    one of them truncated."""
     folder = tmp_path_factory.mktemp("case")
     (folder / "run" / "snapshots").mkdir(parents=True)
-    torch.save(FewShotSegmenter("dlfcn_res18").state_dict(), folder / "run" / "snapshots" / "5.pth")
+    for name, encoder in (("5", toy), ("resnet", "dlfcn_res18")):
+        torch.manual_seed(0)
+        torch.save(FewShotSegmenter(encoder).state_dict(), folder / "run" / "snapshots" / f"{name}.pth")
     (folder / "run" / "config.json").write_text(json.dumps({"dataset": "CHAOST2_Superpix", "clsname": "grid_proto"}))
     small = {"size": (80, 64, 3), "spacing": (2.5, 2.5, 10.0)}
     for name, image in zip(("scan", "mask"), drawn_scan(**small), strict=True):
@@ -125,7 +128,7 @@ def test_supports_are_no_queries_and_features_are_kept(call, case, tmp_path):
     [
         (["--checkpoint", "{case}/absent.pth"], "absent.pth does not exist; expected a snapshot"),
         (["--checkpoint", "{case}/mask.nii.gz", "--modality", "MR"], "no file of weights; copy or download it again"),
-        (["--modelname", "dlfcn_res50"], "is a snapshot of dlfcn_res18 and this network is dlfcn_res50"),
+        (["--modelname", "dlfcn_res50"], "is a snapshot of toy and this network is dlfcn_res50"),
         (["--query", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
         (["--query", "{case}/truth", "--out", "{case}/truth"], "is the folder of the queries; choose another"),
         (["--query", "{case}/run"], "holds no scan; expected .nii.gz"),
@@ -241,7 +244,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(call, case, tmp_path):
 def test_a_refused_query_imports_no_network(case, tmp_path):
     """Counted in modules: torch alone takes a second and 200 MB."""
     given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", "absent", "--label", "2"]
-    given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out"]
+    given += ["--checkpoint", case / "run" / "snapshots" / "resnet.pth", "--out", tmp_path / "out"]
     given += ["--method", "prototypes"]
     status, imported = imported_by(given)
     assert status == 1
@@ -250,7 +253,7 @@ def test_a_refused_query_imports_no_network(case, tmp_path):
 
 def test_a_prediction_without_a_report_imports_only_what_it_needs(case, tmp_path):
     given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / "queries" / "image_1.nii.gz"]
-    given += ["--checkpoint", case / "run" / "snapshots" / "5.pth", "--out", tmp_path / "out", "--label", "2"]
+    given += ["--checkpoint", case / "run" / "snapshots" / "resnet.pth", "--out", tmp_path / "out", "--label", "2"]
     given += ["--method", "prototypes"]
     status, imported = imported_by([*given, "--no-cache"])
     assert status == 0

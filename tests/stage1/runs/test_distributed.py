@@ -22,14 +22,18 @@ ROOT = Path(__file__).resolve().parents[3]
 DEMO = "configs/selfsup/densecl/densecl_demo.py"
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+# Both ranks are made of one process, which has imported the libraries once.
 TWO_RANKS = """
-    import sys, torch
+    import os, sys, torch
     import torch.nn.functional as F
     from mmengine import dist
     from Stage1.runs.distributed import join_group, leave_group
     from Stage1.models import DenseCL
     from Stage1.models.shuffle import gather_ranks, shuffle_ranks, unshuffle_ranks
 
+    other = os.fork()
+    rank = "1" if other == 0 else "0"
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     join_group("pytorch")
     rank = dist.get_rank()
     torch.manual_seed(rank)  # ranks need not share a random state
@@ -57,6 +61,8 @@ TWO_RANKS = """
     report |= {f"later_{name}": getattr(model, name) for name in ("queue", "queue2")}
     torch.save(report, f"{sys.argv[1]}/rank_{rank}.pth")
     leave_group()
+    if other:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
 
 
@@ -71,6 +77,12 @@ def two_steps(wrapped, model, views):
         optimiser.step()
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 def launch(*command, cwd=None, **variables):
     return subprocess.run(
         command, cwd=cwd, env=os.environ | THREADS | variables, capture_output=True, text=True, timeout=240
@@ -81,8 +93,8 @@ def launch(*command, cwd=None, **variables):
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "script.py").write_text(inspect.getsource(two_steps) + textwrap.dedent(TWO_RANKS))
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    done = launch(*torchrun, str(folder / "script.py"), str(folder))
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    done = launch(sys.executable, str(folder / "script.py"), str(folder), **place)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank_{rank}.pth", weights_only=True) for rank in range(2)]
 
@@ -177,10 +189,7 @@ def test_two_processes_that_diverge_stop_with_one_line(command, tmp_path):
 
 def test_two_machines_resume_a_run_of_two_processes_as_if_it_had_not_been_interrupted(two_processes, command, tmp_path):
     shutil.copy(two_processes / "epoch_1.pth", tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    machines = []
+    port, machines = free_port(), []
     for node in ("0", "1"):
         place = {"NNODES": "2", "NODE_RANK": node, "MASTER_ADDR": "127.0.0.1", "PORT": port, "JOIN_TIMEOUT": "90"}
         arguments = ["bash", ROOT / "tools/dist_train.sh", DEMO, "1", *command(tmp_path, "--auto-resume")]

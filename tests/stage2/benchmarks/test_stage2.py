@@ -46,14 +46,16 @@ def test_the_published_view_changes_a_slice_as_much_as_ours():
     assert spread["published"] == pytest.approx(spread["ours"], rel=0.03)
 
 
-def test_everything_is_measured():
+def test_everything_is_measured(monkeypatch):
+    monkeypatch.setattr(benchmark, "SLICE_SIZE", 32)  # processors that lack bfloat16 take half a minute for 64
+    monkeypatch.setattr(benchmark, "TRAINING_WINDOW", 2)
     threads = cv2.getNumThreads()
     testing, work = benchmark.measure_testing("dlfcn_res18", n_slices=3, repeats=1)
     assert testing.keys() == {"published", *benchmark.VARIANTS}
     assert work > 1e8
     training, work = benchmark.measure_training("dlfcn_res18", repeats=1)
     assert training.keys() == {"published", "fp32 channels-last", "bf16 channels-last"}
-    assert work > 1e9
+    assert work > 1e8
     episodes = benchmark.measure_episodes(2)
     assert episodes.keys() == {"published", "ours", "ours, of supervoxels"}
     for spent in (testing, training, episodes, benchmark.measure_counting(2, 1)):

@@ -83,10 +83,11 @@ def test_panet_has_one_masked_average_per_class(episode):
 def test_bfloat16_changes_features_little(episode):
     torch.manual_seed(0)
     model = FewShotSegmenter("dlfcn_res18").eval()
+    image = episode["query_image"][..., :32, :32]  # processors that lack bfloat16 take seconds for more
     with torch.no_grad():
-        exact = model.encode(episode["query_image"])
+        exact = model.encode(image)
         model.precision = "bf16"
-        rounded = model.encode(episode["query_image"])
+        rounded = model.encode(image)
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - exact).norm() / exact.norm() < 0.03
 

@@ -8,18 +8,18 @@ from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.optimisation.loop import DEGENERATE_LIMIT, Cadence, train
 
 
-def test_same_seed_is_the_same_run_with_any_number_of_workers():
-    first, second = new_training(), new_training()
+def test_same_seed_is_the_same_run_with_any_number_of_workers(toy):
+    first, second = new_training(encoder=toy), new_training(encoder=toy)
     assert run(first, 4).reports == run(second, 4, n_workers=2).reports
     assert_same_weights(first.model, second.model)
 
 
-def test_step_n_means_n_optimiser_steps():
-    assert run(new_training(), 5, snapshot_every=2).snapshots == [2, 4, 5]  # the last step is always kept
+def test_step_n_means_n_optimiser_steps(toy):
+    assert run(new_training(encoder=toy), 5, snapshot_every=2).snapshots == [2, 4, 5]  # the last step is always kept
 
 
-def test_degenerate_episodes_are_counted_and_change_no_weight(monkeypatch):
-    training = new_training()
+def test_degenerate_episodes_are_counted_and_change_no_weight(toy, monkeypatch):
+    training = new_training(encoder=toy)
     losses_of = training.model.training_losses
     calls = []
 
@@ -42,8 +42,8 @@ def test_degenerate_episodes_are_counted_and_change_no_weight(monkeypatch):
         assert torch.equal(value, before[key]), key
 
 
-def test_other_errors_of_a_step_are_not_swallowed(monkeypatch):
-    training = new_training()
+def test_other_errors_of_a_step_are_not_swallowed(toy, monkeypatch):
+    training = new_training(encoder=toy)
 
     def broken(**arguments):
         raise RuntimeError("out of memory")
@@ -53,8 +53,8 @@ def test_other_errors_of_a_step_are_not_swallowed(monkeypatch):
         run(training, 2)
 
 
-def test_collapsed_training_stops(monkeypatch):
-    training = new_training()
+def test_collapsed_training_stops(toy, monkeypatch):
+    training = new_training(encoder=toy)
 
     def degenerate(**arguments):
         raise DegenerateEpisodeError("no background")
@@ -86,8 +86,8 @@ def test_a_query_predicted_all_foreground_is_degenerate_by_rule_and_counted(monk
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_loss_that_is_no_number_ends_the_training_before_it_moves_a_weight(monkeypatch, precision):
-    training = new_training(precision=precision)
+def test_a_loss_that_is_no_number_ends_the_training_before_it_moves_a_weight(toy, monkeypatch, precision):
+    training = new_training(precision=precision, encoder=toy)
     losses_of = training.model.training_losses
 
     def broken_in_the_second_step(**arguments):
@@ -104,16 +104,16 @@ def test_a_loss_that_is_no_number_ends_the_training_before_it_moves_a_weight(mon
 
 
 @pytest.mark.parametrize("factor", [float("inf"), float("nan")])
-def test_a_weight_that_is_no_number_ends_the_training_with_its_name(factor):
-    training, notes = new_training(), Notes()
+def test_a_weight_that_is_no_number_ends_the_training_with_its_name(toy, factor):
+    training, notes = new_training(encoder=toy), Notes()
     training.model.encoder.localconv.weight.register_hook(lambda gradient: gradient * factor)
     with pytest.raises(ValueError, match=r"step 1: the weights encoder\.localconv\.weight are not finite"):
         train(training, toy_episodes(), Cadence(2, report=1, snapshot=1), notes, **OPTIONS)
     assert not notes.snapshots and not notes.reports
 
 
-def test_a_step_that_a_float16_gradient_made_void_is_no_such_end():
-    training, notes = new_training(precision="fp16"), Notes()
+def test_a_step_that_a_float16_gradient_made_void_is_no_such_end(toy):
+    training, notes = new_training(precision="fp16", encoder=toy), Notes()
     overflows = iter([float("inf")])
     training.model.encoder.localconv.weight.register_hook(lambda gradient: gradient * next(overflows, 1.0))
     train(training, toy_episodes(), Cadence(2, snapshot=1), notes, **OPTIONS)

@@ -15,8 +15,8 @@ def test_some_steps_lower_the_loss():
     assert losses[-1] < 0.7 * losses[0], losses
 
 
-def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
-    whole, interrupted, resumed = new_training(), new_training(), new_training(seed=9)
+def test_resumed_run_ends_as_an_uninterrupted_one(toy, tmp_path):
+    whole, interrupted, resumed = (new_training(seed=seed, encoder=toy) for seed in (0, 0, 9))
     run(whole, 6)
     run(interrupted, 3)
     interrupted.save(tmp_path / "state.pth", {"seed": 0})

@@ -1,4 +1,4 @@
-"""A small training: ResNet-18 on slices of 64 px."""
+"""A small training: ResNet-18, or the toy encoder, on slices of 64 px."""
 
 import numpy as np
 import torch
@@ -35,9 +35,11 @@ def toy_episodes(seed: int = 0) -> SuperpixelEpisodes:
     return SuperpixelEpisodes([Scan("1", image.astype(np.float32), superpixels=superpixels)], excluded={}, seed=seed)
 
 
-def new_training(seed: int = 0, rate: float = 1e-3, precision: str = "fp32") -> Training:
+def new_training(
+    seed: int = 0, rate: float = 1e-3, precision: str = "fp32", encoder: str = "dlfcn_res18"
+) -> Training:
     torch.manual_seed(seed)
-    return Training(FewShotSegmenter("dlfcn_res18", precision=precision), learning_rate=rate, decay=0.95)
+    return Training(FewShotSegmenter(encoder, precision=precision), learning_rate=rate, decay=0.95)
 
 
 def run(training: Training, n_steps: int, n_workers: int = 0, snapshot_every: int = 1000) -> Notes:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage2.runs.starting import ROOT, start
+from stage2.runs.starting import ROOT, largest_file, start
 
 from Stage1.files import locked
 from Stage2 import training
@@ -19,12 +19,14 @@ with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
-LIMITED = """
+LIMIT = 20_000_000  # bytes, fewer than a snapshot of ResNet-18 has
+LIMITED = f"""
 import resource
 from Stage2.training import experiment
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
 experiment.run_commandline()
 """
+TOO_LARGE = "snapshots/1.pth could not be written (File too large); make room"
 
 
 def test_a_run_that_is_still_at_work_is_not_resumed(settings, capfd):
@@ -49,12 +51,19 @@ def test_a_run_that_is_still_at_work_is_not_resumed(settings, capfd):
         pass
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_grows_too_large_ends_the_run_and_its_workers(settings, workers):
-    process = start(settings, f"limited{workers}", ["-c", LIMITED], num_workers=workers)
+def test_a_file_that_grows_too_large_ends_the_run(settings, capfd):
+    with largest_file(LIMIT), pytest.raises(SystemExit) as end:
+        training.experiment.run(config_updates={**settings, "exp_prefix": "limited", "modelname": "dlfcn_res18"})
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert end.value.code == 1
+    assert last.startswith("error: ") and TOO_LARGE in last
+
+
+def test_a_file_that_grows_too_large_ends_the_run_and_its_workers(settings):
+    process = start(settings, "limited", LIMITED, modelname="dlfcn_res18", num_workers=2)
     last = process.communicate(timeout=300)[1].splitlines()[-1]
     assert process.returncode == 1
-    assert last.startswith("error: ") and "snapshots/1.pth could not be written (File too large); make room" in last
+    assert last.startswith("error: ") and TOO_LARGE in last
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # no process of its group is left
 

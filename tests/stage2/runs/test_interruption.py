@@ -3,15 +3,14 @@
 import errno
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from stage2.runs.starting import ROOT, start
+from stage2.runs.starting import largest_file, start
 
 from Stage1.weights import checkpoints
 from Stage1.weights.checkpoints import write_checkpoint
@@ -79,7 +78,7 @@ def assert_same_end(whole, resumed):
 
 
 def test_a_run_killed_while_it_writes_a_snapshot_goes_on_to_the_same_end(settings, whole):
-    process = start(settings, "killed", ["-c", KILLED_WHILE_WRITING])
+    process = start(settings, "killed", KILLED_WHILE_WRITING)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     (killed,) = runs(settings, "killed")
@@ -101,13 +100,12 @@ def test_another_number_of_threads_is_warned_about(settings, whole, caplog):
 
 def test_sigterm_to_the_whole_group_keeps_the_step_at_hand(settings, whole):
     many = 10_000
-    process = start(
-        settings, "stopped", ["Stage2/training.py"], n_steps=many, save_snapshot_every=many, num_workers=1
-    )  # as Slurm sends it: loader workers get it too
-    deadline = time.monotonic() + 90
-    while " 1/10000" not in process.stderr.read(200) and time.monotonic() < deadline:
-        pass
-    os.killpg(process.pid, signal.SIGTERM)
+    script = "import runpy; runpy.run_path('Stage2/training.py', run_name='__main__')"
+    process = start(settings, "stopped", script, n_steps=many, save_snapshot_every=many, num_workers=1)
+    said, deadline = "", time.monotonic() + 90
+    while not re.search(rf" [1-9]\d*/{many}", said) and time.monotonic() < deadline:
+        said += process.stderr.read(20)
+    os.killpg(process.pid, signal.SIGTERM)  # as Slurm sends it: loader workers get it too
     last = process.communicate(timeout=60)[1].splitlines()[-1]
     (stopped,) = runs(settings, "stopped")
     step = torch.load(stopped / STATE_FILE, weights_only=True)["state"]["step"]
@@ -164,16 +162,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, who
 def test_a_write_that_really_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "state.pth"
     write_checkpoint({"step": 1}, path)
-    program = (
-        "import resource, sys, torch; from pathlib import Path\n"
-        "from Stage1.weights.checkpoints import write_checkpoint\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))\n"
-        "try: write_checkpoint({'weights': torch.zeros(2**16)}, Path(sys.argv[1]))\n"
-        "except OSError as error: print(error)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program, path], env=environment, capture_output=True, text=True)
-    assert done.stdout.startswith(f"{path} could not be written (File too large); "), done.stderr
+    with largest_file(2**14), pytest.raises(OSError) as end:
+        write_checkpoint({"weights": torch.zeros(2**16)}, path)
+    assert str(end.value).startswith(f"{path} could not be written (File too large); ")
     assert torch.load(path) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.pth"]
 
