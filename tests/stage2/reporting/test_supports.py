@@ -64,7 +64,7 @@ ADNET = {"protocol": "adnet", "fold_scheme": "overlapping"}
 OTHERS = [
     (ADNET | {"support_idx": [2]}, "adnet protocol, support [2] of the fold"),
     (ADNET | {"support_idx": [3]}, "adnet protocol, support [3] of the fold"),
-    (ADNET | {"fold_scheme": "disjoint", "support_idx": [2]}, "adnet protocol, disjoint folds, support [2] of the fold"),
+    ({"protocol": "adnet", "support_idx": [2]}, "adnet protocol, disjoint folds, support [2] of the fold"),
     ({"fold_scheme": "overlapping"}, "paper protocol, overlapping folds"),
     ({"dataset": "SABS", "ct_statistics": "volume"}, "paper protocol, CT by statistics of the volume"),
     ({"support_idx": [-1], "fold_scheme": "disjoint", "ct_statistics": None, "exclude_rule": "any"}, "paper protocol"),
