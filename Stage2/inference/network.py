@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from Stage1.files import hash_file
-from Stage2.datasets.catalog import DataSet, get_dataset
+from Stage2.datasets.catalog import VOLUME, DataSet, get_dataset
 from Stage2.datasets.folds import DISJOINT, count_shots, split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
 from Stage2.models.build import segmenter_of_snapshot
@@ -68,6 +68,11 @@ def load_network(
     )
     identity = f"{hash_file(snapshot)} {model.encoder.name} {precision} {torch.device(device).type}"
     return Network(model, identity, config)
+
+
+def normalised_by_volume(network: Network) -> bool:
+    """Whether each CT volume was normalised by its own voxels in a network's training."""
+    return network.config.get("ct_statistics") == VOLUME
 
 
 def training_statistics(network: Network) -> Statistics | None:
