@@ -1,17 +1,19 @@
-"""Testing a class in a query scan: what is tested, the paper protocol, and the scores of a finished mask.
+"""Testing a class in a query scan: what is tested, the published protocols, and the scores of a finished mask.
 
 In the paper protocol the query's own label tells its class range, and with it the part of every slice: as published.
-Nothing else is taken from it before scoring.
+In ADNet's it tells which slices show the class; no other slice is segmented. Nothing else is taken from it before
+scoring.
 """
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.labels import check_support
@@ -20,9 +22,10 @@ from Stage2.evaluation.metrics import compute_metrics
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.heads import Prototypes
-from Stage2.segmentation.matching import parts_of_range
+from Stage2.segmentation.matching import parts_of_chunks, parts_of_range
 from Stage2.segmentation.scans import encode_slices, prototypes_of_slices, segment_slices
 
+Encode = Callable[[np.ndarray], Tensor]  # slices of a scan, (Z, H, W), to their features, (Z, C, h, w)
 OVERLAP = ("dice", "precision", "recall")
 
 logger = logging.getLogger(__name__)
@@ -101,9 +104,16 @@ def check_shown(scan: Scan, tasks: Sequence[ClassTask]) -> None:
 
 
 def support_prototypes(
-    model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int
+    model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int, encode: Encode | None = None
 ) -> list[Prototypes]:
     """Prototypes of every part of a class, from the support scans' slices of that part.
+
+    Args:
+        model: the segmenter, in evaluation mode.
+        supports: support scans with labels.
+        task: the class.
+        window: pooling window of local prototypes, in feature pixels.
+        encode: gives the features of whole support scans, where they are at hand; None: the slices are encoded here.
 
     Raises:
         ValueError: a support slice shows nothing of the class, or no background.
@@ -113,8 +123,11 @@ def support_prototypes(
     by_part = []
     for part in range(task.n_parts):
         places = [(scan, task.support_slices[scan.id][part]) for scan in supports]
-        slices = np.stack([scan.image[z] for scan, z in places])
-        features = encode_slices(model, slices, layout=torch.contiguous_format)
+        if encode is None:
+            slices = np.stack([scan.image[z] for scan, z in places])
+            features = encode_slices(model, slices, layout=torch.contiguous_format)
+        else:
+            features = torch.stack([encode(scan.image)[z] for scan, z in places])
         try:
             masks = [scan.label[z] == task.label for scan, z in places]
             by_part.append(prototypes_of_slices(model, features, masks, window))
@@ -124,28 +137,45 @@ def support_prototypes(
     return by_part
 
 
+def parts_by_range(task: ClassTask, query: Scan) -> np.ndarray:
+    """Part of every slice of a query by the paper protocol, (Z,): by its place in the class's range."""
+    return parts_of_range(len(query.image), *task.ranges[query.id], task.n_parts)
+
+
+def parts_by_chunks(task: ClassTask, query: Scan) -> np.ndarray:
+    """Part of every slice of a query by ADNet's protocol, (Z,): slices that do not show the class have none."""
+    shown = np.flatnonzero((query.label == task.label).any(axis=(1, 2)))
+    return parts_of_chunks(len(query.image), shown, task.n_parts)
+
+
 def evaluate_scan(
     model: FewShotSegmenter,
     query: Scan,
     tasks: Sequence[ClassTask],
     prototypes: Mapping[str, Sequence[Prototypes]],
+    *,
+    parts_of: Callable[[ClassTask, Scan], np.ndarray] = parts_by_range,
+    encode: Encode | None = None,
     **scoring: Any,
 ) -> list[ScanResult]:
-    """Segment and score every class in one query scan by the paper protocol.
+    """Segment and score every class in one query scan by a published protocol.
 
     Args:
         model: the segmenter, in evaluation mode.
         query: scan with label.
         tasks: the classes.
         prototypes: class name -> prototypes of every part.
+        parts_of: the part of every slice, which tells the protocols apart.
+        encode: gives features that may be at hand; None: the query is encoded here.
         scoring: of `score_scan`.
     """
-    features = encode_slices(model, query.image, layout=torch.contiguous_format)
+    plain = encode is None
+    features = encode_slices(model, query.image, layout=torch.contiguous_format) if plain else encode(query.image)
     results = []
     for task in tasks:
         mask = None
         if query.id in task.ranges:
-            parts = parts_of_range(len(query.image), *task.ranges[query.id], task.n_parts)
+            parts = parts_of(task, query)
             mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:]) > 0.5
         else:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)

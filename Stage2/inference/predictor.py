@@ -14,7 +14,7 @@ from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.masks import labels_in, mask_on_scan
-from Stage2.inference.network import Network, load_network, training_statistics
+from Stage2.inference.network import Network, load_network, normalised_by_volume, training_statistics
 from Stage2.inference.transform import (
     ScanTransform,
     back_to_scan,
@@ -108,7 +108,7 @@ class Predictor:
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [named(support.name, prepare_image, support.scan, transform) for support in supports]
-        if transform.modality == "CT" and transform.statistics is None:
+        if transform.modality == "CT" and transform.statistics is None and not normalised_by_volume(network):
             transform = replace(transform, statistics=self._ct_statistics(images))
         self.transform = transform
         self.supports = []
