@@ -37,7 +37,9 @@ class TrainingRunner(Runner):
 def _is_for_people(record: logging.LogRecord) -> bool:
     """Whether a message belongs on the console: no dump of many lines, and no line for every parameter."""
     text = record.getMessage()
-    return record.levelno > logging.INFO or ("\n" not in text and not text.startswith("paramwise_options"))
+    if text.startswith("paramwise_options") or text.endswith("requires_grad=False"):
+        return False
+    return record.levelno > logging.INFO or "\n" not in text
 
 
 def _stop_unless_logged(path: str) -> None:

@@ -12,3 +12,4 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", eta_min=0.0, begin=1, by_epoch=True, convert_to_iter_based=True),
 ]
 default_hooks = dict(logger=dict(interval=2))
+auto_scale_lr = dict(base_batch_size=32)

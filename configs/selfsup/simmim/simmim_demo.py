@@ -13,3 +13,4 @@ param_scheduler = [
 ]
 default_hooks = dict(logger=dict(interval=2))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
+auto_scale_lr = dict(base_batch_size=32)
