@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from Stage1.datasets.colour import IMAGENET_MEAN, IMAGENET_STD, ColourAugmentation
-from Stage1.datasets.radiographs import RadiographPairs, collate_pairs
+from Stage1.datasets.radiographs import Radiographs, collate_views
 from Stage1.datasets.sampling import SampleKey
 from Stage1.models.contrast import gather_cells, match_dense_keys
 from Stage1.models.densecl import DenseCL, cells_as_rows
@@ -82,7 +82,7 @@ def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict
         ``published``: Pillow and torchvision transforms, all of it on the host; ``host``: ours, decoding, cropping and
         collating; ``device``: ours, colour, blur and normalisation, here on one thread of the CPU.
     """
-    dataset = RadiographPairs(str(folder), {"image_size": image_size})
+    dataset = Radiographs(str(folder), {"image_size": image_size})
     count = min(limit, len(dataset)) // BATCH * BATCH
     if not count:
         raise ValueError(f"found {len(dataset)} images in {folder}, expected at least {BATCH}; give a larger folder")
@@ -101,7 +101,7 @@ def measure_views(folder: Path, image_size: int = 224, limit: int = 200) -> dict
         torch.stack([published_pair(dataset.paths[index]) for index in indices])
         times["published"] = time.perf_counter() - begun
         begun = time.perf_counter()
-        batch = collate_pairs([dataset[SampleKey(index, 0, 0)] for index in indices])
+        batch = collate_views([dataset[SampleKey(index, 0, 0)] for index in indices])
         times["host"] = time.perf_counter() - begun
         begun = time.perf_counter()
         colour(batch, training=True)

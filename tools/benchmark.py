@@ -93,7 +93,31 @@ def benchmark_steps(options: argparse.Namespace) -> None:
     print(f"The plain step at the end took {again / first:.2f} times its time at the start.")
 
 
+def benchmark_recipe(options: argparse.Namespace) -> None:
+    from Stage1.benchmark_loops import measure_loop
+    from Stage1.runs.settings import find_config, split_options
+
+    if options.images is None:
+        raise ValueError("--images is missing: --recipe trains on a folder of images; name it.")
+    path, changed = find_config(options.recipe), split_options(options.cfg_options)
+    plain, ours, again = (
+        measure_loop(kind, path, options.images.resolve(), options.repeats, changed)
+        for kind in ("plain", "recipe", "plain")
+    )
+    plain = {key: min(plain[key], again[key]) for key in plain}
+    rows = [
+        (name, f"{own['seconds']:.2f}", f"{plain['seconds'] / own['seconds']:.2f}", f"{own['MiB']:.0f}",
+         f"{own['MiB'] / plain['MiB']:.2f}")
+        for name, own in (("plain loop of the library", plain), (f"ours, {path.name}", ours))
+    ]  # fmt: skip
+    header = ("", "s a step", "plain / this", "peak memory, MiB", "of plain")
+    print_table(f"Training, files to steps, {options.repeats} steps, one process", header, rows)
+
+
 def run_stage1(options: argparse.Namespace) -> None:
+    if options.recipe is not None:
+        benchmark_recipe(options)
+        return
     if options.only != "step":
         benchmark_views(options.images, options.image_size)
     if options.only != "views":
@@ -233,6 +257,8 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"kinds of steps to compare with the plain one: {', '.join(STEPS)} (default: fp32 bf16)",
     )  # fmt: skip
     add("--only", choices=["views", "step"], help="leave the other out")
+    add("--recipe", metavar="CONFIG", help="instead: the whole training of a recipe beside a plain loop of lightly's")
+    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the recipe to change")
     stage1.set_defaults(run=run_stage1)
 
     stage2 = commands.add_parser("stage2", help="episodes, training step, testing and counting of Stage 2")

@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 Usage: bash tools/dist_train.sh CONFIG GPUS [options]
 
-Pre-trains a backbone with DenseCL in GPUS processes: one per GPU (NCCL), or on the CPU where there is no GPU (gloo).
+Pre-trains a backbone in GPUS processes: one per GPU (NCCL), or on the CPU where there is no GPU (gloo).
 
   CONFIG   config file, for example configs/selfsup/densecl/densecl_roco_50ep.py
   GPUS     number of processes on this machine; one step's batch is all processes times the config's batch_size
@@ -14,7 +14,7 @@ Pre-trains a backbone with DenseCL in GPUS processes: one per GPU (NCCL), or on 
            --work_dir DIR       folder for logs and checkpoints
            --auto-resume        go on with the newest checkpoint in it, or start a new run if there is none
            --resume_from CKPT   go on with this checkpoint
-           --pretrained FILE    ResNet weights to start from (.pth or .safetensors)
+           --pretrained FILE    weights of the backbone to start from (.pth or .safetensors)
            --auto-scale-lr      scale lr with the images per step of all processes (linear rule)
            --seed N             seed of all randomness
            --cfg-options KEY=VALUE ...   for example data_root=my/images max_epochs=2 depth=18

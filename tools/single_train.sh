@@ -6,14 +6,14 @@ usage() {
     cat <<'TEXT'
 Usage: bash tools/single_train.sh CONFIG [options]
 
-Pre-trains a backbone with DenseCL in one process, on a GPU if there is one.
+Pre-trains a backbone in one process, on a GPU if there is one.
 
   CONFIG   config file, for example configs/selfsup/densecl/densecl_demo.py
   options  passed on to tools/train.py:
            --work_dir DIR       folder for logs and checkpoints
            --auto-resume        go on with the newest checkpoint in it, or start a new run if there is none
            --resume_from CKPT   go on with this checkpoint
-           --pretrained FILE    ResNet weights to start from (.pth or .safetensors)
+           --pretrained FILE    weights of the backbone to start from (.pth or .safetensors)
            --auto-scale-lr      scale lr with the images per step (linear rule)
            --seed N             seed of all randomness
            --cfg-options KEY=VALUE ...   for example data_root=my/images max_epochs=2 depth=18

@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 Usage: bash tools/srun_train.sh PARTITION JOB_NAME CONFIG [GPUS] [options]
 
-Pre-trains a backbone with DenseCL under Slurm (srun): one process per GPU, on as many machines as they need.
+Pre-trains a backbone under Slurm (srun): one process per GPU, on as many machines as they need.
 
   PARTITION  Slurm partition
   JOB_NAME   name of the job
@@ -16,7 +16,7 @@ Pre-trains a backbone with DenseCL under Slurm (srun): one process per GPU, on a
            --work_dir DIR       folder for logs and checkpoints
            --auto-resume        go on with the newest checkpoint in it, or start a new run if there is none
            --resume_from CKPT   go on with this checkpoint
-           --pretrained FILE    ResNet weights to start from (.pth or .safetensors)
+           --pretrained FILE    weights of the backbone to start from (.pth or .safetensors)
            --auto-scale-lr      scale lr with the images per step of all processes (linear rule)
            --seed N             seed of all randomness
            --cfg-options KEY=VALUE ...   for example data_root=my/images max_epochs=2 depth=18

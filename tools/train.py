@@ -1,4 +1,4 @@
-"""Stage 1: pre-trains a backbone with DenseCL from a config file.
+"""Stage 1: pre-trains a backbone on images without labels, by the pretext task of a config file.
 
 Example: python tools/train.py configs/selfsup/densecl/densecl_demo.py --cfg-options data_root=my/images max_epochs=2
 """
@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="continue with the newest checkpoint in work_dir; start a new run if there is none",
     )  # fmt: skip
     parser.add_argument(
-        "--pretrained", metavar="FILE", help="ResNet weights to start the backbone from (.pth or .safetensors)"
+        "--pretrained", metavar="FILE", help="weights to start the backbone from (.pth or .safetensors)"
     )
     parser.add_argument(
         "--auto-scale-lr", "--auto_scale_lr", action="store_true",

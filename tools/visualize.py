@@ -75,7 +75,7 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     from Stage1.correspondence import correspondence_figure, find_correspondence
     from Stage1.datasets import RandomViews
     from Stage1.datasets.images import UnreadableImageError, read_image
-    from Stage1.models import ResNetC5
+    from Stage1.models.backbone import ResNetC5
     from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
     from Stage1.weights.checkpoints import read_checkpoint
     from Stage2.drawing.figures import save_figure

@@ -1,8 +1,8 @@
-"""Radiograph folders as pairs of random views."""
+"""Radiograph folders as random views."""
 
 from Stage1.datasets.colour import ColourAugmentation
-from Stage1.datasets.radiographs import RadiographPairs, collate_pairs
+from Stage1.datasets.radiographs import Radiographs, collate_views
 from Stage1.datasets.sampling import SampleKey, SeededSampler
 from Stage1.datasets.views import RandomViews
 
-__all__ = ["ColourAugmentation", "RadiographPairs", "RandomViews", "SampleKey", "SeededSampler", "collate_pairs"]
+__all__ = ["ColourAugmentation", "Radiographs", "RandomViews", "SampleKey", "SeededSampler", "collate_views"]

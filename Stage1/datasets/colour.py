@@ -4,7 +4,7 @@ Every adjustment takes images (B, C, H, W) float32 in [0, 1], C = 3 or 1 (grey),
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -23,28 +23,38 @@ BLUR_REACH = 4.0  # standard deviations on each side that the blur takes in
 
 @MODELS.register_module()
 class ColourAugmentation(BaseDataPreprocessor):
-    """Turns cropped views into the model's input: colour jitter, grayscale, blur, ImageNet normalisation."""
+    """Turns cropped views into the model's input: colour jitter, grayscale, blur, normalisation.
 
-    def __init__(self, non_blocking: bool = True) -> None:
+    Args:
+        mean, std: of the three channels, of values in [0, 1]; those of ImageNet by default.
+        non_blocking: as in :class:`mmengine.model.BaseDataPreprocessor`.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        non_blocking: bool = True,
+    ) -> None:
         super().__init__(non_blocking)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """A batch of the data set on the model's device.
 
         Args:
-            data: ``inputs``: (N, 2, 3, H, W) uint8; ``data_samples``: with ``colour``, a :class:`Colour` of (N, 2)
-                tensors, and ``grey`` (N,), True where the three channels are equal.
+            data: ``inputs``: (N, V, 3, H, W) uint8, V views of every image; ``data_samples``: with ``colour``, a
+                :class:`Colour` of (N, V) tensors, and ``grey`` (N,), True where the three channels are equal.
             training: as in :class:`mmengine.model.BaseDataPreprocessor`.
 
         Returns:
-            The same dictionary with ``inputs`` (N, 2, 3, H, W) float32.
+            The same dictionary with ``inputs`` (N, V, 3, H, W) float32.
         """
-        views = data["inputs"].to(self.device, non_blocking=True).flatten(0, 1)  # (2 * N, 3, H, W)
-        samples = data["data_samples"]
+        count, samples = data["inputs"].shape[1], data["data_samples"]
+        views = data["inputs"].to(self.device, non_blocking=True).flatten(0, 1)  # N * V, 3, H, W
         colour = Colour(*(field.flatten(0, 1) for field in samples["colour"]))
-        grey = samples["grey"].repeat_interleave(2)
+        grey = samples["grey"].repeat_interleave(count)
         inputs = torch.empty_like(views, dtype=torch.float32)
         # One channel stands for all three of a grey image until it is normalised: a third of the work.
         for chosen, channels in ((grey, 1), (~grey, 3)):
@@ -53,7 +63,7 @@ class ColourAugmentation(BaseDataPreprocessor):
                 places = rows.to(self.device, non_blocking=True)
                 images = adjust_views(views[places, :channels] / 255, Colour(*(field[rows] for field in colour)))
                 inputs[places] = (images - self.mean) / self.std
-        return data | {"inputs": inputs.unflatten(0, (-1, 2))}
+        return data | {"inputs": inputs.unflatten(0, (-1, count))}
 
 
 def adjust_views(images: Tensor, colour: Colour) -> Tensor:

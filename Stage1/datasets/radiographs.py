@@ -1,7 +1,8 @@
-"""A folder of images without labels, served as pairs of random views."""
+"""A folder of images without labels, served as random views."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.registry import DATASETS, FUNCTIONS
@@ -17,13 +18,15 @@ MAX_UNREADABLE = 0.05
 SAMPLED = 200
 
 
-@DATASETS.register_module()
-class RadiographPairs(Dataset):
-    """Two random views of every image in a folder (and the folders in it).
+@DATASETS.register_module(name=["Radiographs", "RadiographPairs"])  # the second in configs of earlier runs
+class Radiographs(Dataset):
+    """Random views of every image in a folder (and the folders in it); an image is decoded once for all its views.
 
     Args:
         data_root: folder with .jpg, .jpeg or .png files; its order is the sorted order of their paths.
         view: settings of :class:`Stage1.datasets.views.RandomViews`.
+        views: of every image.
+        grey: colour images are made grey (ITU-R BT.601).
 
     A file that cannot be decoded (ROCO has truncated files and files that are not images) is replaced by the next
     readable one; the sample names it and the reason.
@@ -33,8 +36,8 @@ class RadiographPairs(Dataset):
         ValueError: no image in it, or none that can be decoded.
     """
 
-    def __init__(self, data_root: str, view: dict | None = None) -> None:
-        self.data_root = Path(data_root)
+    def __init__(self, data_root: str, view: dict | None = None, views: int = 2, grey: bool = False) -> None:
+        self.data_root, self.count, self.grey = Path(data_root), views, grey
         self.paths = list_images(self.data_root)
         self.views = RandomViews(**(view or {}))
         self.metainfo = {"dataset": "radiographs", "images": len(self.paths)}
@@ -46,17 +49,21 @@ class RadiographPairs(Dataset):
         """Sample of a key: a function of the key and the folder alone.
 
         Returns:
-            ``inputs``: (2, 3, H, W) uint8, cropped, resized and mirrored; ``data_samples``: ``colour``, a
-            :class:`Stage1.datasets.views.Colour` of (2,) arrays for :class:`Stage1.datasets.colour.ColourAugmentation`;
-            ``grey``, True where the three channels are equal; ``unreadable``, the reasons of files that could not be
-            read on the way to this image, by index.
+            ``inputs``: (views, 3, H, W) uint8, cropped, resized and mirrored; ``data_samples``: ``colour``, a
+            :class:`Stage1.datasets.views.Colour` of (views,) arrays for
+            :class:`Stage1.datasets.colour.ColourAugmentation`; ``grey``, True where the three channels are equal;
+            ``seed``, below 2**63, for what a model draws for this image; ``unreadable``, the reasons of files that could
+            not be read on the way to this image, by index.
         """
         image, unreadable = self.read(key.index)
+        if self.grey and len(image) == 3:
+            image = torch.from_numpy(cv2.cvtColor(image.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY))[None]
         random = key.generator()
-        views = [self.views.draw(*image.shape[1:], random) for _ in range(2)]
-        crops = torch.stack([self.views.crop(image, view) for view in views])  # (2, 1 or 3, H, W)
+        views = [self.views.draw(*image.shape[1:], random) for _ in range(self.count)]
+        crops = torch.stack([self.views.crop(image, view) for view in views])  # views, 1 or 3, H, W
         colour = Colour(*(np.stack(field) for field in zip(*(view.colour for view in views), strict=True)))
-        samples = {"colour": colour, "grey": crops.shape[1] == 1, "unreadable": unreadable}
+        seed = int(random.integers(2**63))
+        samples = {"colour": colour, "grey": crops.shape[1] == 1, "seed": seed, "unreadable": unreadable}
         return {"inputs": crops.expand(-1, 3, -1, -1), "data_samples": samples}
 
     def read(self, index: int) -> tuple[Tensor, dict[int, str]]:
@@ -78,7 +85,7 @@ class RadiographPairs(Dataset):
         )
 
 
-def check_readable(unreadable: dict[int, str], images: int, dataset: RadiographPairs) -> None:
+def check_readable(unreadable: dict[int, str], images: int, dataset: Radiographs) -> None:
     """Raises a ValueError if more than ``MAX_UNREADABLE`` of so many images of a folder have proved unreadable."""
     if len(unreadable) > MAX_UNREADABLE * images:
         index, reason = min(unreadable.items())
@@ -89,7 +96,7 @@ def check_readable(unreadable: dict[int, str], images: int, dataset: RadiographP
         )
 
 
-def check_sample(dataset: RadiographPairs) -> None:
+def check_sample(dataset: Radiographs) -> None:
     """Stops early where a folder is plainly damaged: reads up to ``SAMPLED`` images spread over it.
 
     Raises:
@@ -110,13 +117,13 @@ def check_sample(dataset: RadiographPairs) -> None:
         check_readable(unreadable, len(sample), dataset)
 
 
-@FUNCTIONS.register_module()
-def collate_pairs(samples: list[dict]) -> dict:
+@FUNCTIONS.register_module(name=["collate_views", "collate_pairs"])  # the second in configs of earlier runs
+def collate_views(samples: list[dict]) -> dict:
     """A batch of samples: tensors stacked, ``unreadable`` merged into one dictionary.
 
     Returns:
-        ``inputs``: (N, 2, 3, H, W) uint8; ``data_samples``: ``colour`` of (N, 2) tensors, ``grey`` (N,) and
-        ``unreadable``.
+        ``inputs``: (N, views, 3, H, W) uint8; ``data_samples``: ``colour`` of (N, views) tensors, ``grey`` (N,),
+        ``seed`` (N,) int64 and ``unreadable``.
     """
     notes = [sample["data_samples"] for sample in samples]
     fields = zip(*(note["colour"] for note in notes), strict=True)
@@ -125,6 +132,7 @@ def collate_pairs(samples: list[dict]) -> dict:
         "data_samples": {
             "colour": Colour(*(torch.from_numpy(np.stack(field)) for field in fields)),
             "grey": torch.tensor([note["grey"] for note in notes]),
+            "seed": torch.tensor([note["seed"] for note in notes]),
             "unreadable": {index: reason for note in notes for index, reason in note["unreadable"].items()},
         },
     }

@@ -1,4 +1,4 @@
-"""The random views that contrastive learning compares: what is drawn for each, and the crop, made by loader workers.
+"""The random views of images that pretext tasks learn from: what is drawn for each, and the crop, made by loader workers.
 
 Colour and blur are drawn here too but left to the device (:mod:`Stage1.datasets.colour`): a worker decodes, crops and
 resizes, which keeps it several times cheaper than the published pipeline, and hands over bytes instead of floats.
@@ -49,7 +49,7 @@ class RandomViews:
 
     Args:
         image_size: side of the view in pixels.
-        crop_scale: share of the image's area that the crop keeps, drawn uniformly.
+        crop_scale: share of the image's area that the crop keeps, drawn uniformly; None: the whole image is resized.
         jitter: strengths of brightness, contrast, saturation and hue.
         jitter_probability, grayscale_probability, blur_probability, flip_probability: of each step.
         blur_sigma: range of the blur's standard deviation in pixels.
@@ -58,7 +58,7 @@ class RandomViews:
     """
 
     image_size: int = 224
-    crop_scale: tuple[float, float] = (0.2, 1.0)
+    crop_scale: tuple[float, float] | None = (0.2, 1.0)
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
     jitter_probability: float = 0.8
     grayscale_probability: float = 0.2
@@ -68,7 +68,7 @@ class RandomViews:
 
     def draw(self, height: int, width: int, random: np.random.Generator) -> View:
         """A view of an image of this size in pixels."""
-        box = draw_crop(height, width, self.crop_scale, random)
+        box = draw_crop(height, width, self.crop_scale, random) if self.crop_scale else (0, 0, height, width)
         return View(*box, flip=random.random() < self.flip_probability, colour=self.draw_colour(random))
 
     def draw_colour(self, random: np.random.Generator) -> Colour:

@@ -1,7 +1,11 @@
-"""DenseCL: backbone, neck, losses and the model that joins them."""
+"""Backbones, pretext tasks (one file each), and what these share; what is named here is imported once it is asked for."""
 
-from Stage1.models.backbone import ResNetC5
-from Stage1.models.densecl import DenseCL
-from Stage1.models.neck import DenseCLNeck
+from importlib import import_module
 
-__all__ = ["DenseCL", "DenseCLNeck", "ResNetC5"]
+_MODULES = {"DenseCL": "densecl", "DenseCLNeck": "neck", "ResNetC5": "backbone"}
+
+
+def __getattr__(name: str) -> type:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -11,6 +11,7 @@ class ResNetC5(ResNet):
 
     Args:
         depth: 18, 50 or 101.
+        zero_init_residual: the last batch norm of every block starts with weight 0, so that the block changes nothing.
 
     Raises:
         ValueError: for any other depth.
@@ -18,11 +19,13 @@ class ResNetC5(ResNet):
     Source: He et al., CVPR 2016; parameter names are torchvision's, so its files load key by key.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, zero_init_residual: bool = False) -> None:
         if depth not in BUILT_DEPTHS:
             raise ValueError(f"found backbone depth {depth}, expected one of {list(BUILT_DEPTHS)}; set depth=101")
         blocks_per_stage, bottlenecks = RESNETS[depth]
-        super().__init__(Bottleneck if bottlenecks else BasicBlock, list(blocks_per_stage))
+        block = Bottleneck if bottlenecks else BasicBlock
+        super().__init__(block, list(blocks_per_stage), zero_init_residual=zero_init_residual)
+        self.name = f"ResNet-{depth}"
         self.out_channels = self.fc.in_features
         del self.fc, self.avgpool
 

@@ -1,14 +1,15 @@
 """Config files of Stage 1: reading one with changed settings, and checking it against the data and the processes."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 
 from Stage1.datasets.radiographs import check_sample
-from Stage1.models.contrast import check_queue_length
+from Stage1.models.pretext import PretextTask
 from Stage1.runs.settings import changes_of, find_config, find_path
 
 
@@ -20,11 +21,14 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         options: new values by short name or by dotted path, as text or as they are.
 
     Raises:
-        FileNotFoundError, ValueError: as find_config and changes_of; or the folder of images has a name that a config
-            cannot hold.
+        FileNotFoundError, ValueError: as find_config and changes_of, or the file is no config.
     """
     path = find_config(path)
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"found {path}, a config file that cannot be read: {reason}; mend it") from error
     cfg.merge_from_dict(changes_of(cfg, options or {}, path.name))
     if cfg.model.get("precision") == "fp16":  # gradients below its range vanish unless the loss is scaled
         cfg.optim_wrapper.type = "AmpOptimWrapper"
@@ -39,16 +43,20 @@ def check_data(cfg: Config, processes: int) -> None:
 
     Raises:
         FileNotFoundError, ValueError: no folder, no image, too many unreadable ones, fewer images than one batch, a
-            batch that does not divide the queue, or half precision without a GPU.
+            schedule that does not fit the epochs, half precision without a GPU, or what the pretext task refuses.
     """
     loader = cfg.train_dataloader
     batch = loader.batch_size * processes
     if batch < 1:
         raise ValueError(f"found batch_size {loader.batch_size}, expected at least 1; set batch_size=32")
-    if "queue_length" in cfg.model:
-        check_queue_length(cfg.model.queue_length, batch)
+    task = find_task(cfg.model.type)
+    views = loader.dataset.get("views", task.views)
+    if views != task.views:
+        raise ValueError(f"found views={views}, expected {task.views} of every image for {cfg.model.type}; leave it out")
+    task.check_settings(cfg.model, loader.dataset.get("view") or {}, batch)
     if cfg.model.get("precision") == "fp16" and not torch.cuda.is_available():
         raise ValueError("found precision fp16 but no CUDA GPU, expected one; set precision=bf16 or precision=fp32")
+    check_schedule(cfg.param_scheduler, cfg.train_cfg.max_epochs)
     dataset = DATASETS.build(loader.dataset)
     if len(dataset) < batch:
         raise ValueError(
@@ -56,3 +64,35 @@ def check_data(cfg: Config, processes: int) -> None:
             f"processes; add images or set batch_size"
         )
     check_sample(dataset)
+
+
+def find_task(name: str) -> type[PretextTask]:
+    """The pretext task of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = MODELS.get(name)
+    if not _is_task(found):
+        known = ", ".join(sorted(key for key, one in MODELS.module_dict.items() if _is_task(one)))
+        raise ValueError(
+            f"found model.type {name!r}, expected a pretext task, a subclass of Stage1.models.pretext.PretextTask: "
+            f"{known}"
+        )
+    return found
+
+
+def check_schedule(schedulers: Sequence[Mapping[str, Any]], epochs: int) -> None:
+    """Raises a ValueError where a part of the learning rate's schedule begins after the last epoch."""
+    for place, scheduler in enumerate(schedulers):
+        begin = scheduler.get("begin", 0)
+        if scheduler.get("by_epoch", True) and begin >= epochs:
+            raise ValueError(
+                f"found max_epochs {epochs} and a learning rate whose {scheduler['type']} begins with epoch {begin}, "
+                f"expected more epochs; set max_epochs above {begin}, or param_scheduler.{place - 1}.end and "
+                f"param_scheduler.{place}.begin lower"
+            )
+
+
+def _is_task(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, PretextTask)

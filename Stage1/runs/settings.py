@@ -9,10 +9,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Settings that people change, by short name. Any other is reached by its dotted path.
+# Settings that people change, by short name; those of several places are changed in all that a config has. Any other is
+# reached by its dotted path.
 SHORT_NAMES = {
     "data_root": "train_dataloader.dataset.data_root",
-    "image_size": "train_dataloader.dataset.view.image_size",
+    "image_size": ("train_dataloader.dataset.view.image_size", "model.image_size"),
     "batch_size": "train_dataloader.batch_size",
     "num_workers": "train_dataloader.num_workers",
     "depth": "model.depth",
@@ -102,14 +103,15 @@ def changes_of(settings: Any, options: dict[str, Any], where: str) -> dict[str, 
     """
     known, changes = dotted_paths(settings), {}
     for name, value in options.items():
-        path = SHORT_NAMES.get(name, name)
-        if path not in known:
+        meant = SHORT_NAMES.get(name, name)
+        paths = [path for path in ([meant] if isinstance(meant, str) else meant) if path in known]
+        if not paths:
             nearest = difflib.get_close_matches(name, sorted(known | SHORT_NAMES), n=1, cutoff=0)[0]
             raise ValueError(f"found option {name!r}, which {where} does not have; did you mean {nearest!r}?")
         try:
-            changes[path] = typed(value, known[path]) if isinstance(value, str) else value
+            changes |= {path: typed(value, known[path]) if isinstance(value, str) else value for path in paths}
         except (ValueError, SyntaxError):
-            own = known[path]
+            own = known[paths[0]]
             expected = MEANINGS.get(type(own)) or f"a setting in it, such as {name}.{next(iter(own), '')}="
             raise ValueError(f"found {name}={value}, expected {expected} as {where} has it: {own!r}") from None
     return changes

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from Stage1.files import locked, printable
 from Stage1.runs import distributed, resume
-from Stage1.runs.config import check_data, load_config
+from Stage1.runs.config import check_data, find_task, load_config
 from Stage1.runs.settings import default_work_dir, find_path, split_options
 from Stage1.weights.backbones import load_backbone
 from Stage1.weights.checkpoints import read_checkpoint
@@ -30,8 +30,16 @@ class TrainingRunner(Runner):
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = lambda record, path=handler.baseFilename: _stop_unless_logged(path)
             else:
-                handler.addFilter(lambda record: record.levelno > logging.INFO or "\n" not in record.getMessage())
+                handler.addFilter(_is_for_people)
         return logger
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Whether a message belongs on the console: no dump of many lines, and no line for every parameter."""
+    text = record.getMessage()
+    if text.startswith("paramwise_options") or text.endswith("requires_grad=False"):
+        return False
+    return record.levelno > logging.INFO or "\n" not in text
 
 
 def _stop_unless_logged(path: str) -> None:
@@ -64,6 +72,9 @@ def plan_run(args: argparse.Namespace) -> Config:
         cfg.randomness.seed = args.seed
     cfg.auto_scale_lr.enable = cfg.auto_scale_lr.enable or args.auto_scale_lr
     cfg.train_dataloader.pin_memory = torch.cuda.is_available()
+    cfg.train_dataloader.dataset.views = find_task(cfg.model.type).views
+    if not torch.cuda.is_available():
+        cfg.pop("sync_bn", None)  # torch synchronises batch norm over GPUs only
     # MMEngine shares loggers and message hubs between runs of one process by name and second of their start.
     cfg.experiment_name = f"{Path(args.config).stem}_{uuid.uuid4().hex[:8]}"
     return cfg
@@ -97,9 +108,8 @@ def build_runner(cfg: Config, args: argparse.Namespace) -> Runner | None:
     elif args.pretrained:
         path = find_path(args.pretrained)
         loaded = load_backbone(model.backbone, path)
-        if hasattr(model, "encoder_k"):
-            model.encoder_k[0].load_state_dict(model.backbone.state_dict())
-        runner.logger.info(f"Loaded {printable(path)} into the backbones of both encoders: {loaded}")
+        model.backbone_loaded()
+        runner.logger.info(f"Loaded {printable(path)} into the backbone: {loaded}")
     if checkpoint and args.pretrained:
         runner.logger.info(f"--pretrained {printable(args.pretrained)} is not read: {cfg.load_from} holds all weights.")
     loader = runner.train_dataloader
@@ -107,15 +117,16 @@ def build_runner(cfg: Config, args: argparse.Namespace) -> Runner | None:
         resume.check_epoch_length(len(loader), checkpoint, path)
         for change in resume.changed_settings(cfg, checkpoint):
             runner.logger.warning(f"Not as in the run that wrote {path.name}, so the end may differ: {change}")
-    log_plan(runner, cfg, len(loader.dataset))
+    log_plan(runner, cfg, getattr(model.backbone, "name", type(model.backbone).__name__))
     return runner
 
 
-def log_plan(runner: Runner, cfg: Config, images: int) -> None:
+def log_plan(runner: Runner, cfg: Config, backbone: str) -> None:
     """What runs, in one line, and whether its learning rate suits its batch."""
     batch, base, lr = cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size, cfg.optim_wrapper.optimizer.lr
     runner.logger.info(
-        f"{cfg.model.type} with ResNet-{cfg.model.depth}: {images} images, {cfg.train_cfg.max_epochs} epochs, "
+        f"{cfg.model.type} with {backbone}: {len(runner.train_dataloader.dataset)} images, {cfg.train_cfg.max_epochs} "
+        "epochs, "
         f"{cfg.processes} process{'es' * (cfg.processes > 1)} with {batch} images per step each; "
         f"{'continues ' + cfg.load_from if cfg.get('resume') else 'a new run'} in {runner.work_dir}"
     )

@@ -14,8 +14,8 @@ ENCODERS: dict[str, str | Callable] = {
     "dlfcn_res101": "Stage2.models.resnets:dilated_resnet101",
     "dlfcn_res50_mmcv": "Stage2.models.resnets:plain_resnet50",
     "dlfcn_res101_mmcv": "Stage2.models.resnets:plain_resnet101",
-    "dlfcn_swin_mmcv": "Stage2.models.transformers:SwinBackbone",
-    "dlfcn_vit_mmcv": "Stage2.models.transformers:VisionTransformerBackbone",
+    "dlfcn_swin_mmcv": "Stage1.models.transformers:SwinBackbone",
+    "dlfcn_vit_mmcv": "Stage1.models.transformers:VisionTransformerBackbone",
 }
 # Subclasses of Stage2.models.heads.Head, called without arguments.
 HEADS: dict[str, str | Callable] = {

@@ -13,6 +13,8 @@ import pytest
 import torch
 from docs.pages import ROOT, code_blocks
 
+from Stage1.weights.checkpoints import read_checkpoint
+
 PAGE = ROOT / "docs" / "extending.md"
 CHANGE = re.compile(r"# (?:new file: (?P<new>\S+)|in (?P<old>\S+), after: (?P<line>.*))\n")
 
@@ -86,3 +88,4 @@ def test_the_new_metric_is_in_the_results(repository: Path):
 def test_the_new_pretext_task_gives_a_backbone(repository: Path):
     weights = torch.load(repository / "backbone.pth", weights_only=True)["state_dict"]
     assert weights["conv1.weight"].shape == (64, 3, 7, 7) and "layer4.1.bn2.weight" in weights
+    assert read_checkpoint(repository / "work_dirs/simsiam/epoch_1.pth")["meta"]["iter"] == 3

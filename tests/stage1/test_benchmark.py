@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from Stage1.benchmark import measure_views, plain_losses, published_view, training_step
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 
 
 def test_the_plain_step_is_the_model_s_step():

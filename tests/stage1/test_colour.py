@@ -20,7 +20,7 @@ from Stage1.datasets.colour import (
     gaussian_blur,
     to_gray,
 )
-from Stage1.datasets.radiographs import collate_pairs
+from Stage1.datasets.radiographs import collate_views
 from Stage1.datasets.views import Colour, RandomViews
 
 OPERATIONS = (
@@ -122,7 +122,7 @@ def test_grey_images_are_spared_what_cannot_change_them(all_grey, radiographs):
         colour = Colour(*(np.stack(field) for field in zip(*(view.colour for view in drawn), strict=True)))
         notes = {"colour": colour, "grey": len(image) == 1, "unreadable": {}}
         samples.append({"inputs": crops.expand(-1, 3, -1, -1), "data_samples": notes})
-    batch = collate_pairs(samples)
+    batch = collate_views(samples)
     short = ColourAugmentation()(batch)["inputs"]
     batch["data_samples"]["grey"] = torch.zeros(8, dtype=torch.bool)
     long = ColourAugmentation()(batch)["inputs"]

@@ -6,7 +6,7 @@ from torch import nn
 
 from Stage1.correspondence import cell_centres, correspondence_figure, find_correspondence
 from Stage1.datasets.views import RandomViews, View
-from Stage1.models import ResNetC5
+from Stage1.models.backbone import ResNetC5
 
 STILL = {"jitter_probability": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0}
 

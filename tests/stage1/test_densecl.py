@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision import models
 
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from Stage1.datasets import RadiographPairs, SampleKey, SeededSampler, collate_pairs
+from Stage1.datasets import Radiographs, SampleKey, SeededSampler, collate_views
 from Stage1.datasets.images import UnreadableImageError
 from Stage1.datasets.radiographs import check_sample
 
@@ -16,12 +16,12 @@ VIEW = {"image_size": 16}
 
 def test_missing_empty_and_unreadable_folders_are_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"found no folder .*absent, expected .*; set data_root"):
-        RadiographPairs(str(tmp_path / "absent"))
+        Radiographs(str(tmp_path / "absent"))
     with pytest.raises(ValueError, match=r"found no image in .*; set data_root"):
-        RadiographPairs(str(tmp_path))
+        Radiographs(str(tmp_path))
     (tmp_path / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"found 1 files named like images .* none can be decoded"):
-        RadiographPairs(str(tmp_path))[SampleKey(0, 0, 0)]
+        Radiographs(str(tmp_path))[SampleKey(0, 0, 0)]
 
 
 def test_damaged_files_are_replaced_by_the_next_readable_one(radiographs, tmp_path):
@@ -32,7 +32,7 @@ def test_damaged_files_are_replaced_by_the_next_readable_one(radiographs, tmp_pa
     (folder / "04.jpg").write_text("<html>not found</html>")
     (folder / "11.jpg").write_bytes(b"")
     (folder / "12.jpg").symlink_to(folder / "gone.jpg")
-    dataset = RadiographPairs(str(folder), VIEW)
+    dataset = Radiographs(str(folder), VIEW)
     replaced_by = {3: 5, 4: 5, 11: 0, 12: 0}
     for index in range(13):
         sample = dataset[SampleKey(index, 0, 0)]
@@ -49,7 +49,7 @@ def test_too_many_unreadable_files_stop_early(radiographs, tmp_path):
     for number in range(0, 50, 10):
         (tmp_path / f"{number:03d}.jpg").unlink()
         (tmp_path / f"{number:03d}.jpg").write_bytes(b"")
-    dataset = RadiographPairs(str(tmp_path))
+    dataset = Radiographs(str(tmp_path))
     check_sample(dataset)  # 5 of 100
     (tmp_path / "051.jpg").unlink()
     (tmp_path / "051.jpg").write_text("<html>")
@@ -71,7 +71,7 @@ def test_a_sample_of_a_large_folder_stops_only_where_it_is_decisive(monkeypatch,
             raise UnreadableImageError("empty file")
 
     monkeypatch.setattr("Stage1.datasets.radiographs.read_image", read_image)
-    dataset = RadiographPairs(str(tmp_path))
+    dataset = Radiographs(str(tmp_path))
     if stops:
         with pytest.raises(ValueError, match="unreadable files among 200 images"):
             check_sample(dataset)
@@ -83,7 +83,7 @@ def test_a_sample_of_a_large_folder_stops_only_where_it_is_decisive(monkeypatch,
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone(radiographs):
-    dataset = RadiographPairs(str(radiographs), VIEW)
+    dataset = Radiographs(str(radiographs), VIEW)
     views = dataset[SampleKey(3, 1, 7)]["inputs"]
     assert views.shape == (2, 3, 16, 16)
     assert views.dtype == torch.uint8
@@ -100,7 +100,7 @@ def test_samples_depend_on_seed_epoch_and_index_alone(radiographs):
 
 
 def test_drawing_views_leaves_the_global_generator(radiographs):
-    dataset = RadiographPairs(str(radiographs), VIEW)
+    dataset = Radiographs(str(radiographs), VIEW)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     dataset[SampleKey(0, 0, 0)]
@@ -109,10 +109,10 @@ def test_drawing_views_leaves_the_global_generator(radiographs):
 
 def test_batches_are_the_same_with_any_number_of_workers(radiographs):
     def batches(workers):
-        dataset = RadiographPairs(str(radiographs), VIEW)
+        dataset = Radiographs(str(radiographs), VIEW)
         sampler = SeededSampler(dataset, shuffle=True, seed=3)
         sampler.set_epoch(1)
-        return list(DataLoader(dataset, 4, sampler=sampler, num_workers=workers, collate_fn=collate_pairs))
+        return list(DataLoader(dataset, 4, sampler=sampler, num_workers=workers, collate_fn=collate_views))
 
     for alone, shared in zip(batches(0), batches(2), strict=True):
         assert alone["inputs"].shape == (4, 2, 3, 16, 16)
@@ -123,7 +123,7 @@ def test_batches_are_the_same_with_any_number_of_workers(radiographs):
 
 
 def test_every_epoch_sees_every_image_once_in_a_new_order(radiographs):
-    sampler = SeededSampler(RadiographPairs(str(radiographs)), shuffle=True, seed=3)
+    sampler = SeededSampler(Radiographs(str(radiographs)), shuffle=True, seed=3)
     orders = []
     for epoch in range(2):
         sampler.set_epoch(epoch)

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import torch
 from torchvision.models import resnet34
 
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 from Stage2.datasets.catalog import get_dataset
 from Stage2.evaluation import judge as judge_module
 from Stage2.models.resnets import DilatedResNet

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from Stage1.models import DenseCL, ResNetC5
+from Stage1.models.backbone import ResNetC5
+from Stage1.models.densecl import DenseCL
 
 ROOT = Path(__file__).resolve().parents[2]
 

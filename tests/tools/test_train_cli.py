@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from Stage1.models import ResNetC5
+from Stage1.models.backbone import ResNetC5
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = "configs/selfsup/densecl/densecl_demo.py"

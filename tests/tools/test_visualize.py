@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from stage2.reporting.drawn_cohort import write_cohort, write_tested
 
-from Stage1.models import ResNetC5
+from Stage1.models.backbone import ResNetC5
 
 ROOT = Path(__file__).resolve().parents[2]
 

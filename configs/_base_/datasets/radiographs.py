@@ -4,10 +4,10 @@ train_dataloader = dict(
     batch_size=32,  # per process
     num_workers=4,
     drop_last=True,
-    collate_fn=dict(type="collate_pairs"),
+    collate_fn=dict(type="collate_views"),
     sampler=dict(type="SeededSampler", shuffle=True),
     dataset=dict(
-        type="RadiographPairs",
+        type="Radiographs",
         data_root="data/roco",
         view=dict(
             image_size=224,

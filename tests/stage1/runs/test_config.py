@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 from Stage1.runs.config import check_data, load_config
 from Stage1.runs.distributed import check_launcher
 from Stage1.runs.settings import SHORT_NAMES

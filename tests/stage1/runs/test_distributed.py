@@ -14,7 +14,7 @@ import pytest
 import torch
 from stage1.comparison import assert_same_run
 
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 from Stage1.models.shuffle import gather_ranks, shuffle_ranks, unshuffle_ranks
 from Stage1.weights.checkpoints import read_checkpoint
 
@@ -28,7 +28,7 @@ TWO_RANKS = """
     import torch.nn.functional as F
     from mmengine import dist
     from Stage1.runs.distributed import join_group, leave_group
-    from Stage1.models import DenseCL
+    from Stage1.models.densecl import DenseCL
     from Stage1.models.shuffle import gather_ranks, shuffle_ranks, unshuffle_ranks
 
     other = os.fork()

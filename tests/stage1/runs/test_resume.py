@@ -13,7 +13,7 @@ from bad_weights import BY_THE_READER, COMPLAINTS, write_bad_file
 from mmengine.config import Config
 from stage1.comparison import assert_same_run
 
-from Stage1.models import DenseCL
+from Stage1.models.densecl import DenseCL
 from Stage1.runs import resume
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 

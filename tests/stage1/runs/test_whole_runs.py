@@ -15,7 +15,7 @@ from stage1.conftest import DEMO, TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from Stage1.files import locked
-from Stage1.models import ResNetC5
+from Stage1.models.backbone import ResNetC5
 from Stage1.weights.checkpoints import read_checkpoint
 
 
@@ -78,7 +78,7 @@ def test_pretrained_weights_start_both_encoders(radiographs, train_cli, run_tiny
         for encoder in ("backbone", "encoder_q.0", "encoder_k.0"):
             torch.testing.assert_close(state[f"{encoder}.{key}"], weights[key])
     (log,) = (tmp_path / "run").glob("*/*.log")
-    assert f"into the backbones of both encoders: {len(weights)} tensors from a backbone file" in log.read_text()
+    assert f"into the backbone: {len(weights)} tensors from a backbone file" in log.read_text()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from Stage2.export.onnx_files import ENCODER_FILE, GRAPHS, export_segmenter, wri
 from Stage2.models.encoders import Encoder
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.registry import HEADS
-from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
 class Patches(nn.Sequential):

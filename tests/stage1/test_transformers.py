@@ -6,7 +6,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from Stage2.models.encoders import autocast
-from Stage2.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
 def small_swin():

@@ -37,6 +37,7 @@ class SwinBackbone(nn.Module):
         swin = SwinTransformer(
             [SWIN_PATCH, SWIN_PATCH], width, list(depths), list(heads), [window, window], stochastic_depth_prob=0.0
         )
+        self.name = f"Swin of {sum(depths)} blocks, {width} channels"
         self.depths = tuple(depths)
         self.out_channels = swin.head.in_features
         self.features = swin.features
@@ -44,6 +45,20 @@ class SwinBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.norm(self.features(images)).permute(0, 3, 1, 2)  # channels are last inside
+
+    def encode_masked(self, images: Tensor, masks: Tensor, mask_token: Tensor) -> Tensor:
+        """Features as of `forward`, with a token in the place of hidden patches.
+
+        Args:
+            images: (B, 3, H, W).
+            masks: (B, H/4, W/4) bool, True where hidden.
+            mask_token: (width,).
+
+        Source: SimMIM (Xie et al., CVPR 2022), section 3.2.
+        """
+        patches = self.features[0](images)  # B, H/4, W/4, width
+        tokens = torch.where(masks.unsqueeze(3), mask_token.to(patches.dtype), patches)
+        return self.norm(self.features[1:](tokens)).permute(0, 3, 1, 2)
 
 
 class VisionTransformerBackbone(nn.Module):
@@ -65,6 +80,7 @@ class VisionTransformerBackbone(nn.Module):
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, image_size: int = 256):
         super().__init__()
         vit = VisionTransformer(image_size, VIT_PATCH, depth, heads, width, mlp_dim=4 * width)
+        self.name = f"ViT of {depth} blocks, {width} channels"
         self.depth = depth
         self.image_size = image_size
         self.out_channels = width
@@ -73,14 +89,37 @@ class VisionTransformerBackbone(nn.Module):
         self.encoder = vit.encoder
 
     def forward(self, images: Tensor) -> Tensor:
+        class_tokens, patches = self.embed(images)
+        # Adds the position embeddings; B, 1 + patches, width.
+        tokens = self.encoder(torch.cat([class_tokens, patches.flatten(2).transpose(1, 2)], dim=1))
+        return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
+
+    def encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Tokens of some patches that see each other alone, the class token first.
+
+        Args:
+            images: (B, 3, H, W).
+            visible: (B, K) int64, the patches' places in raster order.
+
+        Returns:
+            (B, 1 + K, width), after the last layer norm.
+
+        Source: MAE (He et al., CVPR 2022), section 3.
+        """
+        class_tokens, patches = self.embed(images)
+        positions = self.encoder.pos_embedding
+        patches = patches.flatten(2).transpose(1, 2) + positions[:, 1:]
+        patches = patches.gather(1, visible.unsqueeze(2).expand(-1, -1, patches.shape[2]))
+        tokens = torch.cat([class_tokens + positions[:, :1], patches], dim=1)
+        return self.encoder.ln(self.encoder.layers(tokens))
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class tokens (B, 1, width) and patches (B, width, H/16, W/16), without position embeddings."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             found = " x ".join(map(str, images.shape[-2:]))
             raise ValueError(
                 f"found images of {found} pixels, expected {self.image_size} x {self.image_size}, for which this ViT "
                 "has position embeddings; resize the images or choose another modelname."
             )
-        patches = self.conv_proj(images)  # B, width, H/16, W/16
-        class_tokens = self.class_token.expand(images.shape[0], -1, -1)  # not len(): an export would make it a constant
-        tokens = torch.cat([class_tokens, patches.flatten(2).transpose(1, 2)], dim=1)
-        tokens = self.encoder(tokens)  # adds the position embeddings; B, 1 + patches, width
-        return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
+        # Not len(images): an export would make it a constant.
+        return self.class_token.expand(images.shape[0], -1, -1), self.conv_proj(images)
