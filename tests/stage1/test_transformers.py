@@ -5,8 +5,8 @@ import torch
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
-from Stage2.models.encoders import autocast
 from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage2.models.encoders import autocast
 
 
 def small_swin():
