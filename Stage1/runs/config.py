@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, MODELS
 
 from Stage1.datasets.radiographs import check_sample
 from Stage1.models.pretext import PretextTask
+from Stage1.runs import tasks  # noqa: F401 known by name to configs that import other modules, too
 from Stage1.runs.settings import changes_of, find_config, find_path
 
 

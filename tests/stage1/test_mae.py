@@ -98,7 +98,7 @@ def test_published_network_loads_into_torchvisions():
 
 
 def test_positions_are_fixed_and_of_two_axes(model):
-    """Sines and cosines of row and column: patches of one row share one half of the channels, of one column the other."""
+    """Sines and cosines of row and column: patches of a row share one half of the channels, of a column the other."""
     positions = model.backbone.encoder.pos_embedding
     assert not positions.requires_grad
     assert positions[0, 0].eq(0).all()
