@@ -54,6 +54,31 @@ def test_channels_last_is_the_layout_of_weights_and_images():
     assert model.laid_out(torch.randn(2, 3, 8, 8)).is_contiguous(memory_format=torch.channels_last)
 
 
+SMALL = {
+    "simclr": lambda **common: SimCLR(depth=18, feature_channels=8, **common),
+    "simmim": lambda **common: SimMIM(8, (1, 1, 1, 1), (1, 1, 2, 2), 2, **common),
+    "mae": lambda **common: MAE(64, 16, 1, 2, 8, 1, 2, **common),
+}
+
+
+@pytest.mark.parametrize("task", SMALL)
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"compile": True}])
+def test_options_for_speed_leave_the_loss(task, options, monkeypatch):
+    # The compiler proper takes half a minute; its front end alone shows that the networks go through it.
+    original, compiled = torch.nn.Module.compile, []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self: compiled.append(self) or original(self, backend="eager")
+    )
+    images, found = torch.randn(2, SMALL[task]().views, 3, 64, 64), []
+    for own in ({}, options):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            losses = SMALL[task](**own).train()(images, {"seed": torch.arange(2)}, mode="loss")
+        found.append({name: value.item() for name, value in losses.items()})
+    assert bool(compiled) == ("compile" in options)
+    assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-4)
+
+
 @pytest.mark.parametrize(("task", "views"), [(DenseCL, 2), (SimCLR, 2), (SimMIM, 1), (MAE, 1)])
 def test_tasks_are_found_by_name_and_say_how_many_views_they_take(task, views):
     assert find_task(task.__name__) is task
