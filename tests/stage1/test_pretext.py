@@ -61,22 +61,35 @@ SMALL = {
 }
 
 
+def losses_of(model, images):
+    with torch.no_grad():
+        return {name: value.item() for name, value in model(images, {"seed": torch.arange(2)}, mode="loss").items()}
+
+
 @pytest.mark.parametrize("task", SMALL)
-@pytest.mark.parametrize("options", [{"channels_last": True}, {"compile": True}])
-def test_options_for_speed_leave_the_loss(task, options, monkeypatch):
-    # The compiler proper takes half a minute; its front end alone shows that the networks go through it.
-    original, compiled = torch.nn.Module.compile, []
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda self: compiled.append(self) or original(self, backend="eager")
-    )
-    images, found = torch.randn(2, SMALL[task]().views, 3, 64, 64), []
-    for own in ({}, options):
+def test_the_memory_layout_leaves_the_loss(task):
+    found = []
+    for channels_last in (False, True):
         torch.manual_seed(0)
-        with torch.no_grad():
-            losses = SMALL[task](**own).train()(images, {"seed": torch.arange(2)}, mode="loss")
-        found.append({name: value.item() for name, value in losses.items()})
-    assert bool(compiled) == ("compile" in options)
+        model = SMALL[task](channels_last=channels_last).train()
+        found.append(losses_of(model, torch.randn(2, model.views, 3, 64, 64)))
     assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_what_is_compiled_is_what_runs(task, monkeypatch):
+    """Compiling takes minutes; a module that is compiled is used where the module itself is called."""
+    compiled, called = [], []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    SMALL[task]()
+    assert not compiled
+    model = SMALL[task](compile=True)
+    for part in compiled:
+        part.register_forward_hook(lambda module, *_: called.append(module))
+    losses_of(model, torch.randn(2, model.views, 3, 64, 64))
+    assert {id(part) for part in called} == {id(part) for part in compiled}
+    own = {id(parameter) for parameter in model.backbone.parameters()}
+    assert any(id(parameter) in own for part in compiled for parameter in part.parameters())
 
 
 @pytest.mark.parametrize(("task", "views"), [(DenseCL, 2), (SimCLR, 2), (SimMIM, 1), (MAE, 1)])
