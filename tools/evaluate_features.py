@@ -30,7 +30,7 @@ def table_text(results: Mapping) -> str:
     )
     body = []
     for row in results["results"]:
-        network = f"ResNet-{row['depth']}" + (f", {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else "")
+        network = row["network"] + (f", {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else "")
         means = [number(row[kind], row[f"{kind}_deviation"]) for kind in ("mean_dice", "balanced_accuracy")]
         conditions = [f"{row['weights']} ({network})", row["batch_norm"], row["probe"]]
         body.append([*conditions, *(number(row["dice"][organ]) for organ in organs), *means])
@@ -52,9 +52,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, required=True, metavar="FOLDER", help="processed folder with image_<id>, label_<id>")
     add("--dataset", required=True, help="what the folder is: CHAOST2, SABS or FILE.yaml")
     add("--fold", type=int, default=0, help="whose test scans are held out (default 0)")
-    add("--random", action="store_true", help="also the untrained network of the same depth, as the word 'random'")
+    add("--random", action="store_true", help="also the untrained networks of the same kinds, as the word 'random'")
     add("--random-seeds", type=positive, default=1, metavar="N", help="average the untrained network over N seeds")
-    add("--depth", type=int, choices=(18, 50, 101), help="of 'random' (default: that of the files; alone, 101)")
+    add(
+        "--depth",
+        type=int,
+        choices=(18, 50, 101),
+        help="a ResNet of this depth as 'random' (default: the files' networks; alone, 101)",
+    )
     add("--probe", nargs="+", choices=PROBES, default=list(PROBES), help="(default: both)")
     add("--neighbours", type=positive, default=20, metavar="K", help="of the k-NN probe (default 20)")
     add("--cells-per-class", type=positive, default=1000, metavar="N", help="training cells, at most (default 1000)")
@@ -64,9 +69,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         choices=BATCH_NORMS,
         default=list(BATCH_NORMS),
-        help="running statistics: of the file, or of training slices (default: both, as neither is fair to all)",
+        help="running statistics: of the file, or of training slices (default: both, as neither is fair to all); "
+        "networks without batch norm have one row",
     )
-    add("--stage", choices=tuple(STAGES), default="C5", help="features to probe (default C5, as Stage 2)")
+    add(
+        "--stage",
+        choices=tuple(STAGES),
+        default="C5",
+        help="of a ResNet: features to probe (default C5, the last, as Stage 2)",
+    )
     add("--seed", type=int, default=1234, help="of the samples and of the (first) untrained network (default 1234)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA where there is one")
     add("--out", type=Path, metavar="FILE", help="also write everything as JSON")

@@ -12,8 +12,8 @@ AUTHOR = "DenseMP"
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="checkpoint of tools/train.py, of DenseCL / OpenSelfSup, or a ResNet file")
-    parser.add_argument("output", help="file to write: {'state_dict': {'conv1.weight': ...}, 'author': 'DenseMP'}")
+    parser.add_argument("checkpoint", help="checkpoint of tools/train.py, DenseCL or MMPretrain, or a backbone's file")
+    parser.add_argument("output", help="file to write: {'state_dict': {torchvision's names: ...}, 'author': 'DenseMP'}")
     args = parser.parse_args(argv)
     from Stage1.weights.backbones import backbone_weights
     from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint

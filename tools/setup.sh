@@ -47,7 +47,7 @@ needed_mb=7000
 made_from() {
     printf '%s\n' "$root"
     cat -- "$root/requirements.txt" "$root/pyproject.toml"
-    if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt"; fi
+    if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt" "$root/requirements-selfsup.txt"; fi
 }
 
 is_ready() {

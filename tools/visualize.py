@@ -1,4 +1,5 @@
-"""Draw figures: segmentations, volumes and losses of runs, superpixels, cells that Stage 1 matches, the method."""
+"""Draw figures: segmentations, volumes and losses of runs, superpixels, cells that Stage 1 matches,
+images that it rebuilds, the method."""
 
 import argparse
 import sys
@@ -92,6 +93,16 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     save_figure(correspondence_figure(image, found, title, options.lines), options.out)
 
 
+def draw_reconstruction(options: argparse.Namespace) -> None:
+    """Write what a masked pretext task rebuilds of images."""
+    from Stage1.reconstruction import reconstruct, reconstruction_figure
+    from Stage2.drawing.figures import save_figure
+
+    panels = reconstruct(options.config, options.checkpoint, options.images, options.seed)
+    names = [image.name for image in options.images]
+    save_figure(reconstruction_figure(panels, names, options.checkpoint.name), options.out)
+
+
 def draw_overview(options: argparse.Namespace) -> None:
     """Write the method's figure."""
     from Stage2.drawing.figures import save_figure
@@ -163,9 +174,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     cells.add_argument("--seed", type=int, default=0, help="decides the two views (default 0)")
     cells.set_defaults(draw=draw_correspondence)
 
+    rebuilt = commands.add_parser("reconstruction", help="what MAE or SimMIM rebuilds of the hidden parts of images")
+    rebuilt.add_argument("config", type=Path, metavar="CONFIG", help="config of the run, best the one in its folder")
+    rebuilt.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of the run")
+    rebuilt.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG or PNG files")
+    rebuilt.add_argument("--seed", type=int, default=0, help="decides what is hidden (default 0)")
+    rebuilt.set_defaults(draw=draw_reconstruction)
+
     overview = commands.add_parser("overview", help="the method in one figure (docs/method.png)")
     overview.set_defaults(draw=draw_overview)
-    for command in (grid, volume, superpixels, losses, cells, overview):
+    for command in (grid, volume, superpixels, losses, cells, rebuilt, overview):
         command.add_argument("--out", type=Path, required=True, help="file to write")
     options = parser.parse_args(arguments)
     suffixes = (".png", ".gif") if options.command == "volume" else (".png",)

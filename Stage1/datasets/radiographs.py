@@ -52,12 +52,11 @@ class Radiographs(Dataset):
             ``inputs``: (views, 3, H, W) uint8, cropped, resized and mirrored; ``data_samples``: ``colour``, a
             :class:`Stage1.datasets.views.Colour` of (views,) arrays for
             :class:`Stage1.datasets.colour.ColourAugmentation`; ``grey``, True where the three channels are equal;
-            ``seed``, below 2**63, for what a model draws for this image; ``unreadable``, the reasons of files that could
-            not be read on the way to this image, by index.
+            ``seed``, below 2**63, for what a model draws for this image; ``unreadable``, the reasons of files that
+            could not be read on the way to this image, by index.
         """
         image, unreadable = self.read(key.index)
-        if self.grey and len(image) == 3:
-            image = torch.from_numpy(cv2.cvtColor(image.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY))[None]
+        image = to_grey(image) if self.grey else image
         random = key.generator()
         views = [self.views.draw(*image.shape[1:], random) for _ in range(self.count)]
         crops = torch.stack([self.views.crop(image, view) for view in views])  # views, 1 or 3, H, W
@@ -83,6 +82,13 @@ class Radiographs(Dataset):
             f"found {len(self)} files named like images in {self.data_root}, but none can be decoded "
             f"({self.paths[index].name}: {unreadable[index]}); set data_root to a folder of JPEG or PNG images"
         )
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """An image (1 or 3, H, W) uint8 in grey, (1, H, W) uint8, by the weights of ITU-R BT.601."""
+    if len(image) == 1:
+        return image
+    return torch.from_numpy(cv2.cvtColor(image.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY))[None]
 
 
 def check_readable(unreadable: dict[int, str], images: int, dataset: Radiographs) -> None:

@@ -1,4 +1,4 @@
-"""The random views of images that pretext tasks learn from: what is drawn for each, and the crop, made by loader workers.
+"""The random views of images that tasks learn from: what is drawn for each, and the crop, made by loader workers.
 
 Colour and blur are drawn here too but left to the device (:mod:`Stage1.datasets.colour`): a worker decodes, crops and
 resizes, which keeps it several times cheaper than the published pipeline, and hands over bytes instead of floats.

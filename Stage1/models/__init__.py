@@ -1,4 +1,4 @@
-"""Backbones, pretext tasks (one file each), and what these share; what is named here is imported once it is asked for."""
+"""Backbones, pretext tasks (one file each), and what they share; what is named here is imported once asked for."""
 
 from importlib import import_module
 

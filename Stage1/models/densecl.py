@@ -72,10 +72,10 @@ class DenseCL(PretextTask):
         """One step of DenseCL on two views (N, 3, H, W) of the same N images; S below is the number of grid cells.
 
         Returns:
-            ``loss_contra_single`` and ``loss_contra_dense``, weighted so that their sum is the loss, and for the log the
-            contrastive accuracy (``accuracy_single``, ``accuracy_dense``) and the spread of features (``std_single``,
-            ``std_dense``; 1 / sqrt(D) is healthy, 0 is collapse) of both branches, or of the global one alone where the
-            dense loss has no weight.
+            ``loss_contra_single`` and ``loss_contra_dense``, weighted so that their sum is the loss, and for the log
+            the contrastive accuracy (``accuracy_single``, ``accuracy_dense``) and the spread of features
+            (``std_single``, ``std_dense``; 1 / sqrt(D) is healthy, 0 is collapse) of both branches, or of the global
+            one alone where the dense loss has no weight.
         """
         # (N, C, S), (N, D), (N, D, S), and for the keys (N, D)
         features_q, global_q, dense_q, _ = self.encode(self.encoder_q, query_images)

@@ -106,8 +106,8 @@ class MAE(PretextTask):
         own, seen = model.get("image_size", 256), view.get("image_size", 224)
         if own != seen or own % VIT_PATCH or own < 2 * VIT_PATCH:
             raise ValueError(
-                f"found views of {seen} pixels and a network for {own}, expected the same multiple of {VIT_PATCH} above it; set "
-                f"image_size={max(seen // VIT_PATCH, 2) * VIT_PATCH}"
+                f"found views of {seen} pixels and a network for {own}, expected the same multiple of {VIT_PATCH} "
+                f"above it; set image_size={max(seen // VIT_PATCH, 2) * VIT_PATCH}"
             )
 
 

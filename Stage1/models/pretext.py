@@ -13,8 +13,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class PretextTask(BaseModel):
     """A backbone that learns from images without labels.
 
-    A task sets ``backbone`` in its constructor, calls :meth:`prepare` at its end, and computes :meth:`loss`. It is known
-    to the configs by the name of its class, registered in MMEngine's ``MODELS``.
+    A task sets ``backbone`` in its constructor, calls :meth:`prepare` at its end, and computes :meth:`loss`. It is
+    known to the configs by the name of its class, registered in MMEngine's ``MODELS``.
 
     Args:
         precision: "fp32"; "bf16" to run the networks under autocast on CPU or GPU, "fp16" on GPU (with a scaled loss,

@@ -4,15 +4,20 @@ Parameter names are torchvision's. Neither drops anything at random in training 
 random state of the network would have to be resumed too, and an episode shows one or two images only.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
+from Stage1.weights.layouts import BIAS_TABLE, swin_depths, vit_depth
+
 SWIN_PATCH = 4
 VIT_PATCH = 16
+HEAD_CHANNELS = 64  # of a ViT's attention heads, in all published sizes up to ViT-L; no file of weights tells it
 
 
 class SwinBackbone(nn.Module):
@@ -123,3 +128,31 @@ class VisionTransformerBackbone(nn.Module):
             )
         # Not len(images): an export would make it a constant.
         return self.class_token.expand(images.shape[0], -1, -1), self.conv_proj(images)
+
+
+swin_tiny = partial(SwinBackbone, width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24))
+vit_tiny = partial(VisionTransformerBackbone, width=192, heads=3)
+
+
+def transformer_of(weights: Mapping[str, Tensor], image_size: int) -> partial:
+    """What builds the Swin or ViT that a file's weights are of.
+
+    Args:
+        weights: by torchvision's names, of `Stage1.weights.backbones.backbone_weights`.
+        image_size: side of the images that a ViT is to take.
+
+    Raises:
+        ValueError: a ViT whose width does not tell its attention heads.
+    """
+    depths = swin_depths(weights)
+    if depths:
+        tables = [weights[f"features.{2 * stage + 1}.0.attn.{BIAS_TABLE}"] for stage in range(len(depths))]
+        window = (math.isqrt(len(tables[0])) + 1) // 2
+        heads = tuple(table.shape[1] for table in tables)
+        return partial(SwinBackbone, len(weights["features.0.0.weight"]), depths, heads, window)
+    width = len(weights["conv_proj.weight"])
+    if width % HEAD_CHANNELS:
+        raise ValueError(
+            f"found a ViT of {width} channels, expected a multiple of {HEAD_CHANNELS}, the channels of a head"
+        )
+    return partial(VisionTransformerBackbone, width, vit_depth(weights), width // HEAD_CHANNELS, image_size)

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, MODELS
 
 from Stage1.datasets.radiographs import check_sample
 from Stage1.models.pretext import PretextTask
+from Stage1.runs import tasks  # noqa: F401 known by name to configs that import other modules, too
 from Stage1.runs.settings import changes_of, find_config, find_path
 
 
@@ -52,7 +53,7 @@ def check_data(cfg: Config, processes: int) -> None:
     task = find_task(cfg.model.type)
     views = loader.dataset.get("views", task.views)
     if views != task.views:
-        raise ValueError(f"found views={views}, expected {task.views} of every image for {cfg.model.type}; leave it out")
+        raise ValueError(f"found views={views}, expected {task.views} of an image for {cfg.model.type}; leave it out")
     task.check_settings(cfg.model, loader.dataset.get("view") or {}, batch)
     if cfg.model.get("precision") == "fp16" and not torch.cuda.is_available():
         raise ValueError("found precision fp16 but no CUDA GPU, expected one; set precision=bf16 or precision=fp32")

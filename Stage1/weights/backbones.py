@@ -8,7 +8,18 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from Stage1.weights.checkpoints import read_checkpoint
-from Stage1.weights.layouts import BUILT_DEPTHS, DERIVED, Layout, fit, layouts_of, resnet_depth
+from Stage1.weights.layouts import (
+    AUTHORS,
+    BUILT_DEPTHS,
+    CLASS_TOKEN,
+    DERIVED,
+    TIMM,
+    Layout,
+    fit,
+    layouts_of,
+    resnet_depth,
+    transformer_names,
+)
 
 # Where a backbone may lie in a file, tried in this order, and who writes such files.
 PREFIXES = {
@@ -17,6 +28,8 @@ PREFIXES = {
     "encoder.backbone.": "a snapshot of Stage 2",
     "": "a backbone file",  # published by DenseCL, or of tools/extract_backbone_weights.py
 }
+STATES = ("state_dict", "model")  # of a file's content that may hold the weights: MMEngine's, and the authors' of MAE
+OWN_STATE = "random_state"  # which checkpoints of tools/train.py alone hold
 ALIAS = "backbone."  # DenseCL's second name of encoder_q.0.
 RESNET_PARTS = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
 COUNTER = "num_batches_tracked"  # of batch norm; files older than it are complete without it
@@ -58,8 +71,8 @@ def load_backbone(
     """Load a file of weights into a backbone, every tensor of which must be there and fit.
 
     Read are the files of `tools/extract_backbone_weights.py`, checkpoints of Stage 1, DenseCL, OpenSelfSup, MMSelfSup,
-    MMPretrain, torchvision and timm files, and snapshots of Stage 2. Position embeddings and tables of relative
-    position biases for other image and window sizes are resized.
+    MMPretrain, torchvision and timm files, those of the authors of Swin and MAE, and snapshots of Stage 2. Position
+    embeddings and tables of relative position biases for other image and window sizes are resized.
 
     Args:
         backbone: with parameters named as torchvision's.
@@ -85,6 +98,7 @@ def load_backbone(
             weights[key] = fit(weights[key], layout.keys[key], own[layout.keys[key]], layout)
     mismatch = describe_mismatch(expected, weights)
     if mismatch:
+        _refuse_no_class_token(layout, part, path)
         found, depth = resnet_depth(part), resnet_depth(own)
         advice = f"give another file or set another {setting.partition('=')[0]}"
         if found not in (None, depth) and depth is not None:
@@ -94,8 +108,10 @@ def load_backbone(
     backbone.load_state_dict(own | {layout.keys[key]: value for key, value in weights.items()})
 
     source = PREFIXES[prefix]
-    if "message_hub" in content and prefix == "encoder_q.0.":
+    if ("message_hub" if prefix == "encoder_q.0." else OWN_STATE) in content:
         source = "a checkpoint of tools/train.py"
+    elif prefix == "" and layout.name in (TIMM, AUTHORS):
+        source = f"a file of {layout.name}"
     elif prefix == "" and any(key.startswith(layout.no_part) for key in tensors):
         source = "a torchvision or timm file"
     taken = {prefix + key for key in weights.keys() | derived}
@@ -111,10 +127,11 @@ def load_backbone(
 
 def state_of(content: Mapping, path: str | Path) -> dict[str, object]:
     """The weights in a file's content by name, without the prefix that data-parallel training adds."""
-    state = content.get("state_dict", content)
+    name = next((name for name in STATES if name in content), None)
+    state = content if name is None else content[name]
     if not isinstance(state, Mapping):
         raise ValueError(
-            f"found a {type(state).__name__} as state_dict in {path}, expected the weights by name; give another file"
+            f"found a {type(state).__name__} as {name} in {path}, expected the weights by name; give another file"
         )
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
@@ -125,6 +142,7 @@ def find_layout(tensors: Mapping[str, object], layouts: Iterable[Layout], path: 
     Raises:
         ValueError: none is found.
     """
+    layouts = list(layouts)
     candidates = [(layout, prefix) for layout in layouts for prefix in PREFIXES]
     counts = [sum(prefix + key in tensors for key in layout.keys) for layout, prefix in candidates]
     if not any(counts):
@@ -133,21 +151,51 @@ def find_layout(tensors: Mapping[str, object], layouts: Iterable[Layout], path: 
 
 
 def backbone_weights(content: Mapping, path: str | Path) -> dict[str, Tensor]:
-    """The ResNet in a file's content, under torchvision's names and without classifier; formats as `load_backbone`'s.
+    """The backbone in a file's content, under torchvision's names and without classifier; formats as `load_backbone`'s.
 
     Raises:
-        ValueError: no ResNet in it, or one with values that are no tensors.
+        ValueError: no ResNet, Swin or ViT in it, or one that lacks layers or holds values that are no tensors.
     """
     state = state_of(content, path)
     for prefix in PREFIXES:
-        if f"{prefix}conv1.weight" in state:
-            parts = tuple(prefix + part for part in RESNET_PARTS)
-            weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(parts)}
-            wrong = [key for key, value in weights.items() if not isinstance(value, Tensor)]
-            if wrong:
-                raise ValueError(f"found {wrong[0]} in {path} that is no tensor, expected weights; give another file")
-            return weights
-    raise _no_backbone(state, ["conv1.weight"], path)
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if "conv1.weight" in part:
+            weights = {key: value for key, value in part.items() if key.startswith(RESNET_PARTS)}
+        elif own := transformer_names(part):
+            weights = _in_our_layout(part, own, path)
+        else:
+            continue
+        wrong = [key for key, value in weights.items() if not isinstance(value, Tensor)]
+        if wrong:
+            raise ValueError(f"found {wrong[0]} in {path} that is no tensor, expected weights; give another file")
+        return weights
+    raise _no_backbone(state, ["conv1.weight", "features.0.0.weight", "conv_proj.weight"], path)
+
+
+def _in_our_layout(part: Mapping[str, object], own: list[str], path: str | Path) -> dict[str, object]:
+    """A Swin's or ViT's tensors by torchvision's names `own`, from a file's by those of any layout."""
+    layout = max(layouts_of(own), key=lambda layout: len(layout.keys.keys() & part.keys()))
+    _refuse_no_class_token(layout, part, path)
+    missing = [key for key in layout.keys if key not in part]
+    if missing:
+        raise ValueError(
+            f"found a backbone without {', '.join(missing[:LISTED_KEYS])}{', ...' * (len(missing) > LISTED_KEYS)} in "
+            f"{path}, expected all of its layers; give another file"
+        )
+    return {
+        ours: fit(part[key], ours, part[key], layout) if isinstance(part[key], Tensor) else part[key]
+        for key, ours in layout.keys.items()
+    }
+
+
+def _refuse_no_class_token(layout: Layout, part: Mapping[str, object], path: str | Path) -> None:
+    """Raises a ValueError for a ViT that has no class token."""
+    theirs = next((key for key, ours in layout.keys.items() if ours == CLASS_TOKEN), None)
+    if theirs not in (None, *part) and set(transformer_names(part)) == set(layout.keys.values()):
+        raise ValueError(
+            f"found a ViT without class token ({theirs}) in {path}, expected one with it, as the ViT of both stages "
+            "has; give another file"
+        )
 
 
 def built_depth(weights: Iterable[str], path: str | Path) -> int:
@@ -165,7 +213,7 @@ def built_depth(weights: Iterable[str], path: str | Path) -> int:
 
 def _no_backbone(state: Mapping[str, object], expected: Iterable[str], path: str | Path) -> ValueError:
     found = ", ".join(list(state)[:LISTED_KEYS]) or "nothing"
-    names = " or ".join(prefix + key for key in expected for prefix in sorted(PREFIXES))
+    names = " or ".join(prefix + key for key in dict.fromkeys(expected) for prefix in sorted(PREFIXES))
     return ValueError(
         f"found no backbone of this kind in {path} (it holds {found}), expected {names}; give a Stage 1 checkpoint or "
         "the file of a backbone of this kind"

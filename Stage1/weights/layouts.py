@@ -1,7 +1,8 @@
 """Layouts of weight files: under which names, in which order and size the tensors of a backbone lie in them.
 
 torchvision's layout is our own. MMPretrain's (also MMSelfSup's) names every layer of Swin and ViT otherwise, and orders
-the inputs of Swin's patch merging otherwise. Its ResNets have torchvision's names.
+the inputs of Swin's patch merging otherwise. timm's has other names alone, and so have the files of the authors of
+Swin and MAE, but for the place of patch merging. The ResNets of all have torchvision's names.
 """
 
 import math
@@ -24,22 +25,48 @@ RESNETS = {
 }
 BUILT_DEPTHS = (18, 50, 101)  # of the backbones that both stages have
 RESNET_KEY = re.compile(r"layer([1-4])\.(\d+)\.")
-SWIN_KEY = re.compile(r"features\.(\d+)\.(\d+)\.attn\.")
-VIT_KEY = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
+# Where the place of a block is told, in torchvision's names, MMPretrain's and timm's: of Swin (stage, block), of ViT.
+SWIN_KEYS = [
+    re.compile(rf"{stages}\.(\d+)\.{blocks}(\d+)\.attn\.")
+    for stages, blocks in (("features", ""), ("stages", r"blocks\."), ("layers", r"blocks\."))
+]
+VIT_KEYS = [
+    re.compile(rf"{blocks}(\d+)\.{attention}\.")
+    for blocks, attention in (
+        (r"encoder\.layers\.encoder_layer_", "self_attention"), (r"layers\.", "attn"), (r"blocks\.", "attn")
+    )
+]  # fmt: skip
 BIAS_TABLE = "relative_position_bias_table"
 POSITIONS = "encoder.pos_embedding"
-DERIVED = "relative_position_index"  # follows from the window, so that no file's is read
+CLASS_TOKEN = "class_token"
+DERIVED = ("relative_position_index", "attn_mask")  # follow from window and image size, so that no file's is read
 
-# Layers of a block: torchvision's name -> MMPretrain's.
-SWIN_BLOCK = {  # attn holds the relative position bias table
-    "norm1": "norm1", "attn": "attn.w_msa", "attn.qkv": "attn.w_msa.qkv", "attn.proj": "attn.w_msa.proj",
-    "norm2": "norm2", "mlp.0": "ffn.layers.0.0", "mlp.3": "ffn.layers.1",
-}  # fmt: skip
-VIT_BLOCK = {
-    "ln_1": "ln1", "self_attention.in_proj": "attn.qkv", "self_attention.out_proj": "attn.proj",
-    "ln_2": "ln2", "mlp.0": "ffn.layers.0.0", "mlp.3": "ffn.layers.1",
-}  # fmt: skip
-MERGING_LAYERS = ("norm", "reduction")  # of Swin's patch merging, by both
+MMPRETRAIN, TIMM, AUTHORS = "MMPretrain", "timm", "the authors"
+# Layers of a block: torchvision's name, MMPretrain's, timm's (also the authors').
+SWIN_BLOCK = (
+    ("norm1", "norm1", "norm1"),
+    ("attn", "attn.w_msa", "attn"),  # holds the relative position bias table
+    ("attn.qkv", "attn.w_msa.qkv", "attn.qkv"),
+    ("attn.proj", "attn.w_msa.proj", "attn.proj"),
+    ("norm2", "norm2", "norm2"),
+    ("mlp.0", "ffn.layers.0.0", "mlp.fc1"),
+    ("mlp.3", "ffn.layers.1", "mlp.fc2"),
+)
+VIT_BLOCK = (
+    ("ln_1", "ln1", "norm1"),
+    ("self_attention.in_proj", "attn.qkv", "attn.qkv"),
+    ("self_attention.out_proj", "attn.proj", "attn.proj"),
+    ("ln_2", "ln2", "norm2"),
+    ("mlp.0", "ffn.layers.0.0", "mlp.fc1"),
+    ("mlp.3", "ffn.layers.1", "mlp.fc2"),
+)
+MERGING_LAYERS = ("norm", "reduction")  # of Swin's patch merging, by all
+NO_PART = {  # what files hold beside a backbone: classifiers, what rebuilds masked images
+    "torchvision": ("fc.", "head.", "heads."),
+    MMPRETRAIN: ("mask_token",),
+    TIMM: ("head.", "fc_norm.", "mask_token", "decoder"),
+    AUTHORS: ("head.", "fc_norm.", "mask_token", "decoder"),
+}
 # Offsets (row, column) of the four merged cells: torchvision concatenates their channels in this order.
 MERGED_CELLS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
@@ -52,7 +79,7 @@ class Layout:
         name: whose layout it is, for messages.
         keys: name in the file -> our name, of every tensor.
         unfolded: our names of the tensors whose last axis runs over merged cells inside channels (`nn.Unfold`).
-        no_part: beginnings of names that are no part of the backbone: classifiers, mask tokens.
+        no_part: beginnings of names that are no part of the backbone.
     """
 
     name: str
@@ -64,19 +91,49 @@ class Layout:
 def layouts_of(own: Iterable[str]) -> list[Layout]:
     """The layouts in which files may hold a backbone with these parameter names; ours, torchvision's, first."""
     own = [key for key in own if not key.endswith(DERIVED)]
-    layouts = [Layout("torchvision", {key: key for key in own}, no_part=("fc.", "head.", "heads."))]
-    swin = [(int(match[1]), int(match[2])) for match in map(SWIN_KEY.match, own) if match]
-    vit = [int(match[1]) for match in map(VIT_KEY.match, own) if match]
-    if swin:
-        stages = Counter(layer for layer, _ in set(swin))  # blocks of every stage
-        layers = swin_layers(tuple(stages[layer] for layer in sorted(stages)))
-    elif vit:
-        layers = vit_layers(1 + max(vit))
-    else:
+    layouts = [Layout("torchvision", {key: key for key in own}, no_part=NO_PART["torchvision"])]
+    depths, depth = swin_depths(own), vit_depth(own)
+    if not (depths or depth):
         return layouts
-    keys = {_key_in(layers, key): key for key in own}
-    merging = frozenset(ours for theirs, ours in keys.items() if ".downsample." in theirs)
-    return [*layouts, Layout("MMPretrain", keys, merging, no_part=("mask_token",))]
+    for name in (MMPRETRAIN, TIMM, *([AUTHORS] if depths else [])):
+        layers = swin_layers(depths, name) if depths else vit_layers(depth, name)
+        keys = {_key_in(layers, key): key for key in own}
+        merging = {ours for theirs, ours in keys.items() if ".downsample." in theirs} if name == MMPRETRAIN else ()
+        layouts.append(Layout(name, keys, frozenset(merging), NO_PART[name]))
+    return layouts
+
+
+def transformer_names(found: Iterable[str]) -> list[str]:
+    """torchvision's names of all tensors of the Swin or ViT whose tensors are found under any layout's names.
+
+    Returns:
+        Without those that are derived; empty where they are of no Swin and no ViT.
+    """
+    found = list(found)
+    depths, depth = swin_depths(found), vit_depth(found)
+    layers = swin_layers(depths, TIMM) if depths else vit_layers(depth, TIMM) if depth else {}
+    return [tensor for layer in layers for tensor in _tensors_of(layer)]
+
+
+def swin_depths(names: Iterable[str]) -> tuple[int, ...]:
+    """Blocks of every stage of the Swin with these names in any layout; empty where it is none."""
+    names = list(names)
+    for pattern in SWIN_KEYS:
+        blocks = {(int(match[1]), int(match[2])) for match in map(pattern.match, names) if match}
+        if blocks:
+            stages = Counter(stage for stage, _ in blocks)
+            return tuple(stages[stage] for stage in sorted(stages))
+    return ()
+
+
+def vit_depth(names: Iterable[str]) -> int:
+    """Blocks of the ViT with these names in any layout; 0 where it is none."""
+    names = list(names)
+    for pattern in VIT_KEYS:
+        blocks = [int(match[1]) for match in map(pattern.match, names) if match]
+        if blocks:
+            return 1 + max(blocks)
+    return 0
 
 
 def resnet_depth(keys: Iterable[str]) -> int | None:
@@ -88,27 +145,45 @@ def resnet_depth(keys: Iterable[str]) -> int | None:
     return next((depth for depth, known in RESNETS.items() if known == shape), None)
 
 
-def swin_layers(depths: tuple[int, ...]) -> dict[str, str]:
-    """Layers of a Swin with these blocks per stage: torchvision's name -> MMPretrain's."""
-    layers = {"features.0.0": "patch_embed.projection", "features.0.2": "patch_embed.norm"}
-    layers["norm"] = f"norm{len(depths) - 1}"
+def swin_layers(depths: tuple[int, ...], layout: str) -> dict[str, str]:
+    """Layers of a Swin with these blocks per stage: torchvision's name -> the layout's."""
+    ours_first, column = ("features.0.0", "features.0.2"), 1 if layout == MMPRETRAIN else 2
+    stem, stages = ("projection", "stages") if layout == MMPRETRAIN else ("proj", "layers")
+    layers = dict(zip(ours_first, (f"patch_embed.{stem}", "patch_embed.norm"), strict=True))
+    layers["norm"] = f"norm{len(depths) - 1}" if layout == MMPRETRAIN else "norm"
     for stage, depth in enumerate(depths):
-        ours, theirs = f"features.{2 * stage + 1}", f"stages.{stage}"
         for block in range(depth):
-            layers |= {f"{ours}.{block}.{our}": f"{theirs}.blocks.{block}.{their}" for our, their in SWIN_BLOCK.items()}
+            ours, theirs = f"features.{2 * stage + 1}.{block}", f"{stages}.{stage}.blocks.{block}"
+            layers |= {f"{ours}.{row[0]}": f"{theirs}.{row[column]}" for row in SWIN_BLOCK}
         if stage < len(depths) - 1:
-            layers |= {f"features.{2 * stage + 2}.{part}": f"{theirs}.downsample.{part}" for part in MERGING_LAYERS}
+            place = stage + 1 if layout == TIMM else stage  # timm has it at the start of the next stage
+            merging = f"{stages}.{place}.downsample"
+            layers |= {f"features.{2 * stage + 2}.{part}": f"{merging}.{part}" for part in MERGING_LAYERS}
     return layers
 
 
-def vit_layers(depth: int) -> dict[str, str]:
-    """Layers of a ViT with this many blocks, and its two embeddings: torchvision's name -> MMPretrain's."""
-    layers = {"class_token": "cls_token", POSITIONS: "pos_embed", "conv_proj": "patch_embed.projection"}
-    layers["encoder.ln"] = "ln1"
+def vit_layers(depth: int, layout: str) -> dict[str, str]:
+    """Layers of a ViT with this many blocks, and its two embeddings: torchvision's name -> the layout's."""
+    stem, last, blocks, column = (
+        ("projection", "ln1", "layers", 1) if layout == MMPRETRAIN else ("proj", "norm", "blocks", 2)
+    )
+    layers = {CLASS_TOKEN: "cls_token", POSITIONS: "pos_embed", "conv_proj": f"patch_embed.{stem}", "encoder.ln": last}
     for block in range(depth):
-        ours, theirs = f"encoder.layers.encoder_layer_{block}", f"layers.{block}"
-        layers |= {f"{ours}.{our}": f"{theirs}.{their}" for our, their in VIT_BLOCK.items()}
+        ours, theirs = f"encoder.layers.encoder_layer_{block}", f"{blocks}.{block}"
+        layers |= {f"{ours}.{row[0]}": f"{theirs}.{row[column]}" for row in VIT_BLOCK}
     return layers
+
+
+def _tensors_of(layer: str) -> tuple[str, ...]:
+    """torchvision's names of the tensors of one of its layers."""
+    if layer in (CLASS_TOKEN, POSITIONS):
+        return (layer,)
+    if layer.endswith(".attn"):
+        return (f"{layer}.{BIAS_TABLE}",)
+    if layer.endswith(".reduction"):
+        return (f"{layer}.weight",)
+    between = "_" if layer.endswith(".in_proj") else "."
+    return (f"{layer}{between}weight", f"{layer}{between}bias")
 
 
 def _key_in(layers: Mapping[str, str], key: str) -> str:

@@ -13,6 +13,7 @@ from Stage2.datasets.episodes import three_channels
 from Stage2.evaluation.cells import ScanCells
 from Stage2.evaluation.metrics import ScanCounts, mean_of_defined, overlap_counts
 from Stage2.evaluation.probe_names import PROBES, STAGES
+from Stage2.models.encoders import OUTPUT_STRIDE
 from Stage2.models.resnets import DilatedResNet
 
 SLICES_PER_BATCH = 8
@@ -47,8 +48,18 @@ class ProbeScore:
         return mean_of_defined(self.recall.values())
 
 
-def network_up_to(backbone: DilatedResNet, stage: str) -> nn.Sequential:
-    """The backbone up to a stage, (B, 3, H, W) -> (B, C, H / 8, W / 8), with the same modules."""
+def has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def network_up_to(backbone: nn.Module, stage: str) -> nn.Sequential:
+    """The backbone up to a stage, (B, 3, H, W) -> (B, C, H / 8, W / 8), with the same modules.
+
+    Of other backbones than ResNets it is the last stage, upsampled as Stage 2's encoders do it.
+    """
+    if not isinstance(backbone, DilatedResNet):
+        finer = nn.Upsample(scale_factor=backbone.stride // OUTPUT_STRIDE, mode="bilinear")
+        return nn.Sequential(backbone, finer)
     return nn.Sequential(*(getattr(backbone, part) for part in ("conv1", "bn1", "relu", "maxpool", *STAGES[stage])))
 
 
@@ -59,7 +70,11 @@ def adapt_batch_norm(network: nn.Sequential, scans: Sequence[ScanCells], seed: i
     batches = np.array_split(order, -(-len(order) // SLICES_PER_BATCH))
     images = (np.stack([places[place][0].images[places[place][1]] for place in batch]) for batch in batches)
     # A plain mean over the batches, which are of (nearly) one size for it.
-    update_bn(map(three_channels, images), network, device=network[0].weight.device)
+    update_bn(map(three_channels, images), network, device=device_of(network))
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 @torch.no_grad()
@@ -77,7 +92,7 @@ def dense_features(network: nn.Sequential, images: np.ndarray, cells: np.ndarray
     wanted = np.flatnonzero(cells.any(axis=(1, 2)))
     for start in range(0, len(wanted), SLICES_PER_BATCH):
         batch = wanted[start : start + SLICES_PER_BATCH]
-        features = network(three_channels(images[batch]).to(network[0].weight.device)).permute(0, 2, 3, 1)  # B, h, w, C
+        features = network(three_channels(images[batch]).to(device_of(network))).permute(0, 2, 3, 1)  # B, h, w, C
         yield features[torch.from_numpy(cells[batch]).to(features.device)]
 
 
@@ -172,7 +187,7 @@ def score_predictions(
 
 
 def probe_backbone(
-    backbone: DilatedResNet, training: Sequence[ScanCells], chosen: Sequence[np.ndarray],
+    backbone: nn.Module, training: Sequence[ScanCells], chosen: Sequence[np.ndarray],
     held_out: Sequence[ScanCells], class_names: Sequence[str], *, probes: Sequence[str] = PROBES, neighbours: int = 20,
     batch_norm: str = "saved", stage: str = "C5", seed: int = 1234,
 ) -> dict[str, ProbeScore]:  # fmt: skip
@@ -190,7 +205,8 @@ def probe_backbone(
             training slices, as Stage 2's training does from its first step. Neither is fair to all: "saved" holds the
             statistics of other images against a pre-trained network, and "adapted" takes an untrained one, which
             passes brightness through, some of what its features tell. A gain is one over the better of both.
-        stage: "C5", which Stage 2 uses, or "C4".
+            "none": there is no batch norm.
+        stage: "C5", which Stage 2 uses, or of a ResNet "C4".
         seed: of the slices for "adapted".
 
     Returns:
@@ -200,9 +216,7 @@ def probe_backbone(
     if batch_norm == "adapted":
         adapt_batch_norm(network, training, seed)
     pairs = list(zip(training, chosen, strict=True))
-    features = torch.cat(
-        [part for scan, cells in pairs for part in dense_features(network, scan.images, cells)]
-    )
+    features = torch.cat([part for scan, cells in pairs for part in dense_features(network, scan.images, cells)])
     labels = torch.from_numpy(np.concatenate([scan.labels[cells] for scan, cells in pairs])).to(features.device)
     fitted: dict[str, NeighbourProbe | LinearProbe] = {}
     if "knn" in probes:

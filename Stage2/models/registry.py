@@ -16,6 +16,10 @@ ENCODERS: dict[str, str | Callable] = {
     "dlfcn_res101_mmcv": "Stage2.models.resnets:plain_resnet101",
     "dlfcn_swin_mmcv": "Stage1.models.transformers:SwinBackbone",
     "dlfcn_vit_mmcv": "Stage1.models.transformers:VisionTransformerBackbone",
+    # Small ones, for the weights of Stage 1's demo recipes.
+    "dlfcn_res18_mmcv": "Stage2.models.resnets:plain_resnet18",
+    "dlfcn_swin_tiny_mmcv": "Stage1.models.transformers:swin_tiny",
+    "dlfcn_vit_tiny_mmcv": "Stage1.models.transformers:vit_tiny",
 }
 # Subclasses of Stage2.models.heads.Head, called without arguments.
 HEADS: dict[str, str | Callable] = {

@@ -89,4 +89,4 @@ def _dilate_basic_stage(stage: nn.Sequential, dilation: int) -> None:
 
 
 dilated_resnet18, dilated_resnet50, dilated_resnet101 = (partial(DilatedResNet, depth) for depth in BUILDERS)
-plain_resnet50, plain_resnet101 = (partial(PlainResNet, depth) for depth in (50, 101))
+plain_resnet18, plain_resnet50, plain_resnet101 = (partial(PlainResNet, depth) for depth in BUILDERS)

@@ -8,8 +8,12 @@ def assert_same_run(a: dict, b: dict) -> None:
     assert a["state_dict"].keys() == b["state_dict"].keys()
     for key, value in a["state_dict"].items():
         assert torch.equal(value, b["state_dict"][key]), key
+    assert a["optimizer"]["state"].keys() == b["optimizer"]["state"].keys()
     for index, state in a["optimizer"]["state"].items():
-        assert torch.equal(state["momentum_buffer"], b["optimizer"]["state"][index]["momentum_buffer"])
+        other = b["optimizer"]["state"][index]
+        assert state and state.keys() == other.keys()
+        for name, value in state.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
     assert a["optimizer"]["param_groups"] == b["optimizer"]["param_groups"]
     assert a["param_schedulers"] == b["param_schedulers"]
     assert a["random_state"].keys() == {"torch", "cuda", "python", "numpy"}

@@ -12,15 +12,29 @@ from Stage1.runs import training
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs/selfsup/densecl/densecl_demo.py"
-TINY = {
+COMMON = {
     "max_epochs": 2,
     "batch_size": 4,
     "image_size": 32,
-    "queue_length": 16,
     "num_workers": 0,
     "checkpoint_interval": 1,
     "log_interval": 1,
 }
+TINY = COMMON | {"queue_length": 16}
+TINY_TASKS = {  # what makes the demo recipe of each pretext task tiny
+    "densecl": TINY,
+    "simclr": COMMON,
+    "simmim": COMMON
+    | {"image_size": 64, "model.width": 8, "model.depths": "1,1,1,1", "model.heads": "1,2,2,4", "model.window": 2},
+    "mae": COMMON
+    | {"model.width": 16, "depth": 1, "model.heads": 2}
+    | {"model.decoder_width": 8, "model.decoder_depth": 1, "model.decoder_heads": 2},
+}
+
+
+def demo_of(task: str) -> Path:
+    """The demo recipe of a pretext task."""
+    return ROOT / f"configs/selfsup/{task}/{task}_demo.py"
 
 
 @pytest.fixture(scope="session")
@@ -46,12 +60,13 @@ def train_cli():
 
 @pytest.fixture(scope="session")
 def run_tiny(radiographs, train_cli):
-    """Runs the demo config, made tiny, in this process; returns its runner."""
+    """Runs a task's demo config, made tiny, in this process; returns its runner."""
 
-    def run(work_dir: Path, *arguments: str, **changes):
-        settings = TINY | {"data_root": radiographs} | changes
+    def run(work_dir: Path, *arguments: str, task: str = "densecl", **changes):
+        settings = TINY_TASKS[task] | {"data_root": radiographs} | changes
         options = [f"{key}={value}" for key, value in settings.items()]
-        args = train_cli.parse_args([str(DEMO), "--work_dir", str(work_dir), *arguments, "--cfg-options", *options])
+        config = str(demo_of(task))
+        args = train_cli.parse_args([config, "--work_dir", str(work_dir), *arguments, "--cfg-options", *options])
         runner = training.build_runner(training.plan_run(args), args)
         runner.train()
         return runner

@@ -120,7 +120,7 @@ def test_grey_images_are_spared_what_cannot_change_them(all_grey, radiographs):
         drawn = [views.draw(30, 30, random) for _ in range(2)]
         crops = torch.stack([views.crop(image, view) for view in drawn])
         colour = Colour(*(np.stack(field) for field in zip(*(view.colour for view in drawn), strict=True)))
-        notes = {"colour": colour, "grey": len(image) == 1, "unreadable": {}}
+        notes = {"colour": colour, "grey": len(image) == 1, "seed": number, "unreadable": {}}
         samples.append({"inputs": crops.expand(-1, 3, -1, -1), "data_samples": notes})
     batch = collate_views(samples)
     short = ColourAugmentation()(batch)["inputs"]

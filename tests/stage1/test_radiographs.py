@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from Stage1.datasets import Radiographs, SampleKey, SeededSampler, collate_views
 from Stage1.datasets.images import UnreadableImageError
-from Stage1.datasets.radiographs import check_sample
+from Stage1.datasets.radiographs import check_sample, to_grey
 
 VIEW = {"image_size": 16}
 
@@ -97,6 +98,51 @@ def test_samples_depend_on_seed_epoch_and_index_alone(radiographs):
     for other in (SampleKey(4, 1, 7), SampleKey(3, 2, 7), SampleKey(3, 1, 8)):
         assert not torch.equal(dataset[other]["inputs"], views)
         assert other.generator().random() != SampleKey(3, 1, 7).generator().random()
+
+
+def test_every_sample_has_a_seed_of_its_own(radiographs):
+    dataset = Radiographs(str(radiographs), VIEW, views=1)
+    keys = [SampleKey(seed, epoch, index) for seed in (0, 1) for epoch in (0, 1) for index in range(12)]
+    seeds = [dataset[key]["data_samples"]["seed"] for key in keys]
+    assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**63 for seed in seeds)
+    assert seeds == [dataset[key]["data_samples"]["seed"] for key in keys]
+    batch = collate_views([dataset[key] for key in keys[:3]])
+    assert batch["inputs"].shape == (3, 1, 3, 16, 16)
+    assert batch["data_samples"]["seed"].tolist() == seeds[:3]
+
+
+def test_colour_images_are_made_grey_where_that_is_wanted(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    grey = to_grey(torch.from_numpy(pixels).permute(2, 0, 1))
+    expected = np.asarray(Image.fromarray(pixels).convert("L")).astype(int)
+    assert grey.shape == (1, 20, 30)
+    assert np.abs(grey[0].numpy().astype(int) - expected).max() <= 1
+    assert to_grey(grey) is grey
+    for wanted in (False, True):
+        sample = Radiographs(str(tmp_path), VIEW, grey=wanted)[SampleKey(0, 0, 0)]
+        channels = sample["inputs"].unbind(1)
+        assert torch.equal(channels[0], channels[1]) == wanted
+        assert sample["data_samples"]["grey"] == wanted
+
+
+@pytest.mark.parametrize("size", [(20, 30), (16, 16), (1, 40)])
+def test_without_crop_the_whole_image_is_resized(tmp_path, size):
+    pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    view = {"image_size": 16, "crop_scale": None, "flip_probability": 0.0}
+    found = Radiographs(str(tmp_path), view, views=1)[SampleKey(0, 0, 0)]["inputs"][0, 0]
+    expected = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(found.numpy().astype(int) - expected).max() <= 1
+
+
+def test_an_image_is_decoded_once_for_all_its_views(radiographs, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "Stage1.datasets.radiographs.read_image", lambda path: read.append(path) or torch.zeros(1, 8, 8).byte()
+    )
+    assert Radiographs(str(radiographs), VIEW, views=5)[SampleKey(0, 0, 3)]["inputs"].shape == (5, 3, 16, 16)
+    assert len(read) == 1
 
 
 def test_drawing_views_leaves_the_global_generator(radiographs):

@@ -5,8 +5,14 @@ import torch
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
+from Stage1.models.transformers import (
+    SwinBackbone,
+    VisionTransformerBackbone,
+    swin_tiny,
+    transformer_of,
+    vit_tiny,
+)
 from Stage2.models.encoders import autocast
-from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
 def small_swin():
@@ -70,6 +76,32 @@ def test_other_memory_layout_and_bfloat16_change_features_little(images, build):
         rounded = backbone(images).float()
     assert 0 < (rounded - exact).norm() / exact.norm() < 0.05
     torch.testing.assert_close(backbone.to(memory_format=torch.channels_last)(images), exact, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: SwinBackbone(8, (1, 2, 1, 1), (1, 2, 2, 4), window=3), lambda: VisionTransformerBackbone(64, 2, 1, 32)],
+)
+@torch.no_grad()
+def test_the_network_of_a_files_weights_is_told_by_their_shapes(images, build):
+    source = build().eval()
+    found = transformer_of(source.state_dict(), image_size=32)().eval()
+    found.load_state_dict(source.state_dict())
+    images = images[:, :, :32, :32]
+    assert torch.equal(found(images), source(images))
+
+
+def test_a_vit_whose_width_does_not_tell_its_heads_is_refused():
+    with pytest.raises(ValueError, match="found a ViT of 16 channels, expected a multiple of 64"):
+        transformer_of(small_vit().state_dict(), image_size=64)
+
+
+@pytest.mark.parametrize(("build", "count"), [(swin_tiny, 27_519_354), (vit_tiny, 5_524_416)])
+def test_small_encoders_have_the_published_sizes(build, count):
+    """Parameters of Swin-T without classifier; of ViT-Ti/16 for 224 pixels, of which 256 have 60 positions more."""
+    with torch.device("meta"):
+        found = sum(parameter.numel() for parameter in build().parameters())
+    assert found == count + (60 * 192 if build is vit_tiny else 0)
 
 
 def test_vit_refuses_images_it_has_no_positions_for():

@@ -14,8 +14,10 @@ import torch
 from torchvision.models import resnet34
 
 from Stage1.models.densecl import DenseCL
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 from Stage2.datasets.catalog import get_dataset
 from Stage2.evaluation import judge as judge_module
+from Stage2.evaluation.probe import network_up_to
 from Stage2.models.resnets import DilatedResNet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +125,45 @@ def test_the_same_backbone_scores_the_same_in_every_file_and_run(judge, weights,
     assert found[0] == found[1] == found[2] == found[3]
 
 
+def test_transformers_are_judged_by_their_last_stage(judge, tmp_path):
+    """A Swin of any file has one row a probe, for it has no batch norm; 'random' is the same network, untrained."""
+    swin = SwinBackbone(8, (1, 1, 1, 1), (1, 1, 2, 2), window=2)
+    names = {"backbone": swin.state_dict(), "checkpoint": {f"backbone.{k}": v for k, v in swin.state_dict().items()}}
+    for name, state in names.items():
+        torch.save({"state_dict": state}, tmp_path / f"{name}.pth")
+    found = []
+    for name in names:
+        out = tmp_path / "results.json"
+        status, table, errors = judge(tmp_path / f"{name}.pth", "--random", "--probe", "knn", "--out", out)
+        assert status == 0, errors
+        rows = json.loads(out.read_text())["results"]
+        assert [(row["network"], row["depth"], row["batch_norm"]) for row in rows] == [(swin.name, None, "none")] * 2
+        assert f"| random ({swin.name})" in table
+        found.append([row["dice"] for row in rows])
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]
+    status, _, errors = judge(tmp_path / "backbone.pth", "--stage", "C4")
+    assert status == 1
+    assert f"found --stage C4 for {tmp_path / 'backbone.pth'}, a {swin.name}, expected C5" in errors
+
+
+@torch.no_grad()
+def test_a_vit_of_any_image_size_is_judged_on_whole_slices(tmp_path):
+    vit = VisionTransformerBackbone(64, 1, 1, image_size=32)
+    torch.save(vit.state_dict(), tmp_path / "vit.pth")
+    file, random = judge_module.list_candidates([str(tmp_path / "vit.pth")], True, None, [7, 8])
+    (backbone,) = file.backbones()
+    assert torch.equal(backbone.conv_proj.weight, vit.conv_proj.weight)
+    features = network_up_to(backbone.eval(), "C5")(torch.zeros(1, 3, 256, 256))
+    assert features.shape == (1, 64, 32, 32)
+    first, second = random.backbones()
+    assert first.name == second.name == vit.name
+    assert not torch.equal(first.conv_proj.weight, second.conv_proj.weight)
+    torch.save(VisionTransformerBackbone(48, 1, 1, image_size=32).state_dict(), tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=r"found a ViT of 48 channels, expected a multiple of 64.*odd\.pth; give"):
+        judge_module.list_candidates([str(tmp_path / "odd.pth")], False, None, [7])
+
+
 def test_random_alone_is_the_network_that_stage_2_starts_from():
     (candidate,) = judge_module.list_candidates(["random", "random"], True, 18, [7])
     (backbone,) = candidate.backbones()
@@ -130,7 +171,7 @@ def test_random_alone_is_the_network_that_stage_2_starts_from():
     expected = DilatedResNet(18).state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
     (deep,) = judge_module.list_candidates(["random"], False, None, [7])
-    assert deep.depth == 101
+    assert deep.network.depth == 101
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,15 @@ import torch
 
 from Stage1.models.backbone import ResNetC5
 from Stage1.models.densecl import DenseCL
+from Stage1.models.mae import MAE
+from Stage1.models.simclr import SimCLR
+from Stage1.models.simmim import SimMIM
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage1.weights.backbones import load_backbone
+from Stage1.weights.layouts import layouts_of
+from Stage2.models.build import build_segmenter
+from Stage2.models.registry import ENCODERS
+from Stage2.models.resnets import PlainResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +52,62 @@ def test_writes_the_backbone_under_torchvision_names(extract, model, tmp_path, p
     assert written["state_dict"].keys() == expected
     for key in expected:
         assert torch.equal(written["state_dict"][key], model.backbone.state_dict()[key])
+
+
+def small_swin():
+    return SwinBackbone(8, (1, 1, 1, 1), (1, 1, 2, 2), window=2)
+
+
+def small_vit():
+    return VisionTransformerBackbone(16, 1, 2, image_size=256)
+
+
+def small_resnet():
+    return PlainResNet(18)
+
+
+CHECKPOINTS = {
+    "simclr": (small_resnet, lambda: SimCLR(depth=18), "dlfcn_res50_mmcv"),
+    "simmim": (small_swin, lambda: SimMIM(8, (1, 1, 1, 1), (1, 1, 2, 2), window=2), "dlfcn_swin_mmcv"),
+    "mae": (small_vit, lambda: MAE(64, 16, 1, 2, 8, 1, 2), "dlfcn_vit_mmcv"),
+}
+
+
+@pytest.mark.parametrize("task", CHECKPOINTS)
+def test_stage_2_starts_from_what_is_written_by_either_setting(extract, tmp_path, task, monkeypatch):
+    """The published encoders' names, with small networks behind them."""
+    network, build, encoder = CHECKPOINTS[task]
+    monkeypatch.setitem(ENCODERS, encoder, network)
+    torch.manual_seed(4)
+    model = build()
+    checkpoint, output = tmp_path / "epoch_1.pth", tmp_path / "backbone.pth"
+    torch.save({"state_dict": model.state_dict(), "message_hub": {}, "random_state": {}}, checkpoint)
+    assert extract(checkpoint, output) == 0
+    weights = torch.load(output, weights_only=True)["state_dict"]
+    kept = {key for key in network().state_dict() if not key.endswith("relative_position_index")}
+    assert weights.keys() == kept
+    resized = {"encoder.pos_embedding"} if task == "mae" else set()  # from 64 pixels to 256
+    for setting in ("backbone", "snapshot"):
+        options = {"backbone": {"backbone": output}, "snapshot": {"snapshot": output, "or_backbone": True}}[setting]
+        segmenter = build_segmenter(encoder, "grid_proto", "fp32", torch.device("cpu"), 0, **options)
+        state = segmenter.encoder.backbone.state_dict()
+        for key in kept - resized:
+            assert torch.equal(state[key], model.backbone.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("build", [small_swin, small_vit])
+def test_mmpretrains_transformers_are_written_under_torchvisions_names(extract, tmp_path, build):
+    source = build()
+    layout = layouts_of(source.state_dict())[1]
+    state = {f"backbone.{key}": source.state_dict()[ours] for key, ours in layout.keys.items()}
+    torch.save({"state_dict": state | {"backbone.mask_token": torch.ones(1)}}, tmp_path / "file.pth")
+    assert extract(tmp_path / "file.pth", tmp_path / "out.pth") == 0
+    weights = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    expected, written = build(), build()
+    load_backbone(expected, tmp_path / "file.pth")
+    load_backbone(written, tmp_path / "out.pth")
+    assert weights.keys() == set(layout.keys.values())
+    assert all(torch.equal(value, written.state_dict()[key]) for key, value in expected.state_dict().items())
 
 
 def test_takes_the_query_encoder_of_a_full_checkpoint(model, extract, tmp_path):

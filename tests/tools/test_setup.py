@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+MADE_FROM = ["requirements.txt", "requirements-dev.txt", "requirements-selfsup.txt", "pyproject.toml"]
 NEEDED_COMMANDS = [
     "bash",
     "awk",
@@ -57,7 +58,7 @@ class Checkout:
         (self.root / "tools").mkdir(parents=True)
         self.commands.mkdir()
         shutil.copy(ROOT / "tools" / "setup.sh", self.root / "tools")
-        for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+        for name in MADE_FROM:
             (self.root / name).write_text(f"# {name}\n")
         for name in NEEDED_COMMANDS:
             (self.commands / name).symlink_to(shutil.which(name))
@@ -122,7 +123,7 @@ def test_second_run_is_instant_and_calls_no_pip(checkout):
     assert checkout.pip_calls() == before
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "pyproject.toml"])
+@pytest.mark.parametrize("name", MADE_FROM)
 def test_changed_requirements_are_installed(checkout, name):
     checkout.run("--dev")
     before = len(checkout.pip_calls())

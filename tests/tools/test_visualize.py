@@ -125,6 +125,31 @@ def test_correspondence_draws_two_views_of_an_image(visualize, tmp_path: Path, c
     assert "found no file" in absent
 
 
+def test_reconstruction_draws_a_row_for_every_image(visualize, tmp_path: Path, capsys):
+    from mmengine.registry import MODELS
+
+    from Stage1.runs.config import load_config
+
+    small = {"model.width": 8, "model.depths": "1,1,1,1", "model.heads": "1,1,2,2", "model.window": 2}
+    cfg = load_config("configs/selfsup/simmim/simmim_demo.py", small)
+    cfg.dump(tmp_path / "config.py")
+    torch.save({"state_dict": MODELS.build(cfg.model).state_dict()}, tmp_path / "epoch_1.pth")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)).save(tmp_path / name)
+    images = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    out = tmp_path / "rebuilt.png"
+    arguments = ["reconstruction", str(tmp_path / "config.py"), str(tmp_path / "epoch_1.pth")]
+    assert visualize.main([*arguments, *images, "--seed", "1", "--out", str(out)]) == 0
+    height, width = matplotlib.image.imread(out).shape[:2]
+    assert 1.2 < width / height < 1.6  # two rows of three panels
+    out.unlink()
+    (tmp_path / "b.png").write_text("no image")
+    assert visualize.main([*arguments, *images, "--out", str(out)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("visualize.py: found an unreadable image") and "b.png" in error
+    assert not out.exists()
+
+
 def test_the_overview_in_the_documentation_is_the_one_that_is_drawn(visualize, tmp_path: Path):
     out = tmp_path / "method.png"
     assert visualize.main(["overview", "--out", str(out)]) == 0

@@ -1,6 +1,8 @@
 """The published config value by value, and the settings a person changes on the command line."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -61,11 +63,33 @@ def test_short_names_change_the_setting_and_nothing_else():
         value = "somewhere" if name == "data_root" else 7
         changed = load_config(DEMO, {name: value})
         node, original = changed, before
+        path = path if isinstance(path, str) else path[0]  # DenseCL has the first place of several alone
         for key in path.split("."):
             node, original = node[key], original[key]
         assert node == value != original
         assert load_config(DEMO, {path: value}).to_dict() == changed.to_dict()
         assert changed.to_dict() == load_config(DEMO, {path: original, name: value}).to_dict()
+
+
+EARLIER = """
+custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.runs.hooks", "Stage1.runs.storage"])
+model = dict(type="DenseCL", depth=18)
+train_dataloader = dict(collate_fn=dict(type="collate_pairs"), dataset=dict(type="RadiographPairs", data_root="x"))
+"""
+
+
+def test_configs_of_earlier_runs_still_name_what_there_is(tmp_path):
+    """In a process of its own, in which nothing else has registered the names."""
+    (tmp_path / "config.py").write_text(EARLIER)
+    program = (
+        "import sys; from Stage1.runs.config import find_task, load_config; cfg = load_config(sys.argv[1]);"
+        "from mmengine.registry import DATASETS, FUNCTIONS; data = cfg.train_dataloader;"
+        "print(find_task(cfg.model.type).__name__, DATASETS.get(data.dataset.type).__name__,"
+        "FUNCTIONS.get(data.collate_fn.type).__name__)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "config.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["DenseCL", "Radiographs", "collate_views"], done.stderr
 
 
 @pytest.mark.parametrize(

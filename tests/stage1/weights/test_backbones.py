@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from Stage1.models.backbone import ResNetC5
 from Stage1.models.densecl import DenseCL
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone, summarise
 from Stage1.weights.layouts import layouts_of, resize_grid, resnet_depth
 from Stage2.models.resnets import PlainResNet
-from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
 def swin(window=3, width=8, depths=(1, 1, 2, 1)):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from Stage1.weights.layouts import fit, from_unfold_order, layouts_of, resize_grid
 from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
+from Stage1.weights.layouts import fit, from_unfold_order, layouts_of, resize_grid
 
 ENDS = ("weight", "bias")
 DEPTHS, HEADS, WINDOW = (2, 1, 2, 1), (1, 2, 2, 4), 3

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 from Stage2.datasets.volumes import Statistics
 from Stage2.export.comparison import AnnotatedSlices, list_supports, open_session
 from Stage2.export.onnx_files import ENCODER_FILE, GRAPHS, export_segmenter, write_graph
 from Stage2.models.encoders import Encoder
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.registry import HEADS
-from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
 
 
 class Patches(nn.Sequential):

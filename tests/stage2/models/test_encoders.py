@@ -12,12 +12,15 @@ COARSE = {  # name -> backbone channels, side of its features for 256 pixels
     "dlfcn_res101_mmcv": (2048, 8),
     "dlfcn_swin_mmcv": (1024, 8),
     "dlfcn_vit_mmcv": (768, 16),
+    "dlfcn_res18_mmcv": (512, 8),
+    "dlfcn_swin_tiny_mmcv": (768, 8),
+    "dlfcn_vit_tiny_mmcv": (192, 16),
 }
 
 
 def test_published_names():
     assert ["dlfcn_res18", "dlfcn_res50", "dlfcn_res101", *COARSE] == list(ENCODERS)
-    with pytest.raises(ValueError, match=r"modelname=vgg is unknown; choose one of dlfcn_res18, .*, dlfcn_vit_mmcv"):
+    with pytest.raises(ValueError, match=r"modelname=vgg is unknown; choose one of dlfcn_res18, .*, dlfcn_vit_mmcv, "):
         Encoder("vgg")
 
 

@@ -75,7 +75,8 @@ def test_defaults_are_the_published_values():
         (
             {"modelname": "vgg"},
             "modelname=vgg is unknown; choose one of dlfcn_res18, dlfcn_res50, dlfcn_res101, dlfcn_res50_mmcv, "
-            "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv.",
+            "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv, dlfcn_res18_mmcv, dlfcn_swin_tiny_mmcv, "
+            "dlfcn_vit_tiny_mmcv.",
         ),
         ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
