@@ -16,7 +16,7 @@ from Stage2.reporting.tables import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 DRAWN = 64  # images drawn where no folder is given
 STEPS = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")
-PARTS = ("episodes", "counting", "testing", "training")
+PARTS = ("episodes", "counting", "testing", "supports", "training")
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -111,6 +111,12 @@ def run_stage2(options: argparse.Namespace) -> None:
     if "testing" in options.parts:
         measured = stage2.measure_testing(options.modelname, options.slices, options.repeats)
         print_networks(f"Testing with {options.modelname}, per slice and class (two classes)", *measured, "cpu")
+    if "supports" in options.parts:
+        from Stage2.benchmarks.supports import measure_supports
+
+        rows = measure_supports(options.modelname, options.slices, options.repeats)
+        header = ("one fold", "one support, s", "every support, s", "every / one")
+        print_table(f"Every support with {options.modelname}, two classes", header, rows)
     if "training" in options.parts:
         measured = stage2.measure_training(options.modelname, options.repeats)
         print_networks(f"Training step with {options.modelname}", *measured, "cpu")

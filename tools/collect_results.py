@@ -74,6 +74,7 @@ def collect(
     from Stage2.reporting.overall import overall_results
     from Stage2.reporting.report import PAGE, Collected, texts
     from Stage2.reporting.summaries import fold_tables
+    from Stage2.reporting.supports import support_tables
     from Stage2.reporting.tables import as_markdown
 
     experiments = group_runs(tested)
@@ -83,7 +84,8 @@ def collect(
     written = texts(Collected(tested, experiments, trained, states, comparisons, tests), data)
     for name, text in written.items():
         write_text(out / name, text)
-    shown = comparisons or [*(overall.table() for overall in overall_results(experiments)), *fold_tables(experiments)]
+    overall = [of_setting.table() for of_setting in overall_results(experiments)]
+    shown = comparisons or [*overall, *support_tables(experiments), *fold_tables(experiments)]
     print("\n\n".join(map(as_markdown, [*shown, *tests])))
     print(f"\n{len(tested)} tested run(s): {', '.join(map(str, (out / name for name in written if name != PAGE)))}")
     print(f"the whole report: {out / PAGE}")

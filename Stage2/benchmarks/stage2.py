@@ -42,11 +42,11 @@ def drawn_scan(scan_id: str, n_slices: int, seed: int = 0) -> Scan:
     return Scan(scan_id, image, label, np.broadcast_to(superpixels, label.shape))
 
 
-def drawn_tasks(n_slices: int) -> list[ClassTask]:
-    """Both organs of the drawn scans "support" and "query", which show in every slice."""
+def drawn_tasks(n_slices: int, support: str = "support", queries: Sequence[str] = ("query",)) -> list[ClassTask]:
+    """Both organs of drawn scans, which show in every slice."""
     supports = [n_slices * (2 * part + 1) // (2 * PARTS) for part in range(PARTS)]
     return [
-        ClassTask(name, label, {"support": supports}, {"query": (0, n_slices - 1)})
+        ClassTask(name, label, {support: supports}, dict.fromkeys(queries, (0, n_slices - 1)))
         for name, label in (("A", 1), ("B", 2))
     ]
 

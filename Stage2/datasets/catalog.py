@@ -19,6 +19,9 @@ SUPERPIXEL_SCALES: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 
+# What normalises CT: the voxels of the fold's training volumes, as ALPNet does, or each volume's own, as ADNet's line.
+TRAINING, VOLUME = CT_STATISTICS = ("training", "volume")
+
 # Grey value of the CHAOS MR ground truth PNGs -> label. The published preparation ranks the values that a scan has,
 # which shifts the labels where an organ is missing; the table is fixed instead.
 CHAOS_GREY_VALUES: Mapping[int, int] = MappingProxyType({0: 0, 63: 1, 126: 2, 189: 3, 252: 4})
@@ -30,7 +33,7 @@ class DataSet:
 
     Attributes:
         name: short name, as in run folders.
-        modality: "MR" (each volume normalised by itself) or "CT" (normalised by the training volumes of the fold).
+        modality: "MR" (each volume normalised by itself) or "CT" (see `CT_STATISTICS`).
         classes: class name -> label value, background first, in order of value.
         evaluated: label values that experiments train on or test.
         label_sets: label set -> label values of its training classes; the other evaluated ones are tested.
@@ -110,14 +113,26 @@ _SABS = DataSet(
     default_folder="data/SABS/sabs_CT_normalized",
 )  # fmt: skip
 
-_DATA_SETS = MappingProxyType({data_set.name: data_set for data_set in (_CHAOST2, _SABS)})
+# Cardiac MR (bSSFP) of the MS-CMRSeg challenge, as ADNet's line uses it: all classes are tested, none is trained on.
+_CMR = DataSet(
+    name="CMR",
+    modality="MR",
+    classes=MappingProxyType({"BG": 0, "LV-MYO": 1, "LV-BP": 2, "RV": 3}),
+    evaluated=(1, 2, 3),
+    label_sets=MappingProxyType({0: frozenset()}),
+    fold_boundaries=(0, 7, 14, 21, 28, 35),
+    foreground_threshold=50 + 1e-4,
+    default_folder="data/CMR/cmr_MR_normalized",
+)
+
+_DATA_SETS = MappingProxyType({data_set.name: data_set for data_set in (_CHAOST2, _SABS, _CMR)})
 
 
 def get_dataset(name: str) -> DataSet:
     """The data set of this name, or that a .yaml file describes; the published `<name>_Superpix` means the same.
 
     Args:
-        name: CHAOST2, SABS, or the path of a data set file.
+        name: CHAOST2, SABS, CMR, or the path of a data set file.
 
     Raises:
         FileNotFoundError, ValueError: an unknown name, or something is wrong with the file.

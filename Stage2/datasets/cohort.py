@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from Stage2.datasets.catalog import DataSet
-from Stage2.datasets.folds import Fold, split_fold, support_slices
+from Stage2.datasets.catalog import TRAINING, DataSet
+from Stage2.datasets.folds import ANY, DISJOINT, Fold, excluded_slices, split_fold, support_slices
 from Stage2.datasets.mapped import SliceCache, map_scan
 from Stage2.datasets.volumes import (
     Scan,
@@ -25,13 +25,18 @@ class Cohort:
         data_set: what it is.
         fold: number of the fold.
         n_shots: support scans.
+        fold_scheme: one of `FOLD_SCHEMES`.
+        ct_statistics: one of `CT_STATISTICS`.
     """
 
-    def __init__(self, folder: Path, data_set: DataSet, fold: int, n_shots: int = 1):
+    def __init__(
+        self, folder: Path, data_set: DataSet, fold: int, n_shots: int = 1, fold_scheme: str = DISJOINT,
+        ct_statistics: str = TRAINING,
+    ):  # fmt: skip
         self.folder = folder
         self.data_set = data_set
-        self.fold: Fold = split_fold(list_scans(folder), data_set, fold, n_shots)
-        self._statistics: Statistics | None = fold_statistics(folder, data_set.modality, self.fold.train)
+        self.fold: Fold = split_fold(list_scans(folder), data_set, fold, n_shots, fold_scheme)
+        self._statistics: Statistics | None = fold_statistics(folder, data_set.modality, self.fold.train, ct_statistics)
         self._class_maps: dict[int, Mapping] = {}
 
     def slices(self, label: int, scan_id: str, min_pixels: int = 1) -> list[int]:
@@ -60,10 +65,10 @@ class Cohort:
             )
         return support_slices(slices, n_parts)
 
-    def excluded_slices(self, labels: Sequence[int]) -> dict[str, frozenset[int]]:
-        """Training scan id -> slices with any pixel of these classes."""
+    def excluded_slices(self, labels: Sequence[int], rule: str = ANY) -> dict[str, frozenset[int]]:
+        """Training scan id -> slices with a pixel of any of these classes, or of all of them, see `EXCLUDE_RULES`."""
         return {
-            scan_id: frozenset(z for label in labels for z in self.slices(label, scan_id))
+            scan_id: excluded_slices([self.slices(label, scan_id) for label in labels], rule)
             for scan_id in (self.fold.train if labels else ())
         }
 

@@ -1,25 +1,34 @@
-"""Cross-validation folds, support slices and body parts: which scans and slices play which role."""
+"""Cross-validation folds, support slices, body parts, slices left out: which scans and slices play which role."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from Stage2.datasets.catalog import DataSet
 
+DISJOINT, OVERLAPPING = FOLD_SCHEMES = ("disjoint", "overlapping")
+ANY, ALL = EXCLUDE_RULES = ("any", "all")
+EVERY_SUPPORT = "all"  # value of support_idx: each possible support scan in turn
+
 
 @dataclass(frozen=True)
 class Fold:
-    """Scan ids of one fold; the three lists share no scan."""
+    """Scan ids of one fold; the three lists share no scan. Overlapping folds take the support from the test scans."""
 
     train: list[str]
     test: list[str]
     support: list[str]
+
+    @property
+    def candidates(self) -> list[str]:
+        """The scans that can be the support, in the order that `support_idx` counts."""
+        return [*self.test, *self.support]
 
     def choose_support(self, index: Sequence[int]) -> list[str]:
         """Support scans by their place in the list of test scans followed by support scans (`support_idx`).
 
         -1 is the last support scan; with one support scan the published 4 (MR) and 6 (CT) are the same scan.
         """
-        scans = [*self.test, *self.support]
+        scans = self.candidates
         chosen = []
         for place in index:
             if not -len(scans) <= place < len(scans):
@@ -33,14 +42,26 @@ class Fold:
         return chosen
 
 
-def split_fold(scan_ids: Sequence[str], data_set: DataSet, fold: int, n_shots: int = 1) -> Fold:
+def count_shots(support_idx: Sequence[int] | str) -> int:
+    """Support scans that a test or training uses at a time."""
+    return 1 if support_idx == EVERY_SUPPORT else len(support_idx)
+
+
+def split_fold(scan_ids: Sequence[str], data_set: DataSet, fold: int, n_shots: int = 1, scheme: str = DISJOINT) -> Fold:
     """Fold of a cohort: its test scans, the support scan(s) after them in the circular list, the rest for training.
+
+    Overlapping folds test one scan more, the next fold's first; the support is one of the test scans. With one support
+    scan both schemes train on the same scans, and `support_idx` counts the same list.
 
     Args:
         scan_ids: ids of all scans, in any order; sorted by number here.
         data_set: gives the fold boundaries, and with them how many scans there must be.
         fold: 0 to K - 1.
-        n_shots: support scans.
+        n_shots: support scans of a disjoint fold.
+        scheme: one of `FOLD_SCHEMES`.
+
+    Source: disjoint: SSL-ALPNet (Ouyang et al., ECCV 2020); overlapping: ADNet (Hansen et al., Medical Image Analysis
+    2022), whose tables for CHAOS, SABS and CMR are what the boundaries give by this rule.
     """
     boundaries = data_set.fold_boundaries
     if not 0 <= fold < data_set.n_folds:
@@ -52,6 +73,9 @@ def split_fold(scan_ids: Sequence[str], data_set: DataSet, fold: int, n_shots: i
             "complete the folder."
         )
     test = ids[boundaries[fold] : boundaries[fold + 1]]
+    if scheme == OVERLAPPING:
+        test = [*test, ids[boundaries[fold + 1] % len(ids)]]
+        return Fold(train=[scan for scan in ids if scan not in test], test=test, support=[])
     if not 1 <= n_shots < len(ids) - len(test):
         raise ValueError(
             f"n_shots={n_shots}: choose 1 to {len(ids) - len(test) - 1}, so that scans remain for training."
@@ -63,6 +87,8 @@ def split_fold(scan_ids: Sequence[str], data_set: DataSet, fold: int, n_shots: i
 
 def support_slices(slices: Sequence[int], n_parts: int) -> list[int]:
     """One support slice for every part: the entries of a class's slice list at 1/2n, 3/2n, 5/2n ... of its length.
+
+    The entries int(p * C) of ADNet's protocol are the same ones.
 
     Args:
         slices: indices of the slices with the class, ascending, at least one.
@@ -79,3 +105,18 @@ def part_of_slice(z: int, z_min: int, z_max: int, n_parts: int) -> int:
     if z_max == z_min:
         return 0
     return min(max((z - z_min) * n_parts // (z_max - z_min), 0), n_parts - 1)
+
+
+def excluded_slices(by_class: Sequence[Sequence[int]], rule: str = ANY) -> frozenset[int]:
+    """Slices of a scan that training leaves out.
+
+    Args:
+        by_class: the slices that show each class to leave out, a list per class.
+        rule: "any": slices with any of the classes; "all": those with all of them at once.
+
+    Source: any: SSL-ALPNet; all: the published loaders of ADNet's line.
+    """
+    lists = [frozenset(slices) for slices in by_class]
+    if not lists:
+        return frozenset()
+    return frozenset.union(*lists) if rule == ANY else frozenset.intersection(*lists)

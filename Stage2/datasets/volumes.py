@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.catalog import TRAINING, VOLUME, DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.io.grid import check_same_size, check_slice_size
 from Stage2.io.names import (
@@ -133,9 +133,18 @@ def pooled_statistics(volumes: Iterable[np.ndarray]) -> Statistics:
     return Statistics(mean=float(mean), std=float(np.sqrt(squares / count)))
 
 
-def fold_statistics(folder: Path, modality: str, training_scans: Sequence[str]) -> Statistics | None:
-    """Statistics shared by all scans of a fold: those of its training volumes for CT; None for MR (each its own)."""
-    if modality == "MR":
+def fold_statistics(
+    folder: Path, modality: str, training_scans: Sequence[str], ct_statistics: str = TRAINING
+) -> Statistics | None:
+    """Statistics shared by all scans of a fold: those of its training volumes for CT; None: each scan has its own.
+
+    Args:
+        folder: processed folder.
+        modality: MR scans always have their own.
+        training_scans: of the fold.
+        ct_statistics: one of `CT_STATISTICS`.
+    """
+    if modality == "MR" or ct_statistics == VOLUME:
         return None
     return pooled_statistics(read_voxels(image_path(folder, scan_id)) for scan_id in training_scans)
 

@@ -5,12 +5,13 @@ As in the paper protocol every slice is segmented, also those far from the organ
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from Stage2.datasets.volumes import Scan
-from Stage2.evaluation.protocol import ClassTask, ScanResult, check_shown, score_scan
+from Stage2.evaluation.protocol import ClassTask, Encode, ScanResult, check_shown, score_scan
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.segmentation.matching import Extent
@@ -27,6 +28,7 @@ class CleanProtocol:
         tasks: the classes; here they get the support slices that the method takes.
         method: how queries are segmented.
         extent_of: scan id -> first and last slice of its body; asked where slices are matched by position.
+        encode: gives features that may be at hand; None: scans are encoded here.
 
     Raises:
         ValueError: a support scan lacks a class.
@@ -34,9 +36,10 @@ class CleanProtocol:
 
     def __init__(
         self, model: FewShotSegmenter, supports: Sequence[Scan], tasks: Sequence[ClassTask], method: Method,
-        extent_of: Callable[[str], Extent],
+        extent_of: Callable[[str], Extent], encode: Encode | None = None,
     ):  # fmt: skip
         self.model, self.method, self._extent_of = model, method, extent_of
+        self._encode = encode or partial(encode_slices, model, at_once=method.slices_at_once)
         self.supports, self.tasks = [], []
         for scan in supports:
             check_shown(scan, tasks)
@@ -74,6 +77,6 @@ class CleanProtocol:
         return masks
 
     def _prepared(self, scan: Scan) -> PreparedScan:
-        features = encode_slices(self.model, scan.image, self.method.slices_at_once)
+        features = self._encode(scan.image)
         extent = self._extent_of(scan.id) if self.method.matching == "position" else (0, len(scan.image) - 1)
         return PreparedScan(scan.id, features, extent)

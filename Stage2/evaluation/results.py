@@ -3,17 +3,21 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from Stage1.files import write_text
-from Stage2.evaluation.metrics import METRICS, heading, mean_of_defined, metric_names
+from Stage2.evaluation.metrics import METRICS, heading, mean_of_defined, metric_names, or_none
+from Stage2.evaluation.over_supports import over_supports
 from Stage2.evaluation.protocol import ScanResult
 from Stage2.io.names import image_path
 from Stage2.io.volumes import read_volume, write_volume
 from Stage2.run_folders.layout import FULL_VOLUME, prediction_path
+
+COUNTS = ("scans", "undefined", "undefined_distances")  # of an entry of class_means
 
 
 def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
@@ -46,6 +50,58 @@ def summarise(results: Sequence[ScanResult]) -> dict[str, Any]:
         for result in results
     }
     return {"support": support, "scans": scans, "class_means": class_means, "mean": mean}
+
+
+def summarise_supports(by_support: Mapping[str, Sequence[ScanResult]]) -> dict[str, Any]:
+    """The tables of results.json where several supports were tried in turn.
+
+    Scores per scan, and means, are means over supports; scans and undefined values are counted over all of them.
+    "over_supports" holds class (or "mean") -> metric -> `OverSupports`, "supports" the tables of each support.
+
+    Args:
+        by_support: support scan -> results of its test scans.
+    """
+    tables = {scan: summarise(results) for scan, results in by_support.items()}
+    cells: dict[tuple, list[dict]] = {}
+    for table in tables.values():
+        for row in table["scans"]:
+            cells.setdefault((row["class"], row["scan"]), []).append(row)
+    rows = {scan: table["scans"] for scan, table in tables.items()}
+    classes = list(dict.fromkeys(name for table in tables.values() for name in table["class_means"]))
+    metrics = [name for name in next(iter(tables.values()))["mean"] if name in METRICS]
+    of_class = {name: [table["class_means"][name] for table in tables.values()] for name in classes}
+    over = {
+        name or "mean": {
+            metric: _finite(asdict(over_supports([rows], name, metric, METRICS[metric].better))) for metric in metrics
+        }
+        for name in (*classes, None)
+    }
+    return {
+        "support": {},
+        "scans": [_mean_entry(of_cell) for of_cell in cells.values()],
+        "class_means": {name: _mean_entry(entries) for name, entries in of_class.items()},
+        "mean": _mean_entry([table["mean"] for table in tables.values()]),
+        "over_supports": over,
+        "supports": [{"scan": scan, **table} for scan, table in tables.items()],
+    }
+
+
+def _mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Entries of results.json as one: the mean of every metric, counts added up, what else there is as in the first."""
+    made: dict[str, Any] = {}
+    for name, value in entries[0].items():
+        values = [entry[name] for entry in entries]
+        if name == FULL_VOLUME:
+            made[name] = _mean_entry(values)
+        elif name in METRICS:
+            made[name] = or_none(mean_of_defined(math.nan if own is None else own for own in values))
+        else:
+            made[name] = sum(values) if name in COUNTS else value
+    return made
+
+
+def _finite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: or_none(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
 def _means(scores: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[dict[str, dict], dict]:
@@ -88,13 +144,14 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResult]) -> None:
+def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResult], support: str | None = None) -> None:
     """Write the predicted masks of one scan on the grid of its processed image, as uint8 NIfTI.
 
     Args:
         run_folder: of the test run.
         data_folder: processed folder with the images.
         results: of one scan; a class without prediction is passed over.
+        support: id of the support scan, where several are tried in turn.
     """
     predicted = [result for result in results if result.mask is not None]
     if not predicted:
@@ -104,7 +161,7 @@ def write_masks(run_folder: Path, data_folder: Path, results: Sequence[ScanResul
     for result in predicted:
         on_grid = np.zeros((depth, height, width), dtype=np.uint8)
         on_grid[:, : result.mask.shape[1], : result.mask.shape[2]] = result.mask
-        path = prediction_path(run_folder, result.scan_id, result.task.label)
+        path = prediction_path(run_folder, result.scan_id, result.task.label, support)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_volume(path, on_grid, like=image)
 

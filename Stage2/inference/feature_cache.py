@@ -1,8 +1,9 @@
-"""Features of support scans, kept on disk between calls under a hash of all that they depend on."""
+"""Features of scans under a hash of what they depend on: kept on disk between calls, or in memory within one."""
 
 import hashlib
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_ENTRIES = 32  # 1 MiB a slice: about 1.3 GB of scans with 40 slices; the least recently used go first
+MOST_BYTES = 2 << 30  # in memory, 1 MiB a slice: about 50 scans of CHAOS, 15 of SABS
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,34 @@ class FeatureCache:
         except OSError as error:
             logger.warning("features are not kept: %s", error)
         return features
+
+
+class FeatureMemory:
+    """Encodes slices (Z, H, W) to features (Z, C, h, w), each volume once as long as it is remembered.
+
+    Args:
+        encode: the encoder, of one network and one way to call it.
+        most_bytes: that features may take; the least recently used go first, those just asked for stay.
+    """
+
+    def __init__(self, encode: Callable[[np.ndarray], "Tensor"], most_bytes: int = MOST_BYTES):
+        self._encode = encode
+        self.most_bytes = most_bytes
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def __call__(self, slices: np.ndarray) -> "Tensor":
+        key = hash_of(slices)
+        if key not in self._kept:
+            self._kept[key] = self._encode(slices)
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and self.n_bytes > self.most_bytes:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    @property
+    def n_bytes(self) -> int:
+        """What the remembered features take."""
+        return sum(features.nbytes for features in self._kept.values())
 
 
 def prune(folder: Path, pattern: str, most: int = MOST_ENTRIES) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from Stage1.files import hash_file
 from Stage2.datasets.catalog import DataSet, get_dataset
-from Stage2.datasets.folds import split_fold
+from Stage2.datasets.folds import DISJOINT, count_shots, split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
 from Stage2.models.build import segmenter_of_snapshot
 from Stage2.models.few_shot import FewShotSegmenter
@@ -78,6 +78,7 @@ def training_statistics(network: Network) -> Statistics | None:
     data_set, folder = network.data_set, network.config.get("path", {}).get("data_dir")
     if data_set is None or data_set.modality != "CT" or folder is None or not Path(folder).is_dir():
         return None
-    n_shots = len(network.config["support_idx"])
-    fold = split_fold(list_scans(Path(folder)), data_set, network.config["eval_fold"], n_shots)
+    n_shots = count_shots(network.config["support_idx"])
+    scheme = network.config.get("fold_scheme", DISJOINT)
+    fold = split_fold(list_scans(Path(folder)), data_set, network.config["eval_fold"], n_shots, scheme)
     return fold_statistics(Path(folder), data_set.modality, fold.train)

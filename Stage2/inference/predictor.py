@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.datasets.catalog import VOLUME
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.label_maps import labels_on_scan
@@ -108,7 +109,8 @@ class Predictor:
         self.labels = check_labels(labels, supports)
         self._cache = cache or FeatureCache(None)
         images = [named(support.name, prepare_image, support.scan, transform) for support in supports]
-        if transform.modality == "CT" and transform.statistics is None:
+        own = network.config.get("ct_statistics") == VOLUME  # as in training: each volume by its own
+        if transform.modality == "CT" and transform.statistics is None and not own:
             transform = replace(transform, statistics=self._ct_statistics(images))
         self.transform = transform
         self.supports = []

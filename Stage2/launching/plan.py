@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from Stage2.datasets.catalog import get_dataset, run_name
+from Stage2.datasets.folds import count_shots
 from Stage2.launching.progress import Progress, Status, progress_of_test, progress_of_training
 from Stage2.run_folders.layout import experiment_folder, list_snapshots
 from Stage2.run_folders.selection import ALL, GIVEN, LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
@@ -80,7 +81,7 @@ class ExperimentLaunch:
     def folder(self, name: str, fold: int) -> Path:
         """Experiment folder of a fold's runs of this name."""
         settings = self.parsed
-        shots = len(settings.get("support_idx", [-1]))
+        shots = count_shots(settings.get("support_idx", [-1]))
         dataset = run_name(settings["dataset"])
         return experiment_folder(
             settings["path.log_dir"], f"{name}_vfold{fold}", dataset, settings["label_sets"], shots

@@ -18,7 +18,7 @@ from Stage2.run_folders.layout import (
     snapshot_path,
 )
 from Stage2.run_folders.selection import place_in_log_folder
-from Stage2.runs.settings import DEFAULTS, flatten
+from Stage2.runs.settings import DEFAULTS, flatten, with_protocol_defaults
 
 # Settings that leave the result of a run as it is. Where the data lie is one of them: on a cluster they are copied to
 # the node of the day. Other data need another log folder.
@@ -113,7 +113,7 @@ def differences(run: Path, settings: Mapping[str, Any]) -> list[str]:
     if not found:
         return [f"its {CONFIG} is missing"]
     defaults = dict(flatten(DEFAULTS))
-    there, here = defaults | found, defaults | dict(settings)
+    there, here = defaults | found, defaults | with_protocol_defaults(settings)
     return [
         f"{key}={there[key]} there, {here[key]} here"
         for key in defaults

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from Stage2.datasets.folds import EVERY_SUPPORT
 from Stage2.evaluation.metrics import metric_names
 from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, METHODS, method_of
 
@@ -51,14 +52,18 @@ def every(kind: Kind) -> Kind:
     return lambda value: isinstance(value, list) and all(map(kind, value))
 
 
+TABLES = {"scans": every(is_object), "class_means": is_object, "mean": is_object}
 RESULTS_NEEDED = {
     "protocol": is_text, "dataset": is_text, "fold": is_fold, "label_set": is_whole,
-    "exclude_classes": every(is_whole), "scans": every(is_object), "class_means": is_object, "mean": is_object,
+    "exclude_classes": every(is_whole), **TABLES,
 }  # fmt: skip
 RESULTS_OPTIONAL = {
     "slice_matching": maybe(is_text), "snapshot": maybe(is_text), "step": maybe(is_count),
     "selected_by": maybe(is_text), "support": maybe(is_object), "label_values": maybe(is_object),
     "method": lambda value: value is None or value in METHODS, "adaptation": maybe(is_object),
+    "exclude_rule": maybe(is_text), "fold_scheme": maybe(is_text), "ct_statistics": maybe(is_text),
+    "support_idx": lambda value: value is None or value == EVERY_SUPPORT or every(is_whole)(value),
+    "query_prototypes": maybe(is_count), "supports": every(is_object), "left_out_supports": every(is_text),
 }  # fmt: skip
 ADAPTATION = {"start": is_text, "budget": is_text}
 SCAN_FIELDS = {
@@ -84,6 +89,19 @@ def check_results(results: Mapping[str, Any], file: Path) -> None:
     check_kinds(results, RESULTS_NEEDED | RESULTS_OPTIONAL, file)
     if method_of(results) == ADAPTED:
         check_kinds(results.get("adaptation") or {}, ADAPTATION, file, needed=True)
+    _check_scores(results, file)
+    for of_support in results.get("supports") or []:
+        check_kinds(of_support, {"scan": is_text, **TABLES}, file, needed=True)
+        _check_scores(of_support, file)
+    if results.get("support_idx") == EVERY_SUPPORT and not results.get("supports"):
+        raise ValueError(f"{file} lacks supports, which support_idx={EVERY_SUPPORT} writes; test this experiment again")
+    for supports in (results.get("support") or {}).values():
+        for support in supports if isinstance(supports, list) else [supports]:
+            check_kinds(support if is_object(support) else {"scan": support}, SUPPORT, file, needed=True)
+
+
+def _check_scores(results: Mapping[str, Any], file: Path) -> None:
+    """The same for scores per scan and their means."""
     means = [results["mean"], *results["class_means"].values()]
     if not all(map(is_object, means)):
         raise ValueError(f"{file} has a class whose means are no object; test this experiment again")
@@ -98,9 +116,6 @@ def check_results(results: Mapping[str, Any], file: Path) -> None:
         check_kinds(entry, {FULL_VOLUME: is_object, "undefined": is_count, "undefined_distances": is_count}, file)
         whole = entry.get(FULL_VOLUME, {})
         check_kinds(whole, dict.fromkeys(metrics_of(whole), is_score), file)
-    for supports in (results.get("support") or {}).values():
-        for support in supports if isinstance(supports, list) else [supports]:
-            check_kinds(support if is_object(support) else {"scan": support}, SUPPORT, file, needed=True)
 
 
 def check_config(config: Mapping[str, Any], file: Path) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from Stage2.evaluation.metrics import METRICS, digits, heading
 from Stage2.reporting.checks import metrics_of
-from Stage2.reporting.experiments import TestedExperiment, setting_of
+from Stage2.reporting.experiments import TestedExperiment
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
+from Stage2.reporting.setting import setting_of
 from Stage2.reporting.statistics import paired_test
 from Stage2.reporting.summaries import SCORED_OVER, undefined_notes
 from Stage2.reporting.tables import UNDEFINED, Table, number

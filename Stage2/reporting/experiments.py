@@ -10,10 +10,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from Stage2.adaptation.settings import RANDOM_START
+from Stage2.datasets.folds import ANY
 from Stage2.reporting.checks import metrics_of
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
+from Stage2.reporting.setting import TestSetting, setting_of
 from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, PROTOTYPES, method_of
 
 BEST = "best tested step of every fold"
@@ -28,39 +30,6 @@ class FoldSeed(NamedTuple):
 
     def text(self, with_seed: bool = True) -> str:
         return f"fold {self.fold}, seed {self.seed}" if with_seed else f"fold {self.fold}"
-
-
-@dataclass(frozen=True)
-class TestSetting:
-    """What results must share to stand in one table.
-
-    Attributes:
-        protocol: "paper" or "clean".
-        slice_matching: of the clean protocol; None in the other.
-        dataset: its short name.
-        label_set: number of the label set.
-        excluded: labels whose slices were left out of training.
-        method: "prototypes", or "adapted": a network was adapted to the supports.
-    """
-
-    __test__ = False  # no test class, whatever its name
-
-    protocol: str
-    slice_matching: str | None
-    dataset: str
-    label_set: int
-    excluded: tuple[int, ...]
-    method: str = PROTOTYPES
-
-    def words(self, fold: int | None = None) -> str:
-        """The setting as a sentence, with the fold where the tests share one."""
-        excluded = ", ".join(map(str, self.excluded)) or "none"
-        matching = f", slices matched by `{self.slice_matching}`" if self.slice_matching else ""
-        adapted = "" if self.method == PROTOTYPES else f", method `{self.method}`"
-        return (
-            f"Protocol `{self.protocol}`{adapted}{matching}; {self.dataset}, label set {self.label_set}"
-            f"{'' if fold is None else f', fold {fold}'}; classes excluded from training slices: {excluded}."
-        )
 
 
 @dataclass(frozen=True)
@@ -182,16 +151,6 @@ def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
     return [TestedExperiment(*key, of_key, _count_folds(of_key)) for key, of_key in ordered]
 
 
-def setting_of(run: TestedRun) -> TestSetting:
-    """The setting of a tested run."""
-    results = run.results
-    return TestSetting(
-        protocol=results["protocol"], slice_matching=results.get("slice_matching"),
-        dataset=results["dataset"].removesuffix("_Superpix"), label_set=results["label_set"],
-        excluded=tuple(results["exclude_classes"]), method=method_of(results),
-    )  # fmt: skip
-
-
 def describe_snapshot(run: TestedRun) -> str:
     """Which snapshot a run tested, or adapted and for how long: the rule that chose it, else its step."""
     known = _snapshot(run)
@@ -212,11 +171,15 @@ def _snapshot(run: TestedRun) -> str:
 
 
 def published_setting(experiment: TestedExperiment) -> int | None:
-    """1 or 2, the published setting that an experiment belongs to; None for another exclusion or data set."""
+    """1 or 2, the published setting that an experiment belongs to; None for another exclusion or data set.
+
+    Slices that show any of the excluded classes are left out there; another rule is another exclusion.
+    """
     run = next(iter(experiment.runs.values()))
     data_set = run.data_set()
     known = data_set is not None and experiment.setting.label_set in data_set.label_sets
-    if not known or (experiment.setting.dataset, 1) not in PUBLISHED_DICE:
+    unpublished = (experiment.setting.dataset, 1) not in PUBLISHED_DICE or experiment.setting.exclude_rule != ANY
+    if not known or unpublished:
         return None
     excluded = sorted(experiment.setting.excluded)
     return {(): 1, tuple(data_set.test_labels(experiment.setting.label_set)): 2}.get(tuple(excluded))
@@ -233,7 +196,7 @@ def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> Test
     found = [one for one, text in zip(experiments, texts, strict=True) if all(word in text for word in wanted)]
     if len(found) != 1:
         listed = "; ".join(
-            f"'{one.title}, {one.setting.protocol} protocol, {one.setting.method}, label set {one.setting.label_set}'"
+            f"'{one.title}, {one.setting.way}, {one.setting.method}, label set {one.setting.label_set}'"
             for one in found or experiments
         )
         problem = "fits no experiment" if not found else f"fits {len(found)} experiments"
@@ -266,7 +229,8 @@ def _best_by_test_dice(
 ) -> dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]]:
     steps: dict[tuple[str, TestSetting], list[Mapping[FoldSeed, TestedRun]]] = {}
     for (name, setting, snapshot), runs in groups.items():
-        if (setting.protocol, setting.method) == (PAPER, PROTOTYPES) and snapshot.startswith("step "):
+        as_published = (setting.protocol, setting.method, setting.query_prototypes) == (PAPER, PROTOTYPES, 0)
+        if as_published and snapshot.startswith("step "):
             steps.setdefault((name, setting), []).append(runs)
     best: dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]] = {}
     for group, of_steps in steps.items():

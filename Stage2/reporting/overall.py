@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from Stage2.datasets.folds import ANY
 from Stage2.reporting.experiments import TestedExperiment, over_label_sets, published_setting, short_name
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
@@ -52,7 +53,7 @@ class OverallRow:
 
 @dataclass(frozen=True)
 class Overall:
-    """Experiments that compare: one data set, setting (excluded classes), protocol and method.
+    """Experiments that compare: one data set, setting (excluded classes), way of testing and method.
 
     Attributes:
         title, setting: as in `Table`.
@@ -94,8 +95,9 @@ def overall_results(experiments: Iterable[TestedExperiment]) -> list[Overall]:
         setting = one.setting
         published = published_setting(one)
         exclusion = f"excluded classes {list(setting.excluded)}" if published is None else f"setting {published}"
+        exclusion += "" if setting.exclude_rule == ANY else f" (slices that show {setting.exclude_rule} of them)"
         demo = any(run.on_phantoms() for run in one.runs.values())
-        way = (setting.protocol, setting.method, setting.slice_matching or "")
+        way = (setting.way, setting.method, setting.slice_matching or "")
         key = (setting.dataset, demo, exclusion, *way, published)
         row = (over_label_sets(short_name(one.name)), one.snapshot)
         groups.setdefault(key, {}).setdefault(row, []).append(one)
@@ -103,12 +105,12 @@ def overall_results(experiments: Iterable[TestedExperiment]) -> list[Overall]:
 
 
 def _overall(key: tuple, rows: Mapping[tuple[str, str], Sequence[TestedExperiment]]) -> Overall:
-    dataset, demo, exclusion, protocol, method, matching, published = key
-    compares = published is not None and (protocol, method) == (PAPER, PROTOTYPES) and not demo
+    dataset, demo, exclusion, way, method, matching, published = key
+    compares = published is not None and (way, method) == (f"{PAPER} protocol", PROTOTYPES) and not demo
     adapted = "" if method == PROTOTYPES else f", method {method}"
     words = "Mean Dice ± standard deviation over folds and seeds; the mean is that of the folds that have all organs."
     return Overall(
-        title=f"{dataset}{' phantoms' if demo else ''}, {exclusion}, {protocol} protocol{adapted}",
+        title=f"{dataset}{' phantoms' if demo else ''}, {exclusion}, {way}{adapted}",
         setting=words + (f" Slices matched by `{matching}`." if matching else ""),
         organs=_organs([one for parts in rows.values() for one in parts]),
         rows=[OverallRow(*row, parts) for row, parts in rows.items()],

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from Stage2.datasets.folds import EVERY_SUPPORT
 from Stage2.drawing.figures import as_jpeg, as_svg, segmentation_figure
 from Stage2.drawing.pages import embedded, render
 from Stage2.io.text import csv_text
@@ -18,7 +19,15 @@ from Stage2.reporting.experiments import BEST, TestedExperiment, short_name
 from Stage2.reporting.latex import PREAMBLE, as_latex
 from Stage2.reporting.overall import overall_results
 from Stage2.reporting.runs import MEAN, RunState, TestedRun, TrainedRun
-from Stage2.reporting.summaries import SUMMARY_COLUMNS, fold_tables, long_columns, long_rows, summary_rows
+from Stage2.reporting.summaries import (
+    ADDED_COLUMNS,
+    SUMMARY_COLUMNS,
+    fold_tables,
+    long_columns,
+    long_rows,
+    summary_rows,
+)
+from Stage2.reporting.supports import support_tables
 from Stage2.reporting.tables import Table, as_markdown
 
 CSV, SUMMARY, MARKDOWN, LATEX, PAGE = "results.csv", "summary.csv", "results.md", "results.tex", "report.html"
@@ -95,8 +104,8 @@ def texts(collected: Collected, data: Path | None) -> dict[str, str]:
     rows = long_rows(collected.experiments, collected.tested)
     return {
         CSV: csv_text(rows, long_columns(rows)),
-        SUMMARY: csv_text(summary_rows(collected.experiments), SUMMARY_COLUMNS), MARKDOWN: tables_markdown(collected),
-        LATEX: tables_latex(collected), PAGE: page(collected, data),
+        SUMMARY: csv_text(summary_rows(collected.experiments), SUMMARY_COLUMNS, ADDED_COLUMNS),
+        MARKDOWN: tables_markdown(collected), LATEX: tables_latex(collected), PAGE: page(collected, data),
     }  # fmt: skip
 
 
@@ -107,6 +116,7 @@ def page(collected: Collected, data: Path | None) -> str:
         Section("comparison", "Comparison", [Part(table=table) for table in collected.comparisons]),
         Section("overall", "Overall", list(_overall_parts(experiments))),
         Section("tests", "Paired tests", [Part(table.title, table) for table in tests]),
+        Section("supports", "Every support", [Part(table.title, table) for table in support_tables(experiments)]),
         Section("folds", "Folds", [Part(table.title, table) for table in fold_tables(experiments)]),
         Section("cases", "Best, median and worst cases", [_case_part(one, data) for one in _one_snapshot(experiments)]),
         Section("training", "Training curves", list(_training_parts(collected.trained))),
@@ -124,6 +134,7 @@ def page(collected: Collected, data: Path | None) -> str:
 def _chapters(collected: Collected) -> list[tuple[str, Sequence[Table]]]:
     overall = [of_setting.table() for of_setting in overall_results(collected.experiments)]
     chapters = [("Overall", overall), ("Paired tests", collected.tests)]
+    chapters.append(("Every support", support_tables(collected.experiments)))
     chapters.append(("Folds", fold_tables(collected.experiments)))
     return [(title, tables) for title, tables in chapters if tables]
 
@@ -161,14 +172,17 @@ def _case_part(one: TestedExperiment, data: Path | None) -> Part:
     source = embedded(as_jpeg(segmentation_figure(["best", "median", "worst"], grid, caption)), "image/jpeg")
     organs = ", ".join(rows)
     alternative = f"best, median and worst case of {organs}: {one.title}"
-    summary = f"{organs}; {one.setting.protocol} protocol, {one.setting.method}"
+    summary = f"{organs}; {one.setting.way}, {one.setting.method}"
     return Part(one.title, pictures=[Picture(source, alternative, summary)])
 
 
 def _one_snapshot(experiments: Sequence[TestedExperiment]) -> list[TestedExperiment]:
-    """Of an experiment of which several snapshots were tested, the best or the last: they look alike."""
+    """Of an experiment of which several snapshots were tested, the best or the last: they look alike.
+
+    Tests of every support have no masks that belong to their mean scores.
+    """
     chosen: dict[tuple, TestedExperiment] = {}
-    for one in experiments:  # by rising step
+    for one in (own for own in experiments if own.setting.supports != EVERY_SUPPORT):  # by rising step
         other = chosen.get((one.name, one.setting))
         if other is None or other.snapshot != BEST:
             chosen[one.name, one.setting] = one

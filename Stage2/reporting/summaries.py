@@ -8,6 +8,7 @@ from Stage2.evaluation.metrics import METRICS, digits, heading
 from Stage2.reporting.checks import metrics_of
 from Stage2.reporting.experiments import TestedExperiment
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
+from Stage2.reporting.setting import TestSetting, setting_of
 from Stage2.reporting.tables import MISSING, Table, number
 from Stage2.run_folders.layout import FULL_VOLUME, method_of
 
@@ -20,6 +21,7 @@ SUMMARY_COLUMNS = (
     "experiment", "snapshot", "protocol", "method", "slice_matching", "dataset", "label_set", "excluded", "region",
     "class", "metric", "mean", "sd", "runs", "undefined", "missing_folds",
 )  # fmt: skip
+ADDED_COLUMNS = ("exclude_rule", "fold_scheme", "ct_statistics", "supports", "query_prototypes")  # where any run has an unusual one
 
 
 def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]) -> list[dict]:
@@ -35,6 +37,7 @@ def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]
         head |= {name: results[name] for name in ("protocol", "dataset", "fold", "label_set")}
         head |= {"method": method_of(results)}
         told = {"slice_matching": results.get("slice_matching"), "seed": tested.seed}
+        told |= unusual(setting_of(tested))
         told |= {"snapshot": snapshots.get(tested.folder)}
         head |= {name: value for name, value in told.items() if value not in (None, "")}
         cells = [(entry["class"], entry["scan"], entry) for entry in results["scans"]]
@@ -52,7 +55,13 @@ def long_columns(rows: Iterable[Mapping]) -> list[str]:
     held = dict.fromkeys(name for row in rows for name in row if name not in LONG_COLUMNS)
     always = [name for name in METRICS if METRICS[name].setting is None]
     known = [name for name in METRICS if name not in always]
-    order = [*always, "slice_matching", *known, *(f"{FULL_VOLUME}_{name}" for name in (*always, *known))]
+    order = [
+        *always,
+        "slice_matching",
+        *ADDED_COLUMNS,
+        *known,
+        *(f"{FULL_VOLUME}_{name}" for name in (*always, *known)),
+    ]
     others = [name for name in held if name not in (*order, "seed", "snapshot")]
     return [*LONG_COLUMNS, *(name for name in (*order, *others, "seed", "snapshot") if name in held)]
 
@@ -67,11 +76,18 @@ def summary_rows(experiments: Iterable[TestedExperiment]) -> list[dict]:
             "method": setting.method, "slice_matching": setting.slice_matching, "dataset": setting.dataset,
             "label_set": setting.label_set,
             "excluded": " ".join(map(str, setting.excluded)), "runs": len(one.runs), "missing_folds": one.missing_text,
+            **unusual(setting),
         }  # fmt: skip
         over = one.scores.T.agg(["mean", "std"]).T.rename(columns={"std": "sd"})
         over["undefined"] = one.scores.isna().sum(axis=1)
         rows += [head | row for row in over.reset_index().to_dict("records")]
     return rows
+
+
+def unusual(setting: TestSetting) -> dict[str, str]:
+    """What else a setting says, by column; the published habits are left out, so that their tables stay as they are."""
+    values = {name: getattr(setting, name) for name in ADDED_COLUMNS}
+    return {name: value for name, value in values.items() if value != TestSetting.__dataclass_fields__[name].default}
 
 
 def fold_tables(experiments: Iterable[TestedExperiment]) -> list[Table]:

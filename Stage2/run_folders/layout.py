@@ -6,7 +6,8 @@
         events.out.tfevents.*                                                scalars and pictures for TensorBoard
         snapshots/<step>.pth                                                 state after <step> optimiser steps
         training_state.pth                                                   what resume=True goes on from
-        interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only
+        interm_preds/scan_<scan id>_label_<label>.nii.gz                     tests only; with support_idx=all in a
+                                                                             folder support_<scan id> for each support
         results.json                                                         tests only
 """
 
@@ -24,6 +25,7 @@ STATE_FILE = "training_state.pth"
 STATUS = "run.json"
 FULL_VOLUME = "full_volume"  # key of the scores over all slices in results.json
 PROTOTYPES, ADAPTED = METHODS = ("prototypes", "adapted")  # how a test segments
+PAPER, CLEAN, ADNET = PROTOCOLS = ("paper", "clean", "adnet")  # of tests, see docs/protocols.md
 
 
 def experiment_folder(
@@ -58,9 +60,10 @@ def average_path(run: str | Path, step: int) -> Path:
     return Path(run) / SNAPSHOTS / f"ema_{step}.pth"
 
 
-def prediction_path(run: str | Path, scan_id: str, label: int) -> Path:
-    """Where a test run keeps the predicted mask of one scan and class."""
-    return Path(run) / PREDICTIONS / f"scan_{scan_id}_label_{label}.nii.gz"
+def prediction_path(run: str | Path, scan_id: str, label: int, support: str | None = None) -> Path:
+    """Where a test run keeps the predicted mask of one scan and class; `support` where it tried several in turn."""
+    folder = Path(run) / PREDICTIONS
+    return (folder if support is None else folder / f"support_{support}") / f"scan_{scan_id}_label_{label}.nii.gz"
 
 
 def read_results(run: str | Path) -> dict:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from Stage2.datasets.folds import DISJOINT, EVERY_SUPPORT
 from Stage2.run_folders.layout import (
+    PAPER,
     PROTOTYPES,
     RESULTS,
     SNAPSHOTS,
@@ -21,7 +23,7 @@ LAST, TRAIN_SCANS, TEST = "last", "train_scans", "test"
 COMPARING = (TRAIN_SCANS, TEST)
 RULES = (LAST, *COMPARING)
 TRAIN_SCANS_DICE = "train_scans_dice"  # scalar that a run with eval_every logs
-PUBLISHED_PROTOCOL = "paper"
+PUBLISHED_PROTOCOL = PAPER
 STEP, GIVEN, ALL = "step", "given", "all"  # rules of the experiments' driver that compare nothing
 PARTS = 4  # of a path that tell a snapshot within a log folder: experiment folder, run id, snapshots, file
 
@@ -132,7 +134,13 @@ def dice_of_tests(run: Path) -> dict[int, float]:
         except ValueError:
             continue
         score = (results.get("mean") or {}).get("dice")
-        as_published = results.get("protocol") == PUBLISHED_PROTOCOL and method_of(results) == PROTOTYPES
+        as_published = (
+            results.get("protocol") == PUBLISHED_PROTOCOL
+            and method_of(results) == PROTOTYPES
+            and not results.get("query_prototypes")
+            and results.get("fold_scheme", DISJOINT) == DISJOINT
+            and results.get("support_idx") != EVERY_SUPPORT
+        )
         if not as_published or not results.get("snapshot") or not _defined(score):
             continue
         tested = log_dir.joinpath(*place_in_log_folder(results["snapshot"]))

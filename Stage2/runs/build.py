@@ -13,6 +13,7 @@ from Stage2.adaptation.start import encoder_of
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.cohort import Cohort
 from Stage2.datasets.episodes import AnnotatedClass, FineTuningEpisodes, SuperpixelEpisodes
+from Stage2.datasets.folds import EVERY_SUPPORT, count_shots
 from Stage2.datasets.mapped import SliceCache
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation.adapted_protocol import AdaptedProtocol, adapt_to_supports
@@ -113,7 +114,8 @@ def open_cohort(settings: RunSettings) -> Cohort:
     """The processed folder, seen through the fold."""
     data_set = get_dataset(settings.dataset)
     folder = data_folder(settings.path.data_dir, data_set)
-    return Cohort(folder, data_set, settings.eval_fold, len(settings.support_idx))
+    shots = count_shots(settings.support_idx)
+    return Cohort(folder, data_set, settings.eval_fold, shots, settings.fold_scheme, settings.ct_statistics)
 
 
 def superpixel_episodes(settings: RunSettings, cohort: Cohort, with_label: bool = False) -> SuperpixelEpisodes:
@@ -121,7 +123,7 @@ def superpixel_episodes(settings: RunSettings, cohort: Cohort, with_label: bool 
     cache = SliceCache(_optional_path(settings.path.cache_dir), cohort.folder)
     return SuperpixelEpisodes(
         scans=cohort.training_scans(settings.superpix_scale, cache, with_label),
-        excluded=cohort.excluded_slices(settings.exclude_cls_list),
+        excluded=cohort.excluded_slices(settings.exclude_cls_list, settings.exclude_rule),
         seed=settings.seed,
         scans_per_load=None if settings.scan_per_load == -1 else settings.scan_per_load,
         episodes_per_load=settings.max_iters_per_load,
@@ -152,6 +154,13 @@ def training_scan_test(settings: RunSettings, cohort: Cohort) -> TrainingScanTes
     return TrainingScanTest(cohort, supports, tasks, query_ids, settings.val_wsize)
 
 
+def tested_scans(settings: RunSettings, cohort: Cohort) -> list[str]:
+    """The test scans of the fold that are no supports; all of them where each takes its turn as support."""
+    every = settings.support_idx == EVERY_SUPPORT
+    support_ids = [] if every else cohort.fold.choose_support(settings.support_idx)
+    return [scan_id for scan_id in cohort.fold.test if scan_id not in support_ids]
+
+
 def held_out_tasks(settings: RunSettings, cohort: Cohort) -> tuple[list[ClassTask], list[str]]:
     """The classes that the label set tests, and the test scans of the fold that are no supports.
 
@@ -159,7 +168,7 @@ def held_out_tasks(settings: RunSettings, cohort: Cohort) -> tuple[list[ClassTas
         ValueError: no test scan is left.
     """
     support_ids = cohort.fold.choose_support(settings.support_idx)
-    queries = [scan_id for scan_id in cohort.fold.test if scan_id not in support_ids]
+    queries = tested_scans(settings, cohort)
     if not queries:
         raise ValueError(
             f"support_idx={list(settings.support_idx)} takes every test scan ({', '.join(support_ids)}) as support; "

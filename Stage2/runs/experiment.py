@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # sacred imports pkg_resources, which warns of 
 from docopt import docopt
 
 from Stage2.datasets.catalog import run_name
+from Stage2.datasets.folds import count_shots
 from Stage2.models.registry import ENCODERS, HEADS, PRECISIONS
 from Stage2.run_folders.layout import experiment_folder
 from Stage2.runs.interruption import RunInterrupted, interruptible
@@ -25,7 +26,7 @@ from Stage2.runs.mongo import configured_mirror
 from Stage2.runs.observer import RunFolderObserver
 from Stage2.runs.plain_config import merge, read_config_words, with_present_names
 from Stage2.runs.provenance import experiment_info, torch_state
-from Stage2.runs.settings import DEFAULTS, check_config
+from Stage2.runs.settings import DEFAULTS, check_config, check_trains, with_protocol_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,13 +40,15 @@ class Stage2Experiment(Experiment):
     Args:
         name: of the experiment.
         overrides: settings whose default differs in this experiment, nested as `Stage2.runs.settings.DEFAULTS`.
+        trains: whether it trains; settings of tests alone are refused then.
     """
 
-    def __init__(self, name: str, overrides: Mapping[str, Any] | None = None):
+    def __init__(self, name: str, overrides: Mapping[str, Any] | None = None, trains: bool = True):
         super().__init__(
             name, base_dir=str(ROOT), save_git_info=False, additional_host_info=[HostInfoGetter(torch_state, "torch")]
         )
         self.logger = logging.getLogger(name)
+        self.trains = trains
         self.defaults = copy.deepcopy({**DEFAULTS, **(overrides or {})})
         self.add_config(self.defaults)
         self.captured_out_filter = apply_backspaces_and_linefeeds  # progress bars as they looked in the end
@@ -82,8 +85,11 @@ class Stage2Experiment(Experiment):
             with interruptible():
                 words, self._words = self._words, []
                 given = read_config_words([*named_configs, *words])
-                given = merge(given, with_present_names(config_updates or {}))
-                check_config(merge(self.defaults, given), registered_choices())
+                given = with_protocol_defaults(merge(given, with_present_names(config_updates or {})))
+                wanted = merge(self.defaults, given)
+                check_config(wanted, registered_choices())
+                if self.trains:
+                    check_trains(wanted)
                 return super().run(command_name, given, (), info, meta_info, options)
         except RunInterrupted as interruption:
             print(f"interrupted: {interruption}", file=sys.stderr)
@@ -111,7 +117,7 @@ def _observers(config: Mapping[str, Any]) -> list:
         config["exp_prefix"],
         run_name(config["dataset"]),
         config["label_sets"],
-        len(config["support_idx"]),
+        count_shots(config["support_idx"]),
     )
     observer = RunFolderObserver(str(folder))
     mirror = configured_mirror(observer)

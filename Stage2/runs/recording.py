@@ -35,7 +35,7 @@ IDENTITY = (
     "precision", "channels_last",
 )  # fmt: skip
 # The same, but absent where they have their defaults, as in states before them.
-ADDED = ("batch_size", "ema_decay", "compile")
+ADDED = ("batch_size", "ema_decay", "compile", "exclude_rule", "fold_scheme", "ct_statistics")
 Evaluation = Callable[[FewShotSegmenter], dict[str, float]]
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from Stage2.adaptation.settings import MINUTES, RANDOM_START
-from Stage2.datasets.catalog import SUPERPIXEL_SCALES, get_dataset
+from Stage2.datasets.catalog import CT_STATISTICS, SUPERPIXEL_SCALES, TRAINING, VOLUME, get_dataset
 from Stage2.datasets.dataset_file import nearest
-from Stage2.run_folders.layout import ADAPTED, METHODS, PROTOTYPES
+from Stage2.datasets.folds import ANY, DISJOINT, EVERY_SUPPORT, EXCLUDE_RULES, FOLD_SCHEMES, OVERLAPPING
+from Stage2.run_folders.layout import ADAPTED, ADNET, METHODS, PAPER, PROTOCOLS, PROTOTYPES
 from Stage2.run_folders.selection import LAST, RULES
 from Stage2.segmentation.method import MATCHINGS
 
@@ -47,7 +48,7 @@ class RunSettings:
 
     # network
     modelname: str = "dlfcn_res101"  # encoder, see Stage2/models/encoders.py
-    clsname: str = "grid_proto"  # head: grid_proto: ALPNet; global_proto: PA-Net
+    clsname: str = "grid_proto"  # head: grid_proto: ALPNet; global_proto: PA-Net; anomaly, anomaly_query: ADNet
     proto_grid_size: int = 8  # pooling cells along a side of the feature grid, in training
     use_coco_init: bool = False  # start the encoder from torchvision's COCO DeepLabV3 weights
     use_densecl_init: bool = False  # start the encoder from the Stage 1 weights in pretrained_backbone
@@ -57,7 +58,10 @@ class RunSettings:
     dataset: str = "CHAOST2_Superpix"  # CHAOST2, SABS, or the path of a .yaml file (docs/datasets.md)
     label_sets: int = 0  # which organs are training classes
     exclude_cls_list: list[int] = field(default_factory=list)  # labels whose slices are left out of training
+    exclude_rule: str = ANY  # which slices: those with any of these labels, or with all of them at once
     eval_fold: int = 0
+    fold_scheme: str = DISJOINT  # disjoint: support after the test scans; overlapping: one of them, as ADNet's line
+    ct_statistics: str = TRAINING  # CT is normalised by the fold's training volumes, or each volume by its own
     superpix_scale: str = "MIDDLE"
     min_fg_data: int = 1  # class map that support slices are taken from
     scan_per_load: int = -1  # training scans in use at a time; -1: all
@@ -82,13 +86,15 @@ class RunSettings:
     select: str = LAST  # snapshot of a folder in reload_model_path: last, or the best on train_scans or test
     selection: SelectionSettings = SelectionSettings()
     # testing
-    support_idx: list[int] = field(default_factory=lambda: [-1])  # by place in the fold's test and support scans
+    # by place in the fold's test and support scans; "all", in tests: each of these in turn
+    support_idx: list[int] | str = field(default_factory=lambda: [-1])
     n_sup_part: int = 3
     val_wsize: int = 2  # pooling window in testing
     z_margin: int = 0  # slices scored beyond the class's range, on either side
-    protocol: str = "paper"  # paper: as published; clean: no label of the query is used before scoring
+    protocol: str = PAPER  # paper: as published; clean: no label of a query before scoring; adnet: as ADNet's line
     slice_matching: str = "similarity"  # how a slice finds its support in the clean protocol: similarity or position
     full_volume: bool = False  # also score all slices, not only the class's range; the clean protocol always does
+    query_prototypes: int = 0  # prototypes of a class that confident cells of the query may add, in any head; 0: none
     surface_distances: bool = False  # also HD95 and ASSD in mm
     method: str = PROTOTYPES  # prototypes, or adapted: a network learns the classes from the supports first
     adapt_minutes: float = MINUTES  # of processor time, over all threads, that it learns
@@ -112,14 +118,25 @@ class RunSettings:
 DEFAULTS: Mapping[str, Any] = asdict(RunSettings())
 # The choices of encoders and heads come from their registries, where the check runs.
 CHOICES: Mapping[str, Collection[str]] = {
-    "optim_type": ("sgd",), "superpix_scale": SUPERPIXEL_SCALES, "protocol": ("paper", "clean"), "select": RULES,
-    "slice_matching": MATCHINGS, "method": METHODS,
+    "optim_type": ("sgd",), "superpix_scale": SUPERPIXEL_SCALES, "protocol": PROTOCOLS, "select": RULES,
+    "slice_matching": MATCHINGS, "method": METHODS, "exclude_rule": EXCLUDE_RULES, "fold_scheme": FOLD_SCHEMES,
+    "ct_statistics": CT_STATISTICS,
 }  # fmt: skip
+# What a protocol sets where nothing else is said. Support 2 of the test fold: ADNet's published choice.
+OF_PROTOCOL: Mapping[str, Mapping[str, Any]] = {
+    ADNET: {"fold_scheme": OVERLAPPING, "ct_statistics": VOLUME, "support_idx": [2]}
+}
 AT_LEAST = {
     "proto_grid_size": 1, "min_fg_data": 1, "max_iters_per_load": 1, "num_workers": 0, "n_steps": 1, "batch_size": 1,
     "seed": 0, "eval_every": 0, "eval_scans": 1, "print_interval": 1, "save_snapshot_every": 1, "picture_every": 0,
-    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "adapt_steps": 0,
+    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "query_prototypes": 0, "adapt_steps": 0,
 }  # fmt: skip
+
+
+def with_protocol_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are given, and those that the protocol among them brings along; the given ones win."""
+    brought = [own for protocol, own in OF_PROTOCOL.items() if given.get("protocol") == protocol]
+    return {**(brought[0] if brought else {}), **given}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -171,6 +188,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Collection[str
             raise ValueError(f"exclude_cls_list names {label}, which is no organ of {data_set.name}.")
     _check_starting_weights(settings)
     _check_adaptation(settings)
+    _check_protocol(settings)
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
@@ -181,9 +199,11 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         fits = all(type(entry) is int for entry in value)
     if expected is float and fits:
         fits = math.isfinite(value)
-    if not fits:
+    is_word = key == "support_idx" and isinstance(value, str)
+    if not fits and not (is_word and value == EVERY_SUPPORT):
         wanted = {list: "a list of whole numbers", str: "text", int: "a whole number", float: "a number"}
-        raise ValueError(f"{key}={value!r}: expected {wanted.get(expected, 'True or False')}, such as {default!r}.")
+        example = f"{default!r}, or {EVERY_SUPPORT}" if is_word else f"{default!r}"
+        raise ValueError(f"{key}={value!r}: expected {wanted.get(expected, 'True or False')}, such as {example}.")
 
 
 def _check_starting_weights(settings: Mapping[str, Any]) -> None:
@@ -220,4 +240,39 @@ def _check_adaptation(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"use_coco_init=True starts no adaptation; set adapt_start={RANDOM_START} or to a file, or "
             "use_coco_init=False."
+        )
+
+
+def _check_protocol(settings: Mapping[str, Any]) -> None:
+    protocol, adapted = settings["protocol"], settings["method"] == ADAPTED
+    if adapted and settings["query_prototypes"]:
+        raise ValueError(
+            f"query_prototypes={settings['query_prototypes']} adds prototypes, and method={ADAPTED} has none; set "
+            f"method={PROTOTYPES}, or leave query_prototypes out."
+        )
+    if adapted and protocol == ADNET:
+        raise ValueError(f"protocol={ADNET} compares prototypes, and method={ADAPTED}; set method={PROTOTYPES}.")
+    if adapted and settings["support_idx"] == EVERY_SUPPORT:
+        raise ValueError(
+            f"support_idx={EVERY_SUPPORT} tries prototypes of every support, and method={ADAPTED} learns a network for "
+            f"each; set method={PROTOTYPES}, or name one support, as in support_idx=[-1]."
+        )
+    if protocol == ADNET and settings["full_volume"]:
+        raise ValueError(
+            f"full_volume=True counts all slices, and protocol={ADNET} segments those that show the class only; leave "
+            "full_volume out, or choose another protocol."
+        )
+
+
+def check_trains(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that only tests can have."""
+    if config["query_prototypes"]:
+        raise ValueError(
+            f"query_prototypes={config['query_prototypes']} is of tests, which have a whole query volume; leave it out "
+            "of training and fine-tuning."
+        )
+    if config["support_idx"] == EVERY_SUPPORT:
+        raise ValueError(
+            f"support_idx={EVERY_SUPPORT} is of tests; training and fine-tuning take support scans by number, as in "
+            "support_idx=[-1]."
         )

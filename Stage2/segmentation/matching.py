@@ -1,10 +1,11 @@
 """Where a query slice lies in a support scan, by its likeness or its place in the body, and if an organ can be there.
 
-No label of the query comes in, but for `parts_of_range`, which is the published way. Scans are expected to be stored in
-one direction along z.
+No label of the query comes in, but for `parts_of_range` and `parts_of_chunks`, the published ways. Scans are
+expected to be stored in one direction along z.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +16,7 @@ from Stage2.models.alp import unit_length
 
 DESCRIPTOR_GRID = 4  # cells along a side: coarse enough for another patient, fine enough to tell where organs lie
 BODY_SHARE = 0.1  # a slice belongs to the body when it shows at least this share of the largest slice's body
+NOWHERE = -1  # part of a slice that is not looked at
 FEWEST_SLICES = 5  # of a scan whose mean tells the patient from the slice
 
 Extent = tuple[int, int]
@@ -113,6 +115,23 @@ def nearest_parts(positions: np.ndarray, support_slices: Sequence[int]) -> np.nd
 def within_organ(positions: np.ndarray, organ_slices: Sequence[int], margin: int) -> np.ndarray:
     """Whether a place in a support scan lies in the organ's range there, or up to `margin` slices beyond, (Z,) bool."""
     return (positions >= min(organ_slices) - margin) & (positions <= max(organ_slices) + margin)
+
+
+def parts_of_chunks(depth: int, shown: Sequence[int], n_parts: int) -> np.ndarray:
+    """Part of every slice that shows a class, by chunks of equally many of them; NOWHERE for others, (depth,) int64.
+
+    Args:
+        depth: slices of the scan.
+        shown: the C slices that show the class, ascending.
+        n_parts: chunks, cut at the whole numbers of linspace(0, C, n_parts + 1); some are empty where C < n_parts.
+
+    Source: the published loader of ADNet (Hansen et al., Medical Image Analysis 2022).
+    """
+    parts = np.full(depth, NOWHERE)
+    bounds = np.linspace(0, len(shown), n_parts + 1).astype(int)
+    for part, (first, end) in enumerate(pairwise(bounds)):
+        parts[list(shown[first:end])] = part
+    return parts
 
 
 def parts_of_range(depth: int, first: int, last: int, n_parts: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Segmenting a scan from supports: the one way of tests by every protocol and of users.
 
 Slices are encoded, support slices give the prototypes of an organ's parts, and every query slice is segmented by the
-prototypes of its part. Which part that is, the caller says (`segment_slices`: the paper protocol knows it from the
+prototypes of its part. Which part that is, the caller says (`segment_slices`: the published protocols know it from the
 query's label), or it is found without any label of the query (`organ_probability`: the clean protocol and users).
 """
 
@@ -18,12 +18,11 @@ from Stage2.datasets.folds import support_slices
 from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.heads import Prototypes
-from Stage2.segmentation.matching import Extent, nearest_parts, place_slices, within_organ
+from Stage2.segmentation.matching import NOWHERE, Extent, nearest_parts, place_slices, within_organ
 from Stage2.segmentation.method import SLICES_AT_ONCE, Method
 from Stage2.segmentation.query_cells import certain_cells, neighbours
 
 ABOVE_HALF = 0.5 + 2**-24  # the smallest float32 above 0.5
-NOWHERE = -1  # part of a slice that is not looked at
 ROUNDS = 2  # at most, of taking prototypes from the query
 REVERSE_SLICES = 3  # at most, of a part of the query that take the place of its support
 

@@ -60,7 +60,7 @@ def test_defaults_are_the_published_values():
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
         (
             {"dataset": "LUNG"},
-            "dataset=LUNG is unknown; choose one of CHAOST2, SABS, or give the .yaml file of your own.",
+            "dataset=LUNG is unknown; choose one of CHAOST2, SABS, CMR, or give the .yaml file of your own.",
         ),
         ({"dataset": "lung.yaml"}, "lung.yaml is no file; expected a data set file, as docs/datasets.md describes."),
         ({"label_sets": 3}, "label_sets=3 is not a label set of CHAOST2; choose one of [0, 1]."),
