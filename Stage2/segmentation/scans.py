@@ -161,6 +161,8 @@ def segment_with_query(
             if certain is not None:
                 own[z] = len(joined)
                 joined.append(model.head.joined(prototypes[parts[z]], certain, most))
+        if not joined:
+            break
         tried = np.where((own == NOWHERE)[:, None, None], found, segment_slices(model, features, joined, own, size))
         for part, before in list(trust.items()):
             of_part = parts == part

@@ -55,7 +55,7 @@ def test_defaults_are_the_published_values():
             "modelname=vgg is unknown; choose one of dlfcn_res18, dlfcn_res50, dlfcn_res101, dlfcn_res50_mmcv, "
             "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv.",
         ),
-        ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
+        ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto, anomaly, anomaly_query."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
         (
