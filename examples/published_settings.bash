@@ -22,6 +22,9 @@ esac
 : "${N_PART:=3}"                          # parts of a scan, one support slice each
 : "${SUPERPIX_SCALE:=MIDDLE}"
 : "${NWORKER:=4}"
+case "${PROTOCOL:-}" in
+    adnet) : "${SUPP_ID:=[2]}" ;;         # ADNet's line: one of the test fold
+esac
 case "${DATASET:-}" in
     CHAOST2*)
         : "${SUPP_ID:=[4]}"               # index of the support scan in the fold

@@ -22,8 +22,10 @@ Experiment
   ALL_EV         folds, separated by spaces, or all (default "0 1 2 3 4")
   MODELNAME CLSNAME USEALIGN PROTO_GRID SUPERPIX_SCALE SUPP_ID N_PART NWORKER SEED
                  the settings of the same meaning in Stage2/training.py, validation.py, finetuning.py
+  PROTOCOL       paper, clean or adnet (docs/protocols.md); of adnet, SUPP_ID is [2] unless it is set
+  FOLD_SCHEME    disjoint or overlapping; EXCLUDE_RULE: any or all; CT_STATISTICS: training or volume
 Testing
-  VAL_WSIZE Z_MARGIN
+  VAL_WSIZE Z_MARGIN; SUPP_ID=all tests with each possible support scan in turn
 Training and fine-tuning
   NSTEP LR DECAY MAX_ITER SNAPSHOT_INTERVAL PRINT_INTERVAL MIN_FG_DATA SCAN_PER_LOAD USE_WCE
 Training
@@ -68,6 +70,7 @@ case "$MODE" in
 esac
 for argument in "$@"; do
     [[ $argument == [a-z]*=* ]] || fail "'$argument' is not of the form key=value (see --help)"
+    [[ $argument != protocol=* ]] || PROTOCOL=${argument#protocol=} # other settings go by it
 done
 # shellcheck source=examples/published_settings.bash
 source "$ROOT/examples/published_settings.bash"
@@ -95,6 +98,11 @@ settings=(
     "path.data_dir=$DATA_DIR" "path.log_dir=$LOGDIR"
     "device=${DEVICE:-auto}" "precision=${PRECISION:-fp32}"
 )
+# only what was asked for: a protocol brings the others along
+[ -z "${PROTOCOL:-}" ] || settings+=("protocol=$PROTOCOL")
+[ -z "${FOLD_SCHEME:-}" ] || settings+=("fold_scheme=$FOLD_SCHEME")
+[ -z "${EXCLUDE_RULE:-}" ] || settings+=("exclude_rule=$EXCLUDE_RULE")
+[ -z "${CT_STATISTICS:-}" ] || settings+=("ct_statistics=$CT_STATISTICS")
 case "$MODE" in
     train | finetune)
         settings+=(

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
-from Stage2.datasets.folds import part_of_slice
+from Stage2.datasets.folds import EVERY_SUPPORT, part_of_slice
 from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.drawing.figures import Panel
 from Stage2.drawing.masks import window_of
 from Stage2.io.names import image_path, label_path, superpixel_path
 from Stage2.io.nifti import read_header, read_voxels
 from Stage2.reporting.runs import TestedRun
-from Stage2.run_folders.layout import prediction_path
+from Stage2.run_folders.layout import ADNET, prediction_path
 
 
 class TestedCase(NamedTuple):
@@ -105,12 +105,13 @@ def organ_row(
         known = ", ".join(case.entry["scan"] for case in last) or "none"
         raise ValueError(f"scan {scan} was not tested for {class_name}; choose one of {known}")
     results, entry = chosen.run.results, chosen.entry
+    _check_one_support(chosen.run)
     if not results.get("support", {}).get(class_name):
         raise ValueError(f"{chosen.run.folder} does not tell the support of {class_name}; test this experiment again")
     support = results["support"][class_name][0]
     stored = stored_values(results, entry["label"])
     drawn, z = _largest_slice(data, results, entry)
-    support_z = support["slices"][part_of_slice(z, entry["z_min"], entry["z_max"], len(support["slices"]))]
+    support_z = support["slices"][_part(data, results, entry, z, len(support["slices"]))]
     image = read_slice(image_path(data, scan), z)
     panels = [
         Panel(
@@ -156,6 +157,7 @@ def volume_panels(data: Path, run: TestedRun, scan: str) -> list[Panel]:
     Raises:
         FileNotFoundError, ValueError: the scan was not tested, or a file is missing.
     """
+    _check_one_support(run)
     tested = list(dict.fromkeys(entry["scan"] for entry in run.results["scans"]))
     if scan not in tested:
         raise ValueError(f"scan {scan} was not tested in {run.folder}; choose one of {', '.join(tested)}")
@@ -196,6 +198,25 @@ def superpixel_rows(data: Path, scan: str, scale: str, slices: Sequence[int] | N
     if outside:
         raise ValueError(f"scan {scan} has no slice {outside[0]}; choose 0 to {len(image) - 1}")
     return {f"slice {z}": (image[z], superpixels[z], None if label is None else label[z]) for z in slices}
+
+
+def _check_one_support(run: TestedRun) -> None:
+    """Raise ValueError for a test of every support: its scores are means, and no masks are theirs."""
+    if run.results.get("support_idx") == EVERY_SUPPORT:
+        raise ValueError(
+            f"{run.folder} tried every support in turn, and its scores are means over them; draw a test of one support."
+        )
+
+
+def _part(data: Path, results: Mapping, entry: Mapping, z: int, n_parts: int) -> int:
+    """Part of a slice that shows the class, as the published protocols cut it."""
+    if results["protocol"] != ADNET:
+        return part_of_slice(z, entry["z_min"], entry["z_max"], n_parts)
+    from Stage2.segmentation.matching import parts_of_chunks  # torch, which other figures do not need
+
+    truth = np.isin(read_upright(label_path(data, entry["scan"])), stored_values(results, entry["label"]))
+    shown = np.flatnonzero(truth.any(axis=(1, 2)))
+    return int(parts_of_chunks(len(truth), shown, n_parts)[z])
 
 
 def _largest_slice(data: Path, results: Mapping, entry: Mapping) -> tuple[np.ndarray, int]:

@@ -185,6 +185,28 @@ def test_every_setting_can_be_given_from_the_environment(recorder: Path):
     assert all(name in text for name in given)
 
 
+@pytest.mark.parametrize("step", ["train", "test", "ft_train"])
+def test_a_protocol_and_what_goes_with_it_are_handed_over_only_where_asked_for(recorder: Path, step: str):
+    script = ROOT / SCRIPT.replace("train_ssl", f"{step}_ssl")
+    plain = handed_over(script, recorder)
+    names = ("protocol=", "fold_scheme=", "exclude_rule=", "ct_statistics=")
+    assert not [word for word in plain if word.startswith(names)] and "support_idx=[4]" in plain
+    given = {"FOLD_SCHEME": "disjoint", "EXCLUDE_RULE": "all", "CT_STATISTICS": "volume"}
+    words = handed_over(script, recorder, PROTOCOL="adnet", **given)
+    asked = ["protocol=adnet", "fold_scheme=disjoint", "exclude_rule=all", "ct_statistics=volume", "support_idx=[2]"]
+    assert set(asked) <= set(words)
+    assert set(handed_over(script, recorder, PROTOCOL="adnet")) & set(asked) == {"protocol=adnet", "support_idx=[2]"}
+    assert "support_idx=[3]" in handed_over(script, recorder, PROTOCOL="adnet", SUPP_ID="[3]")
+    assert "support_idx=[4]" in handed_over(script, recorder, PROTOCOL="clean")
+
+
+def test_every_support_is_planned_beside_the_trainings_of_one(recorder: Path):
+    script = ROOT / SCRIPT.replace("train_ssl", "test_ssl")
+    ((_, settings), *_) = planned(handed_over(script, recorder, SUPP_ID="all", ALL_EV="0"))
+    assert settings["support_idx"] == "all"
+    assert settings["reload_model_path"] == "<train snapshot of fold 0>"
+
+
 def test_folders_of_runs_and_logs(recorder: Path, tmp_path: Path):
     def folders(**environment: str) -> tuple[str, str]:
         words = handed_over(ROOT / SCRIPT, recorder, cwd=tmp_path, **environment)

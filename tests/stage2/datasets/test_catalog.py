@@ -41,6 +41,14 @@ def test_sabs():
     assert data_set.modality == "CT"
 
 
+def test_cmr():
+    data_set = get_dataset("CMR")
+    assert dict(data_set.classes) == {"BG": 0, "LV-MYO": 1, "LV-BP": 2, "RV": 3}
+    assert data_set.fold_boundaries == (0, 7, 14, 21, 28, 35)
+    assert (data_set.training_labels(0), data_set.test_labels(0)) == ([], [1, 2, 3])
+    assert data_set.modality == "MR"
+
+
 def test_the_published_name_with_superpix_means_the_same_data_set():
     assert get_dataset("CHAOST2_Superpix") is get_dataset("CHAOST2")
 

@@ -10,7 +10,7 @@ from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.volumes import Scan
 from Stage2.evaluation import protocol
 from Stage2.evaluation.metrics import METRICS, compute_metrics
-from Stage2.evaluation.protocol import ClassTask, evaluate_scan, support_prototypes
+from Stage2.evaluation.protocol import ClassTask, evaluate_scan, parts_by_chunks, support_prototypes
 from Stage2.models.few_shot import FewShotSegmenter
 
 SIDE = 64
@@ -141,3 +141,48 @@ def test_a_scan_without_the_class_has_undefined_scores_everywhere(model, support
     prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
     (result,) = evaluate_scan(model, query, [task], prototypes, full_volume=True, metrics=list(METRICS))
     assert np.isnan([*result.scores.values(), *result.whole_scores.values()]).all()
+
+
+@torch.no_grad()
+def plain_adnet(model, support, query, task, window):
+    """Mask by ADNet's protocol: slices that show the class in chunks, each chunk with its own support slice."""
+    shown = [z for z in range(len(query.label)) if (query.label[z] == task.label).any()]
+    mask = np.zeros(query.label.shape, dtype=bool)
+    for place, z in enumerate(shown):
+        part = [place in range(p * len(shown) // 3, (p + 1) * len(shown) // 3) for p in range(3)].index(True)
+        support_z = task.support_slices[support.id][part]
+        features = model.encode(three_channels(np.stack([support.image[support_z], query.image[z]])))
+        foreground = torch.from_numpy(support.label[support_z][None] == task.label).float()
+        prototypes = model.prototypes(features[:1], foreground, 1 - foreground, window)
+        scores = torch.nn.functional.interpolate(model.scores(features[1:], prototypes), (SIDE, SIDE), mode="bilinear")
+        mask[z] = (scores[0, 1] > scores[0, 0]).numpy()
+    return mask
+
+
+def test_adnet_equals_its_plain_loop(model, support, query):
+    label = query.label.copy()
+    label[4:6][label[4:6] == 2] = 0  # a hole in the class's range
+    query = Scan(query.id, query.image, label)
+    task = task_of({"1": (1, 9)})
+    prototypes = {"RK": support_prototypes(model, [support], task, window=2)}
+    (result,) = evaluate_scan(model, query, [task], prototypes, parts_of=parts_by_chunks)
+    expected = plain_adnet(model, support, query, task, window=2)
+    assert expected.any() and (result.mask != expected).mean() < 1e-3
+    assert not result.mask[[0, 4, 5, 10]].any()
+    assert result.scores == compute_metrics(result.mask, label == 2, (1, 1, 1), result.scores)
+
+
+def test_features_at_hand_give_the_same_masks(model, support, query):
+    task = task_of({"1": (1, 9)})
+    asked = []
+
+    def encode(slices):
+        asked.append(len(slices))
+        return protocol.encode_slices(model, slices, layout=torch.contiguous_format)
+
+    plain = {"RK": support_prototypes(model, [support], task, window=2)}
+    at_hand = {"RK": support_prototypes(model, [support], task, window=2, encode=encode)}
+    (expected,) = evaluate_scan(model, query, [task], plain)
+    (found,) = evaluate_scan(model, query, [task], at_hand, encode=encode)
+    assert (found.mask != expected.mask).mean() < 1e-3
+    assert asked == [5, 5, 5, 11]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from Stage2.inference.feature_cache import FeatureCache, default_cache, hash_of
+from Stage2.inference.feature_cache import FeatureCache, FeatureMemory, default_cache, hash_of
 
 
 def never() -> torch.Tensor:
@@ -58,3 +58,34 @@ def test_hashes_tell_contents_apart():
 def test_the_default_folder_follows_the_users_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "densemp" / "features"
+
+
+def remembering(most_bytes: int) -> tuple[FeatureMemory, list[float]]:
+    """A memory of volumes (1, 4) float32 -> (1, 4), 16 bytes each, and the first voxels of what was encoded."""
+    encoded: list[float] = []
+
+    def encode(slices: np.ndarray) -> torch.Tensor:
+        encoded.append(float(slices[0, 0]))
+        return torch.from_numpy(slices) * 2
+
+    return FeatureMemory(encode, most_bytes), encoded
+
+
+def test_a_volume_is_encoded_once_by_its_content():
+    memory, encoded = remembering(100)
+    first, other = np.full((1, 4), 1, np.float32), np.full((1, 4), 2, np.float32)
+    for slices in (first, other, first.copy(), other):
+        assert torch.equal(memory(slices), torch.from_numpy(slices) * 2)
+    assert (encoded, memory.n_bytes) == ([1, 2], 32)
+
+
+def test_the_least_recently_used_volume_is_forgotten_first():
+    memory, encoded = remembering(40)
+    volumes = [np.full((1, 4), value, np.float32) for value in range(3)]
+    for place in (0, 1, 0, 2, 0, 1):
+        memory(volumes[place])
+        assert memory.n_bytes <= 40
+    assert encoded == [0, 1, 2, 1]
+    small, encoded = remembering(8)
+    assert [small(volumes[1])[0, 0].item(), small(volumes[1])[0, 0].item()] == [2, 2]
+    assert encoded == [1]  # what was just asked for stays

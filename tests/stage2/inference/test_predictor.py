@@ -133,6 +133,14 @@ def test_ct_goes_by_the_statistics_of_training_or_of_the_supports(network, caplo
     assert dice(found.labels == 2, array(truth) == 2) > 0.4
 
 
+def test_ct_goes_by_each_volume_where_training_did(network, caplog):
+    own = Network(network.model, network.identity, {**network.config, "ct_statistics": "volume"})
+    scan, mask = drawn_scan((128, 100, 5), (1.6, 1.6, 10.0))
+    predictor = Predictor(own, [Support(sitk.ShiftScale(scan, -300, 1.0), mask)], [2], scan_transform("CT"))
+    assert predictor.transform.statistics is None  # what the transform takes for a volume's own
+    assert "are not known" not in caplog.text
+
+
 def test_clean_up_leaves_one_piece(predictor, base):
     cleaning = Predictor.__new__(Predictor)
     cleaning.__dict__ = {**predictor.__dict__, "clean_up": True}

@@ -109,3 +109,14 @@ def test_the_step_that_a_run_reports(tmp_path):
     make_run(tmp_path / "3")  # has reported nothing yet
     assert steps_done(tmp_path) == 20
     assert steps_done(tmp_path, earlier=[tmp_path / "2"]) == 900
+
+
+def test_what_a_protocol_brings_along_is_no_difference(tmp_path):
+    brought = {"fold_scheme": "overlapping", "ct_statistics": "volume", "support_idx": [2]}
+    run = make_run(tmp_path / "1", results={}, protocol="adnet", **brought)
+    wanted = {**WANTED, "protocol": "adnet"}
+    assert differences(run, wanted) == []
+    assert progress_of_test(tmp_path, wanted).status is Status.FINISHED
+    assert differences(run, {**wanted, "support_idx": [3]}) == ["support_idx=[2] there, [3] here"]
+    assert "protocol=adnet there, paper here" in differences(run, WANTED)
+    assert differences(make_run(tmp_path / "2"), WANTED) == []  # a run from before there were such settings

@@ -1,6 +1,7 @@
 """The slices that figures show are the right ones, the right way up, with the right masks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,23 @@ def test_results_without_a_support_are_one_sentence(cohort: Path, tmp_path: Path
     del run.results["support"]
     with pytest.raises(ValueError, match="does not tell the support of RK; test this experiment again"):
         organ_row(cohort, {"old": [run]}, "RK", None)
+
+
+def test_adnets_support_slice_is_that_of_the_chunk(tmp_path: Path):
+    """Of slices 2, 7, 8, 9, 10 slice 8 lies in the second chunk, though in the last third of the range."""
+    data = write_cohort(tmp_path / "data")
+    label = sitk.GetArrayFromImage(sitk.ReadImage(str(data / "label_2.nii.gz")))
+    label[3:7] = 0
+    write_volume(data / "label_2.nii.gz", label)
+    run = run_of(tmp_path / "mine", {"2": 0.5})
+    assert organ_row(data, {"mine": [run]}, "RK", None)[0].text == "scan 3, slice 9"
+    other = replace(run, results={**run.results, "protocol": "adnet"})
+    assert organ_row(data, {"mine": [other]}, "RK", None)[0].text == "scan 3, slice 6"
+
+
+def test_a_test_of_every_support_has_no_masks_to_draw(cohort: Path, tmp_path: Path):
+    run = run_of(tmp_path / "mine", {"1": 0.5})
+    every = replace(run, results={**run.results, "support_idx": "all"})
+    for draw in (lambda: organ_row(cohort, {"mine": [every]}, "RK", None), lambda: volume_panels(cohort, every, "1")):
+        with pytest.raises(ValueError, match=r"tried every support in turn, .* draw a test of one support"):
+            draw()

@@ -113,3 +113,11 @@ def test_the_record_names_the_rule_where_snapshots_were_compared(tmp_path, rule,
     record = choice_record(Choice(tmp_path, rule, "some reason"))
     assert record == {"snapshot": str(tmp_path), "selected_by": selected_by, "selection": f"{rule}: some reason"}
     assert set(choice_record(None).values()) == {None}
+
+
+@pytest.mark.parametrize("more", [{"support_idx": "all"}, {"fold_scheme": "overlapping"}, {"protocol": "adnet"}])
+def test_tests_by_other_habits_choose_no_snapshot(tmp_path, more):
+    run = make_run(tmp_path / "train" / "1", [5, 9])
+    make_test(tmp_path / "test" / "1", run / "snapshots" / "5.pth", 0.4, support_idx=[-1], fold_scheme="disjoint")
+    make_test(tmp_path / "test" / "2", run / "snapshots" / "9.pth", 0.8, **more)
+    assert dice_of_tests(run) == {5: 0.4}

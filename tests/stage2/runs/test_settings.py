@@ -6,7 +6,7 @@ import pytest
 
 from Stage2.finetuning import PUBLISHED
 from Stage2.runs.experiment import registered_choices
-from Stage2.runs.settings import DEFAULTS, check_config, flatten
+from Stage2.runs.settings import DEFAULTS, check_config, check_trains, flatten, with_protocol_defaults
 
 PUBLISHED_NAMES = [
     "modelname", "usealign", "use_coco_init", "use_densecl_init", "pretrained_backbone", "reload_model_path",
@@ -48,6 +48,28 @@ def test_defaults_are_the_published_values():
         ({"n_steps": 0}, "n_steps=0 is too small; choose 1 or more."),
         ({"usealign": 1}, "usealign=1: expected True or False, such as True."),
         ({"support_idx": 4}, "support_idx=4: expected a list of whole numbers, such as [-1]."),
+        (
+            {"support_idx": "every"},
+            "support_idx='every': expected a list of whole numbers, such as [-1], or all.",
+        ),
+        ({"protocol": "fss"}, "protocol=fss is unknown; choose one of paper, clean, adnet."),
+        ({"exclude_rule": "some"}, "exclude_rule=some is unknown; choose one of any, all."),
+        ({"fold_scheme": "nested"}, "fold_scheme=nested is unknown; choose one of disjoint, overlapping."),
+        ({"ct_statistics": "slice"}, "ct_statistics=slice is unknown; choose one of training, volume."),
+        (
+            {"protocol": "adnet", "method": "adapted"},
+            "protocol=adnet compares prototypes, and method=adapted; set method=prototypes.",
+        ),
+        (
+            {"support_idx": "all", "method": "adapted"},
+            "support_idx=all tries prototypes of every support, and method=adapted learns a network for each; set "
+            "method=prototypes, or name one support, as in support_idx=[-1].",
+        ),
+        (
+            {"protocol": "adnet", "full_volume": True},
+            "full_volume=True counts all slices, and protocol=adnet segments those that show the class only; leave "
+            "full_volume out, or choose another protocol.",
+        ),
         ({"support_idx": ["a"]}, "support_idx=['a']: expected a list of whole numbers, such as [-1]."),
         ({"reload_model_path": 3}, "reload_model_path=3: expected text, such as None."),
         (
@@ -136,3 +158,25 @@ def test_both_starting_weights_can_be_named_as_published():
 def test_numbers_are_finite(key):
     with pytest.raises(ValueError, match=f"{key}=nan: expected a number"):
         check_config(changed(**{key: float("nan")}))
+
+
+def test_a_protocol_brings_its_habits_where_nothing_else_is_said():
+    assert with_protocol_defaults({"protocol": "adnet"}) == {
+        "protocol": "adnet", "fold_scheme": "overlapping", "ct_statistics": "volume", "support_idx": [2],
+    }  # fmt: skip
+    given = {"protocol": "adnet", "fold_scheme": "disjoint", "ct_statistics": "training", "support_idx": [3]}
+    assert with_protocol_defaults(given) == given
+    for own in ({}, {"protocol": "paper"}, {"protocol": "clean"}, {"protocol": ["adnet"]}):
+        assert with_protocol_defaults(own) == own
+
+
+def test_the_published_habits_are_the_defaults():
+    names = ("protocol", "fold_scheme", "ct_statistics", "exclude_rule", "support_idx")
+    assert [DEFAULTS[name] for name in names] == ["paper", "disjoint", "training", "any", [-1]]
+
+
+def test_every_support_is_a_setting_of_tests():
+    check_config(changed(support_idx="all"), registered_choices())
+    with pytest.raises(ValueError, match="support_idx=all is of tests; training and fine-tuning take support scans"):
+        check_trains(changed(support_idx="all"))
+    check_trains(changed(support_idx=[4, 5]))

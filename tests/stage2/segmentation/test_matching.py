@@ -5,11 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from Stage2.segmentation.matching import (
     body_extent,
     monotone_matching,
     nearest_parts,
+    parts_of_chunks,
     parts_of_range,
     place_slices,
     positions_by_extent,
@@ -104,6 +107,31 @@ def test_the_organ_is_looked_for_in_its_range_and_a_margin():
 
 def test_the_nearest_support_slice_is_taken():
     assert nearest_parts(np.array([-4, 3, 4, 4.1, 5, 99]), [3, 5, 7]).tolist() == [0, 0, 0, 1, 1, 2]
+
+
+def plain_chunks(depth: int, shown: list[int], n_parts: int) -> list[int]:
+    """Chunk of the i-th slice that shows the class: the last one whose first entry, the whole part of share * C, is
+    not behind i."""
+    parts = [-1] * depth
+    for place, z in enumerate(shown):
+        parts[z] = max(part for part in range(n_parts) if part * len(shown) // n_parts <= place)
+    return parts
+
+
+@given(st.sets(st.integers(0, 49)), st.integers(1, 4))
+def test_chunks_are_those_of_a_plain_loop(shown, n_parts):
+    parts = parts_of_chunks(50, sorted(shown), n_parts)
+    assert parts.tolist() == plain_chunks(50, sorted(shown), n_parts)
+    own = parts[sorted(shown)]
+    assert (own >= 0).all() and (np.diff(own) >= 0).all() and (np.delete(parts, sorted(shown)) == -1).all()
+    sizes = np.bincount(own, minlength=n_parts)
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_chunks_skip_a_hole_that_the_range_covers():
+    assert parts_of_chunks(9, [1, 2, 5, 6, 7], 3).tolist() == [-1, 0, 1, -1, -1, 1, 2, 2, -1]
+    assert parts_of_range(9, 1, 7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert parts_of_chunks(4, [2], 3).tolist() == [-1, -1, 2, -1]
 
 
 def test_parts_of_a_known_range():
