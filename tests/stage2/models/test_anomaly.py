@@ -178,7 +178,9 @@ def test_an_empty_prediction_has_no_alignment_loss(make):
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
 
-@pytest.mark.parametrize(("name", "keys"), [("anomaly", {"t"}), ("anomaly_query", {"threshold.weight", "threshold.bias"})])
+@pytest.mark.parametrize(
+    ("name", "keys"), [("anomaly", {"t"}), ("anomaly_query", {"threshold.weight", "threshold.bias"})]
+)
 def test_a_few_steps_lower_the_loss_and_move_the_threshold(toy, name, keys):
     torch.manual_seed(0)
     model = FewShotSegmenter(toy, name)

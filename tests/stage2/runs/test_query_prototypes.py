@@ -53,7 +53,8 @@ def test_a_snapshot_tells_its_head_even_where_it_says_nothing(trained, tmp_path)
     content = read_checkpoint(snapshot_path(folder, 2))
     assert describe_snapshot(content) == describe_snapshot(dict(content)) == SnapshotKind("toy_query", name)
     torch.save(dict(content), tmp_path / "2.pth")
-    with pytest.raises(ValueError, match=rf"is a snapshot of {name} and this network is grid_proto; set clsname={name}"):
+    sentence = f"is a snapshot of {name} and this network is grid_proto; set clsname={name}"
+    with pytest.raises(ValueError, match=sentence):
         load_snapshot(FewShotSegmenter("toy_query"), tmp_path / "2.pth")
 
 
@@ -94,7 +95,7 @@ def test_training_refuses_prototypes_of_the_query(settings, experiment, capsys):
     ("change", "sentence"),
     [
         ({"query_prototypes": -1}, "query_prototypes=-1 is too small; choose 0 or more."),
-        ({"query_prototypes": 4, "method": "adapted"}, "query_prototypes=4 adds prototypes, and method=adapted has none"),
+        ({"query_prototypes": 4, "method": "adapted"}, "query_prototypes=4 adds prototypes, and method=adapted has"),
     ],
 )
 def test_wrong_numbers_and_methods_are_refused(settings, change, sentence, capsys):

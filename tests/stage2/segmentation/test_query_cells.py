@@ -8,10 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Stage2.models.alp import WeightedPrototypes, extended, similarity_score
+from Stage2.models.alp import DegenerateEpisodeError, WeightedPrototypes, extended, similarity_score
 from Stage2.models.heads import Head, LocalPrototypeHead, Prototypes
+from Stage2.models.registry import HEADS, build
+from Stage2.segmentation.matching import NOWHERE
 from Stage2.segmentation.method import Method
 from Stage2.segmentation.query_cells import certain_background, certain_cells, certain_foreground, neighbours
+from Stage2.segmentation.scans import SupportSlices, segment_slices, segment_with_query
 
 PROBABILITIES = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60)
 
@@ -100,3 +103,90 @@ def test_a_head_with_prototypes_of_its_own_kind_says_that_it_takes_none():
 def test_fewer_than_no_prototypes_are_refused():
     with pytest.raises(ValueError, match=r"query_prototypes=-1 is too small; choose 0 \(none\) or more"):
         Method(query_prototypes=-1)
+
+
+def plain_rounds(model, query, support, mask, label_parts, most):
+    """`segment_with_query` for one support slice of one part, slice by slice and cell by cell."""
+    size = mask.shape
+    full = torch.from_numpy(mask)[None].float()
+    given = model.prototypes(support, full, 1 - full, 2)
+
+    def score(z, prototypes):
+        pixels = model.logits(query[z : z + 1], prototypes, size).softmax(dim=1)[0, 1]
+        return pixels, model.logits(query[z : z + 1], prototypes, query.shape[-2:]).softmax(dim=1)[0, 1]
+
+    def reverse(pixels):
+        shown = [z for z in range(len(query)) if label_parts[z] == 0 and (pixels[z] > 0.5).any()]
+        if not shown:
+            return 0.0
+        chosen = sorted({shown[len(shown) * part // 6] for part in (1, 3, 5)})
+        predicted = torch.stack([(pixels[z] > 0.5).float() for z in chosen])
+        try:
+            prototypes = model.prototypes(query[chosen], predicted, 1 - predicted, 2)
+        except DegenerateEpisodeError:
+            return 0.0
+        answer = (model.logits(support, prototypes, size).softmax(dim=1)[0, 1] > 0.5).numpy()
+        return 2 * (answer & mask).sum() / (answer.sum() + mask.sum())
+
+    scored = [score(z, given) if label_parts[z] == 0 else (torch.zeros(size), None) for z in range(len(query))]
+    pixels, cells = [one[0] for one in scored], [one[1] for one in scored]
+    trust, kept = reverse(pixels), 0
+    for _ in range(2):
+        new = {}
+        for z in range(len(query)):
+            near = [n for n in range(len(query)) if abs(n - z) <= 3 and label_parts[n] == 0]
+            if label_parts[z] != 0:
+                continue
+            certain = certain_cells(query[near], torch.stack([cells[n] for n in near]))
+            if certain is not None:
+                new[z] = score(z, model.head.joined(given, certain, most))
+        tried = [new[z][0] if z in new else pixels[z] for z in range(len(query))]
+        if not new or reverse(tried) < trust:
+            break
+        pixels, trust, kept = tried, reverse(tried), kept + 1
+        cells = [new[z][1] if z in new else cells[z] for z in range(len(query))]
+    return np.stack([one.numpy() for one in pixels]), kept
+
+
+class Plain(torch.nn.Module):
+    """A head without an encoder."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.head = build(HEADS, name, "clsname")
+
+    def prototypes(self, *arguments):
+        return self.head.prototypes(*arguments)
+
+    def logits(self, features, prototypes, size):
+        return self.head.upsample(self.head.scores(features, prototypes), size)
+
+
+@pytest.mark.parametrize("name", ["grid_proto", "global_proto", "anomaly", "anomaly_query"])
+@pytest.mark.parametrize("depth", [1, 6])
+@torch.no_grad()
+def test_rounds_are_those_of_a_plain_loop_and_some_are_kept(name, depth):
+    generator = torch.Generator().manual_seed(2)
+    model, shape = Plain(name), torch.zeros(1, 1, 8, 8)
+    shape[..., :6, :6] = 1
+    organ, other = torch.randn(2, 256, generator=generator)
+    organ_here = organ + 0.5 * torch.randn(256, generator=generator)  # the query's organ looks a little different
+
+    def drawn(count, of_organ):
+        noise = 0.1 * torch.randn(count, 256, 8, 8, generator=generator)
+        return noise + shape * of_organ[:, None, None] + (1 - shape) * other[:, None, None]
+
+    support, query = drawn(1, organ), drawn(depth, organ_here)
+    mask = torch.nn.functional.interpolate(shape, (64, 64))[0, 0].numpy() > 0
+    parts = np.zeros(depth, dtype=int)
+    parts[3:4] = NOWHERE
+    expected, kept = plain_rounds(model, query, support, mask, parts, most=3)
+    full = torch.from_numpy(mask)[None].float()
+    given = [model.prototypes(support, full, 1 - full, 2)]
+    slices = [SupportSlices(support, [mask])]
+    found = segment_with_query(model, query, given, parts, (64, 64), supports=slices, window=2, most=3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not found[parts == NOWHERE].any()
+    alone = segment_slices(model, query, given, parts, (64, 64))
+    assert kept == 0 or np.abs(found - alone).max() > 1e-6
+    assert kept > 0
