@@ -139,7 +139,7 @@ def test_supports_are_no_queries_and_features_are_kept(call, case, tmp_path):
         (["--support", "{case}/scan.nii.gz", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
         (["--label", "7"], "label 7 is not in {case}/mask.nii.gz; it holds [2, 3]"),
         (["--device", "abacus"], "device=abacus is unknown"),
-        (["--method", "adapted", "--query-prototypes", "4"], "--query-prototypes adds to prototypes; add --method proto"),
+        (["--method", "adapted", "--query-prototypes", "4"], "--query-prototypes adds to prototypes; add --method"),
     ],
 )
 def test_mistakes_are_one_line(call, case, tmp_path, capsys, arguments, sentence):
