@@ -143,7 +143,7 @@ class AnomalyHead(ThresholdHead):
         self.t = nn.Parameter(torch.tensor(STARTING_THRESHOLD))
 
     def threshold(self, query_features: Tensor) -> Tensor:
-        return self.t.expand(len(query_features))
+        return self.t.expand(query_features.shape[0])  # not len(), which ONNX would take for a constant
 
 
 class AnomalyQueryHead(ThresholdHead):
