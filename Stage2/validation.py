@@ -81,10 +81,12 @@ def main(_run: Run, _config: dict) -> float | None:
     (first, *_) = results.values()
     summary = summarise_supports(results) if every else summarise(first)
     write_results(run_folder(_run) / RESULTS, {**describe_test(settings, cohort, start), **told, **summary})
+    unpublished = ["query_prototypes"] * (settings.query_prototypes > 0)
     if every:
-        _run.log_scalar(f"{settings.protocol}_every_support_dice", summary["mean"]["dice"])
+        name = "_".join([*unpublished, settings.protocol, "every_support_dice"])
+        _run.log_scalar(name, summary["mean"]["dice"])
     else:
-        unpublished = [ADAPTED] * (settings.method == ADAPTED) + [settings.protocol] * (settings.protocol != PAPER)
+        unpublished += [ADAPTED] * (settings.method == ADAPTED) + [settings.protocol] * (settings.protocol != PAPER)
         for name, value in published_scalars(first).items():
             _run.log_scalar("_".join([*unpublished, name]), value)
     way = f"{settings.protocol} protocol, {settings.method}" + (", means over supports" if every else "")

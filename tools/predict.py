@@ -25,6 +25,13 @@ from Stage2.segmentation.method import MATCHINGS, Method
 logger = logging.getLogger("predict")
 
 
+def number(text: str) -> int:
+    """A whole number from 0 up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0 up")
+    return int(text)
+
+
 def margin(text: str) -> int | None:
     """A number of slices, or "all" for every slice."""
     if text == "all":
@@ -66,6 +73,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--matching", choices=MATCHINGS, default=default.matching, help="how slices find their support")
     add("--parts", type=positive, default=default.parts, help="support slices of an organ (default %(default)s)")
     add("--margin", type=margin, default=default.margin, help="slices beyond the support's organ to look in, or all")
+    add("--query-prototypes", type=number, default=0, metavar="K",
+        help="prototypes of a class that confident cells of the query may add (default: none)")  # fmt: skip
     add("--clean-up", action="store_true", help="keep the largest piece of each organ and fill its holes (prototypes)")
     add("--modelname", dest="encoder_name", choices=ENCODERS, help="refuse a snapshot of another encoder")
     add("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (default fp32)")
@@ -99,7 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from Stage2.inference.job import PredictionJob
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options.method = Method(options.matching, options.parts, margin=options.margin, slices_at_once=options.slice_batch)
+    options.method = Method(
+        options.matching, options.parts, margin=options.margin, slices_at_once=options.slice_batch,
+        query_prototypes=options.query_prototypes,
+    )  # fmt: skip
     options.cache = None if options.no_cache else options.cache or default_cache()
     try:
         job = PredictionJob(Request(**{field.name: getattr(options, field.name) for field in fields(Request)}))

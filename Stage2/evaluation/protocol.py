@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ from Stage2.models.alp import DegenerateEpisodeError
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.heads import Prototypes
 from Stage2.segmentation.matching import parts_of_chunks, parts_of_range
-from Stage2.segmentation.scans import encode_slices, prototypes_of_slices, segment_slices
+from Stage2.segmentation.scans import (
+    SupportSlices,
+    encode_slices,
+    prototypes_of_slices,
+    segment_slices,
+    segment_with_query,
+)  # fmt: skip
 
 Encode = Callable[[np.ndarray], Tensor]  # slices of a scan, (Z, H, W), to their features, (Z, C, h, w)
 OVERLAP = ("dice", "precision", "recall")
@@ -76,6 +83,25 @@ def list_tasks(
 
 
 @dataclass(frozen=True)
+class PrototypesFromQuery:
+    """What it takes to add prototypes of the query's own confident cells, see `segment_with_query`.
+
+    Attributes:
+        annotated: class name -> annotated slices of every part.
+        window: pooling window of local prototypes, in feature pixels.
+        most: prototypes that a class of a slice may get.
+    """
+
+    annotated: Mapping[str, Sequence[SupportSlices]]
+    window: int
+    most: int
+
+    def segmenting(self, task: ClassTask) -> Callable[..., np.ndarray]:
+        """What segments a class in place of `segment_slices`."""
+        return partial(segment_with_query, supports=self.annotated[task.name], window=self.window, most=self.most)
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """One class in one query scan.
 
@@ -106,17 +132,23 @@ def check_shown(scan: Scan, tasks: Sequence[ClassTask]) -> None:
 def support_prototypes(
     model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, window: int, encode: Encode | None = None
 ) -> list[Prototypes]:
-    """Prototypes of every part of a class, from the support scans' slices of that part.
+    """Prototypes of every part of a class, see `annotated_slices` and `prototypes_of_parts`."""
+    return prototypes_of_parts(model, task, annotated_slices(model, supports, task, encode), window)
+
+
+def annotated_slices(
+    model: FewShotSegmenter, supports: Sequence[Scan], task: ClassTask, encode: Encode | None = None
+) -> list[SupportSlices]:
+    """The support scans' slices of every part of a class.
 
     Args:
         model: the segmenter, in evaluation mode.
         supports: support scans with labels.
         task: the class.
-        window: pooling window of local prototypes, in feature pixels.
         encode: gives the features of whole support scans, where they are at hand; None: the slices are encoded here.
 
     Raises:
-        ValueError: a support slice shows nothing of the class, or no background.
+        ValueError: a support slice shows nothing of the class.
     """
     for scan in supports:
         check_support(scan.id, scan.label, task.support_slices[scan.id], task.label, task.name)
@@ -128,11 +160,30 @@ def support_prototypes(
             features = encode_slices(model, slices, layout=torch.contiguous_format)
         else:
             features = torch.stack([encode(scan.image)[z] for scan, z in places])
+        by_part.append(SupportSlices(features, [scan.label[z] == task.label for scan, z in places]))
+    return by_part
+
+
+def prototypes_of_parts(
+    model: FewShotSegmenter, task: ClassTask, annotated: Sequence[SupportSlices], window: int
+) -> list[Prototypes]:
+    """Prototypes of every part of a class, from its annotated slices.
+
+    Args:
+        model: the segmenter, in evaluation mode.
+        task: the class.
+        annotated: of every part.
+        window: pooling window of local prototypes, in feature pixels.
+
+    Raises:
+        ValueError: a support slice shows no background.
+    """
+    by_part = []
+    for part, own in enumerate(annotated):
         try:
-            masks = [scan.label[z] == task.label for scan, z in places]
-            by_part.append(prototypes_of_slices(model, features, masks, window))
+            by_part.append(prototypes_of_slices(model, own.features, own.masks, window))
         except DegenerateEpisodeError as error:
-            where = ", ".join(f"scan {scan.id} slice {z}" for scan, z in places)
+            where = ", ".join(f"scan {scan_id} slice {z[part]}" for scan_id, z in task.support_slices.items())
             raise ValueError(f"{task.name} fills the whole support ({where}): {error}") from error
     return by_part
 
@@ -156,6 +207,7 @@ def evaluate_scan(
     *,
     parts_of: Callable[[ClassTask, Scan], np.ndarray] = parts_by_range,
     encode: Encode | None = None,
+    from_query: PrototypesFromQuery | None = None,
     **scoring: Any,
 ) -> list[ScanResult]:
     """Segment and score every class in one query scan by a published protocol.
@@ -167,6 +219,7 @@ def evaluate_scan(
         prototypes: class name -> prototypes of every part.
         parts_of: the part of every slice, which tells the protocols apart.
         encode: gives features that may be at hand; None: the query is encoded here.
+        from_query: prototypes join that the query itself gives; None: none.
         scoring: of `score_scan`.
     """
     plain = encode is None
@@ -176,7 +229,8 @@ def evaluate_scan(
         mask = None
         if query.id in task.ranges:
             parts = parts_of(task, query)
-            mask = segment_slices(model, features, prototypes[task.name], parts, query.image.shape[1:]) > 0.5
+            segment = segment_slices if from_query is None else from_query.segmenting(task)
+            mask = segment(model, features, prototypes[task.name], parts, query.image.shape[1:]) > 0.5
         else:
             logger.warning("scan %s has no %s: left out, its scores are undefined", query.id, task.name)
         results.append(score_scan(task, query, mask, **scoring))

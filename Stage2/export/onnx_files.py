@@ -17,7 +17,7 @@ from Stage2.datasets.volumes import SLICE_SIZE, Statistics
 from Stage2.export.comparison import AnnotatedSlices, Comparison, compare
 from Stage2.models.encoders import FEATURE_CHANNELS, OUTPUT_STRIDE
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.portable import PortablePrototypes
+from Stage2.models.portable import PortableHead
 
 ENCODER_FILE, HEAD_FILE, DESCRIPTION_FILE = "encoder.onnx", "head.onnx", "model.json"
 OPSET = 18  # of ONNX 1.13 (2022), the oldest that torch exports to
@@ -115,7 +115,7 @@ def write_graph(module: nn.Module, path: Path, graph: Mapping[str, Mapping[str, 
 
 
 def describe(
-    model: FewShotSegmenter, head: PortablePrototypes, window: int, snapshot: str | None, statistics: Statistics | None,
+    model: FewShotSegmenter, head: PortableHead, window: int, snapshot: str | None, statistics: Statistics | None,
     comparison: Comparison,
 ) -> dict:  # fmt: skip
     """Content of `model.json`: what a program has to know that runs the two files."""

@@ -60,6 +60,8 @@ def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> E
         FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
     """
     file, is_adapted = request.checkpoint, False
+    if request.method.query_prototypes and request.approach != PROTOTYPES:
+        raise ValueError("--query-prototypes adds to prototypes; add --method prototypes, or leave it out.")
     if file is not None and file.name.endswith(SUFFIX):
         from Stage2.adaptation.network_file import names_adapted
 
@@ -124,6 +126,8 @@ class PrototypeEngine:
     def settings(self) -> dict[str, Any]:
         method = asdict(self.request.method)
         del method["slices_at_once"]
+        if not method["query_prototypes"]:  # absent, as in records of the time before it
+            del method["query_prototypes"]
         return {
             "approach": PROTOTYPES,
             "snapshot": str(self.snapshot),
@@ -139,6 +143,7 @@ class PrototypeEngine:
 
     def facts(self) -> dict[str, str]:
         request, margin = self.request, self.request.method.margin
+        most = request.method.query_prototypes
         looked = "all looked at" if margin is None else f"looked at in the range of the organ in the support + {margin}"
         return {
             "method": PROTOTYPES,
@@ -146,6 +151,7 @@ class PrototypeEngine:
             "snapshot": str(self.snapshot),
             "encoder": f"{self.predictor.network.model.encoder.name}, {request.precision}",
             "slices": f"matched by {request.method.matching}, {looked}",
+            **({"prototypes of the query": f"up to {most} of a class"} if most else {}),
             "clean-up": "largest piece, holes filled" if request.clean_up else "none",
         }
 

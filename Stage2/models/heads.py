@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from Stage2.models.alp import background_prototypes, foreground_prototypes, global_prototypes, similarity_score
+from Stage2.models.alp import (
+    background_prototypes,
+    extended,
+    foreground_prototypes,
+    global_prototypes,
+    similarity_score,
+)  # fmt: skip
 from Stage2.models.portable import PortableGlobalPrototypes, PortableLocalPrototypes
 
 IGNORE = 255
@@ -14,7 +20,7 @@ QUERY_CLASS_WEIGHTS = (0.05, 1.0)  # background, foreground
 
 
 class Prototypes(NamedTuple):
-    """What a support says about a class: (P_b, C) and (P_f, C)."""
+    """What a support says about a class: (P_b, C) and (P_f, C), or such prototypes with weights."""
 
     background: Tensor
     foreground: Tensor
@@ -91,12 +97,38 @@ class Head(nn.Module):
         """
         predicted = scores.argmax(dim=1).float()  # 1, h, w; an empty prediction still counts: its prototype scores 0
         prototypes = self.prototypes(query_features, predicted, 1 - predicted, window)
-        logits = self.upsample(self.scores(support_features, prototypes), support_foreground.shape[-2:])
+        return self.support_loss(self.scores(support_features, prototypes), support_foreground)
+
+    def support_loss(self, scores: Tensor, support_foreground: Tensor) -> Tensor:
+        """Unweighted cross-entropy of supports that were segmented, (S, 2, h, w), with their masks, (S, H, W) float."""
+        logits = self.upsample(scores, support_foreground.shape[-2:])
         # The published label is 1 on the foreground, 0 on the background and ignored where a pixel is neither.
         label = torch.full_like(support_foreground, IGNORE, dtype=torch.int64)
         label[support_foreground == 1] = 1
         label[support_foreground == 0] = 0
         return functional.cross_entropy(logits, label, ignore_index=IGNORE)
+
+    def joined(self, prototypes: Any, cells: Prototypes, most: int) -> Any:
+        """Prototypes of the support with further ones of the query's confident cells, at inference.
+
+        Each class that the head has prototypes of is extended as `Stage2.models.alp.extended` says.
+
+        Args:
+            prototypes: of the support.
+            cells: features of confident cells, (N_b, C) and (N_f, C).
+            most: to add to a class.
+
+        Raises:
+            ValueError: the head's prototypes are not named as those of `Prototypes`, so nothing can be added to them.
+        """
+        names = getattr(prototypes, "_fields", ())
+        if not names or not set(names) <= set(Prototypes._fields):
+            raise ValueError(
+                f"{type(self).__name__} takes no prototypes of the query; set query_prototypes=0, or write its joined()"
+            )
+        return prototypes._replace(
+            **{name: extended(getattr(prototypes, name), getattr(cells, name), most) for name in names}
+        )
 
     def portable(self, window: int) -> nn.Module | None:
         """The head as one graph of fixed shape, for ONNX, see `Stage2.models.portable`; None: it has none."""

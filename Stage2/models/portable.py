@@ -11,21 +11,14 @@ from torch.nn import functional
 from Stage2.models.alp import BRANCH_WINDOW, COSINE_SCALE, PURE_CELL, global_prototypes, unit_length
 
 
-class PortablePrototypes(nn.Module):
-    """Segments query features by the prototypes of a support, without parameters.
-
-    Args:
-        window: side of a pooling cell in feature pixels.
+class PortableHead(nn.Module):
+    """Segments query features by a support.
 
     Attributes:
         without_background: what a support without any background cell gives, in words.
     """
 
     without_background = "allowed"
-
-    def __init__(self, window: int):
-        super().__init__()
-        self.window = window
 
     def forward(self, support_features: Tensor, support_mask: Tensor, query_features: Tensor) -> Tensor:
         """Logits of background and foreground.
@@ -38,6 +31,21 @@ class PortablePrototypes(nn.Module):
         Returns:
             (B, 2, H, W).
         """
+        raise NotImplementedError
+
+
+class PortablePrototypes(PortableHead):
+    """Segments by prototypes of both classes, without parameters.
+
+    Args:
+        window: side of a pooling cell in feature pixels.
+    """
+
+    def __init__(self, window: int):
+        super().__init__()
+        self.window = window
+
+    def forward(self, support_features: Tensor, support_mask: Tensor, query_features: Tensor) -> Tensor:
         size = support_features.shape[-2:]
         foreground = functional.interpolate(support_mask[:, None], size, mode="bilinear")
         background = functional.interpolate(1 - support_mask[:, None], size, mode="bilinear")

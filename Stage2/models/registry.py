@@ -25,6 +25,8 @@ ENCODERS: dict[str, str | Callable] = {
 HEADS: dict[str, str | Callable] = {
     "grid_proto": "Stage2.models.heads:LocalPrototypeHead",  # ALPNet
     "global_proto": "Stage2.models.heads:GlobalPrototypeHead",  # PA-Net
+    "anomaly": "Stage2.models.anomaly:AnomalyHead",  # ADNet
+    "anomaly_query": "Stage2.models.anomaly:AnomalyQueryHead",  # ADNet, threshold from the query
 }
 PRECISIONS = ("fp32", "bf16", "fp16")  # of the encoder
 

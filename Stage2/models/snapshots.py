@@ -14,9 +14,10 @@ from Stage1.weights.backbones import describe_mismatch, load_backbone
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 from Stage2.models.encoders import Encoder
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.models.registry import ENCODERS
+from Stage2.models.registry import ENCODERS, HEADS, build
 
 RELEASED_HEAD = "grid_proto"  # of snapshots that do not say
+ENCODER_PREFIX = "encoder."
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ def save_snapshot(model: FewShotSegmenter, path: Path, weights: Mapping[str, Ten
 def describe_snapshot(content: Mapping, run_config: Mapping | None = None) -> SnapshotKind:
     """What a snapshot is of: as it says; else by all its keys and shapes, and by the settings of its run.
 
+    What is no encoder's must be all parameters of one head. Heads without parameters look the same, so that the run
+    tells them apart.
+
     Args:
         content: of the file.
         run_config: settings of the run that made it, where they are known.
@@ -55,8 +59,14 @@ def describe_snapshot(content: Mapping, run_config: Mapping | None = None) -> Sn
     said = _said(content)
     if said is not None:
         return said
-    found = (name for name, entry in ENCODERS.items() if not describe_mismatch(_encoder_shapes(name, entry), content))
-    return SnapshotKind(next(found, None), (run_config or {}).get("clsname", RELEASED_HEAD))
+    named = (run_config or {}).get("clsname", RELEASED_HEAD)
+    of_encoder = {key: value for key, value in content.items() if str(key).startswith(ENCODER_PREFIX)}
+    others = {key: value for key, value in content.items() if key not in of_encoder}
+    fitting = [name for name, entry in HEADS.items() if not describe_mismatch(_head_shapes(name, entry), others)]
+    head = named if named in fitting or not fitting else fitting[0]
+    whole = of_encoder if fitting else content
+    found = (name for name, entry in ENCODERS.items() if not describe_mismatch(_encoder_shapes(name, entry), whole))
+    return SnapshotKind(next(found, None), head)
 
 
 def _said(content: Mapping) -> SnapshotKind | None:
@@ -71,7 +81,15 @@ def _encoder_shapes(name: str, entry: str | Callable) -> Mapping[str, Tensor]:
     """State dict of a segmenter with this encoder, of tensors that have a shape and no content."""
     with torch.device("meta"):
         encoder = Encoder(name)
-    return {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    return {f"{ENCODER_PREFIX}{key}": tensor for key, tensor in encoder.state_dict().items()}
+
+
+@cache
+def _head_shapes(name: str, entry: str | Callable) -> Mapping[str, Tensor]:
+    """Parameters of a head under their names in a snapshot, of tensors that have a shape and no content."""
+    with torch.device("meta"):
+        head = build(HEADS, name, "clsname")
+    return {f"{head.key_prefix}{key}": tensor for key, tensor in head.state_dict().items()}
 
 
 def load_snapshot(
@@ -102,7 +120,11 @@ def load_snapshot(
             f"{path} is a snapshot of {kind.encoder} and this network is {encoder}; set modelname={kind.encoder}."
         )
     if mismatch and kind.encoder is not None and kind.head != head:
-        raise ValueError(f"{path} is a snapshot of {kind.head} and this network is {head}; set clsname={kind.head}.")
+        wanted = ", ".join(key for key in model.state_dict() if not key.startswith(ENCODER_PREFIX))
+        lacking = f" with parameters of its own ({wanted})" if wanted else ""
+        raise ValueError(
+            f"{path} is a snapshot of {kind.head} and this network is {head}{lacking}; set clsname={kind.head}."
+        )
     if mismatch:
         raise ValueError(
             f"{path} is not a snapshot of this network, {encoder} ({mismatch}); choose the modelname it was made with."

@@ -63,7 +63,7 @@ RESULTS_OPTIONAL = {
     "method": lambda value: value is None or value in METHODS, "adaptation": maybe(is_object),
     "exclude_rule": maybe(is_text), "fold_scheme": maybe(is_text), "ct_statistics": maybe(is_text),
     "support_idx": lambda value: value is None or value == EVERY_SUPPORT or every(is_whole)(value),
-    "supports": every(is_object), "left_out_supports": every(is_text),
+    "query_prototypes": maybe(is_count), "supports": every(is_object), "left_out_supports": every(is_text),
 }  # fmt: skip
 ADAPTATION = {"start": is_text, "budget": is_text}
 SCAN_FIELDS = {

@@ -229,7 +229,8 @@ def _best_by_test_dice(
 ) -> dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]]:
     steps: dict[tuple[str, TestSetting], list[Mapping[FoldSeed, TestedRun]]] = {}
     for (name, setting, snapshot), runs in groups.items():
-        if (setting.protocol, setting.method) == (PAPER, PROTOTYPES) and snapshot.startswith("step "):
+        as_published = (setting.protocol, setting.method, setting.query_prototypes) == (PAPER, PROTOTYPES, 0)
+        if as_published and snapshot.startswith("step "):
             steps.setdefault((name, setting), []).append(runs)
     best: dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]] = {}
     for group, of_steps in steps.items():

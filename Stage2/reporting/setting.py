@@ -25,6 +25,7 @@ class TestSetting:
         ct_statistics: what normalised CT.
         supports: "all": scores are means over each support in turn; in ADNet's protocol, which place in the test fold
             the support has, as in "[2]"; empty: the published support, or another one that was named.
+        query_prototypes: of each class that the query itself could add; 0: none.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -39,6 +40,7 @@ class TestSetting:
     fold_scheme: str = DISJOINT
     ct_statistics: str = TRAINING
     supports: str = ""
+    query_prototypes: int = 0
 
     @property
     def way(self) -> str:
@@ -51,6 +53,8 @@ class TestSetting:
         parts = [f"{self.fold_scheme} folds"] * (self.fold_scheme != usual)
         if self.ct_statistics != (VOLUME if self.protocol == ADNET else TRAINING):
             parts.append(f"CT by statistics of the {self.ct_statistics}")
+        if self.query_prototypes:
+            parts.append(f"up to {self.query_prototypes} prototypes of the query")
         return [*parts, *([named] if named else [])]
 
     def words(self, fold: int | None = None) -> str:
@@ -76,7 +80,7 @@ def setting_of(run: TestedRun) -> TestSetting:
         excluded=tuple(results["exclude_classes"]), method=method_of(results),
         exclude_rule=(results.get("exclude_rule") or ANY) if results["exclude_classes"] else ANY,
         fold_scheme=results.get("fold_scheme") or DISJOINT, ct_statistics=_ct_statistics(results),
-        supports=_supports(results),
+        supports=_supports(results), query_prototypes=results.get("query_prototypes") or 0,
     )  # fmt: skip
 
 

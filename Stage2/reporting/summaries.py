@@ -21,7 +21,8 @@ SUMMARY_COLUMNS = (
     "experiment", "snapshot", "protocol", "method", "slice_matching", "dataset", "label_set", "excluded", "region",
     "class", "metric", "mean", "sd", "runs", "undefined", "missing_folds",
 )  # fmt: skip
-ADDED_COLUMNS = ("exclude_rule", "fold_scheme", "ct_statistics", "supports")  # where any run has an unusual one
+# Where any run has an unusual one.
+ADDED_COLUMNS = ("exclude_rule", "fold_scheme", "ct_statistics", "supports", "query_prototypes")
 
 
 def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]) -> list[dict]:

@@ -137,6 +137,7 @@ def dice_of_tests(run: Path) -> dict[int, float]:
         as_published = (
             results.get("protocol") == PUBLISHED_PROTOCOL
             and method_of(results) == PROTOTYPES
+            and not results.get("query_prototypes")
             and results.get("fold_scheme", DISJOINT) == DISJOINT
             and results.get("support_idx") != EVERY_SUPPORT
         )

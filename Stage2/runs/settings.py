@@ -50,7 +50,7 @@ class RunSettings:
 
     # network
     modelname: str = "dlfcn_res101"  # encoder, see Stage2/models/encoders.py
-    clsname: str = "grid_proto"  # head: grid_proto: ALPNet; global_proto: PA-Net
+    clsname: str = "grid_proto"  # head: grid_proto: ALPNet; global_proto: PA-Net; anomaly, anomaly_query: ADNet
     proto_grid_size: int = 8  # pooling cells along a side of the feature grid, in training
     use_coco_init: bool = False  # start the encoder from torchvision's COCO DeepLabV3 weights
     use_densecl_init: bool = False  # start the encoder from the Stage 1 weights in pretrained_backbone
@@ -97,6 +97,7 @@ class RunSettings:
     protocol: str = PAPER  # paper: as published; clean: no label of a query before scoring; adnet: as ADNet's line
     slice_matching: str = "similarity"  # how a slice finds its support in the clean protocol: similarity or position
     full_volume: bool = False  # also score all slices, not only the class's range; the clean protocol always does
+    query_prototypes: int = 0  # prototypes of a class that confident cells of the query may add, in any head; 0: none
     surface_distances: bool = False  # also HD95 and ASSD in mm
     method: str = PROTOTYPES  # prototypes, or adapted: a network learns the classes from the supports first
     adapt_minutes: float = MINUTES  # of processor time, over all threads, that it learns
@@ -131,7 +132,7 @@ OF_PROTOCOL: Mapping[str, Mapping[str, Any]] = {
 AT_LEAST = {
     "proto_grid_size": 1, "min_fg_data": 1, "max_iters_per_load": 1, "num_workers": 0, "n_steps": 1, "batch_size": 1,
     "seed": 0, "eval_every": 0, "eval_scans": 1, "print_interval": 1, "save_snapshot_every": 1, "picture_every": 0,
-    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "adapt_steps": 0,
+    "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "query_prototypes": 0, "adapt_steps": 0,
 }  # fmt: skip
 
 
@@ -247,6 +248,11 @@ def _check_adaptation(settings: Mapping[str, Any]) -> None:
 
 def _check_protocol(settings: Mapping[str, Any]) -> None:
     protocol, adapted = settings["protocol"], settings["method"] == ADAPTED
+    if adapted and settings["query_prototypes"]:
+        raise ValueError(
+            f"query_prototypes={settings['query_prototypes']} adds prototypes, and method={ADAPTED} has none; set "
+            f"method={PROTOTYPES}, or leave query_prototypes out."
+        )
     if adapted and protocol == ADNET:
         raise ValueError(f"protocol={ADNET} compares prototypes, and method={ADAPTED}; set method={PROTOTYPES}.")
     if adapted and settings["support_idx"] == EVERY_SUPPORT:
@@ -263,6 +269,11 @@ def _check_protocol(settings: Mapping[str, Any]) -> None:
 
 def check_trains(config: Mapping[str, Any]) -> None:
     """Raise ValueError for a setting that only tests can have."""
+    if config["query_prototypes"]:
+        raise ValueError(
+            f"query_prototypes={config['query_prototypes']} is of tests, which have a whole query volume; leave it out "
+            "of training and fine-tuning."
+        )
     if config["support_idx"] == EVERY_SUPPORT:
         raise ValueError(
             f"support_idx={EVERY_SUPPORT} is of tests; training and fine-tuning take support scans by number, as in "

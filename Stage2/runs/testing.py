@@ -17,11 +17,13 @@ from Stage2.evaluation.clean_protocol import CleanProtocol
 from Stage2.evaluation.protocol import (
     ClassTask,
     Encode,
+    PrototypesFromQuery,
     ScanResult,
+    annotated_slices,
     evaluate_scan,
     parts_by_chunks,
     parts_by_range,
-    support_prototypes,
+    prototypes_of_parts,
 )
 from Stage2.inference.feature_cache import FeatureMemory
 from Stage2.io.names import image_path
@@ -73,21 +75,22 @@ def evaluator(
         method = method_of_test(settings)
         return CleanProtocol(model, supports, tasks, method, partial(extent_of_body, cohort), encode).evaluate
     of_support = encode if whole_supports else None
-    prototypes = {
-        task.name: support_prototypes(model, supports, task, settings.val_wsize, of_support) for task in tasks
-    }
+    window, most = settings.val_wsize, settings.query_prototypes
+    annotated = {task.name: annotated_slices(model, supports, task, of_support) for task in tasks}
+    prototypes = {task.name: prototypes_of_parts(model, task, annotated[task.name], window) for task in tasks}
     parts_of = parts_by_chunks if settings.protocol == ADNET else parts_by_range
     return partial(
         evaluate_scan, model, tasks=tasks, prototypes=prototypes, parts_of=parts_of, encode=encode,
-        full_volume=settings.full_volume,
+        from_query=PrototypesFromQuery(annotated, window, most) if most else None, full_volume=settings.full_volume,
     )  # fmt: skip
 
 
 def method_of_test(settings: RunSettings) -> Method:
     """How the clean protocol segments."""
     return Method(
-        settings.slice_matching, settings.n_sup_part, settings.val_wsize, margin=None, least_pixels=settings.min_fg_data
-    )
+        settings.slice_matching, settings.n_sup_part, settings.val_wsize, margin=None,
+        least_pixels=settings.min_fg_data, query_prototypes=settings.query_prototypes,
+    )  # fmt: skip
 
 
 def remembered(model: FewShotSegmenter, settings: RunSettings) -> FeatureMemory:
@@ -195,6 +198,7 @@ def describe_test(settings: RunSettings, cohort: Cohort, start: Choice | None) -
         "ct_statistics": settings.ct_statistics if cohort.data_set.modality == "CT" else None,
         "support_idx": settings.support_idx if every else list(settings.support_idx),
         "slice_matching": settings.slice_matching if clean and settings.method == PROTOTYPES else None,
+        "query_prototypes": settings.query_prototypes,
         "modelname": settings.modelname,
         "adaptation": None,
         **choice_record(start),

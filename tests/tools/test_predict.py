@@ -17,6 +17,7 @@ from stage2.drawn import drawn_scan
 
 from Stage2.io.scans import ScanFile
 from Stage2.models.few_shot import FewShotSegmenter
+from Stage2.models.snapshots import save_snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,7 +104,7 @@ def test_a_folder_with_a_bad_file_is_done_but_for_that_and_goes_on_where_it_stop
     status, said = call(*wanted, query="queries/image_1.nii.gz")
     assert (status, "image_1: done before" in said) == (0, True)
     assert (out / "image_1_mask.nii.gz").stat().st_mtime_ns == before
-    for change in (["--clean-up"], ["--margin", "all"], ["--force"]):
+    for change in (["--clean-up"], ["--margin", "all"], ["--query-prototypes", "4"], ["--force"]):
         with pytest.raises(pytest.fail.Exception, match="the network was loaded"):
             call(*wanted, *change, query="queries/image_1.nii.gz")
 
@@ -141,6 +142,7 @@ def test_supports_are_no_queries_and_features_are_kept(call, case, tmp_path):
         (["--support", "{case}/scan.nii.gz", "{case}/absent.nii.gz"], "absent.nii.gz does not exist"),
         (["--label", "7"], "label 7 is not in {case}/mask.nii.gz; it holds [2, 3]"),
         (["--device", "abacus"], "device=abacus is unknown"),
+        (["--method", "adapted", "--query-prototypes", "4"], "--query-prototypes adds to prototypes; add --method"),
     ],
 )
 def test_mistakes_are_one_line(call, case, tmp_path, capsys, arguments, sentence):
@@ -150,6 +152,22 @@ def test_mistakes_are_one_line(call, case, tmp_path, capsys, arguments, sentence
     assert sentence.format(case=case) in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
+@pytest.mark.parametrize("head", ["anomaly", "anomaly_query"])
+def test_adnets_heads_predict_with_prototypes_of_the_query(call, case, tmp_path, head):
+    save_snapshot(FewShotSegmenter("dlfcn_res18", head), tmp_path / "5.pth")
+    given = ["--checkpoint", tmp_path / "5.pth", "--modality", "MR", "--query-prototypes", 4, "--out", tmp_path / "out"]
+    status, _ = call(*given, query="queries/image_1.nii.gz")
+    assert status == 0
+    record = json.loads((tmp_path / "out" / "image_1.json").read_text())
+    assert record["settings"]["method"]["query_prototypes"] == 4
+
+
+def test_a_number_of_prototypes_below_0_is_refused(call, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        call("--out", tmp_path / "out", "--query-prototypes", "-1")
+    assert "found -1, expected a whole number from 0 up" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -93,5 +93,5 @@ def test_bfloat16_changes_features_little(episode):
 
 
 def test_unknown_prototypes_are_refused():
-    with pytest.raises(ValueError, match="clsname=x is unknown; choose one of grid_proto, global_proto"):
+    with pytest.raises(ValueError, match="clsname=x is unknown; choose one of grid_proto, global_proto, anomaly"):
         FewShotSegmenter("dlfcn_res18", "x")

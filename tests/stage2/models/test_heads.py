@@ -110,7 +110,8 @@ def test_segmenting_goes_through_the_heads_own_upsampling(model):
 def test_registries_find_classes_by_place_and_name_what_there_is(monkeypatch):
     monkeypatch.setitem(HEADS, "placed", "Stage2.models.heads:GlobalPrototypeHead")
     assert type(build(HEADS, "placed", "clsname")) is GlobalPrototypeHead
-    with pytest.raises(ValueError, match="clsname=x is unknown; choose one of grid_proto, global_proto, placed"):
+    names = "grid_proto, global_proto, anomaly, anomaly_query, placed"
+    with pytest.raises(ValueError, match=f"clsname=x is unknown; choose one of {names}"):
         build(HEADS, "x", "clsname")
     monkeypatch.setattr(TinyBackbone, "stride", 12)
     monkeypatch.setitem(ENCODERS, "tiny", TinyBackbone)

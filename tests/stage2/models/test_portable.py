@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from Stage2.models.alp import DegenerateEpisodeError
+from Stage2.models.encoders import FEATURE_CHANNELS
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.portable import PortableGlobalPrototypes, PortableLocalPrototypes
 
@@ -17,9 +18,12 @@ def mask_of(rows: slice) -> torch.Tensor:
     return mask
 
 
-@pytest.fixture(scope="module", params=["grid_proto", "global_proto"])
+@pytest.fixture(scope="module", params=["grid_proto", "global_proto", "anomaly", "anomaly_query"])
 def segmenter(request):
-    return FewShotSegmenter("dlfcn_res18", request.param).eval()
+    model = FewShotSegmenter("dlfcn_res18", request.param).eval()
+    if request.param == "anomaly_query":
+        torch.nn.init.normal_(model.head.weight, std=0.2, generator=torch.Generator().manual_seed(0))
+    return model
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
@@ -30,7 +34,7 @@ def segmenter(request):
 )
 def test_logits_are_the_segmenters(segmenter, shots, window):
     generator = torch.Generator().manual_seed(len(shots))
-    support, query = (torch.randn(count, 16, 8, 8, generator=generator) for count in (len(shots), 3))
+    support, query = (torch.randn(count, FEATURE_CHANNELS, 8, 8, generator=generator) for count in (len(shots), 3))
     masks = torch.stack([mask_of(rows) for rows in shots])
     expected = segmenter.logits(query, segmenter.prototypes(support, masks, 1 - masks, window), (SIDE, SIDE))
     found = segmenter.head.portable(window)(support, masks, query)

@@ -78,7 +78,7 @@ def test_defaults_are_the_published_values():
             "dlfcn_res101_mmcv, dlfcn_swin_mmcv, dlfcn_vit_mmcv, dlfcn_res18_mmcv, dlfcn_swin_tiny_mmcv, "
             "dlfcn_vit_tiny_mmcv.",
         ),
-        ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto."),
+        ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto, anomaly, anomaly_query."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
         (
