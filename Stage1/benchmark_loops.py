@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def plain_transform(view: Config, count: int, size: int) -> Callable:
 
 
 def train_plainly(cfg: Config, folder: Path, steps: int) -> list[float]:
-    """Seconds of every step of a plain loop, batches included."""
+    """Seconds of the processor for every step of a plain loop, batches included."""
     dataset, optimizer = cfg.train_dataloader.dataset, cfg.optim_wrapper.optimizer
     size = dataset.view.image_size
     images = from_library("lightly.data", "LightlyDataset")(
@@ -133,15 +134,15 @@ def train_plainly(cfg: Config, folder: Path, steps: int) -> list[float]:
     )
     optimiser = kind([one for one in network.parameters() if one.requires_grad], **settings)
     network.train()
-    spent, begun = [], time.perf_counter()
+    spent, begun = [], time.process_time()
     for views in _repeated(loader, steps):
         optimiser.zero_grad()
         loss(network, views).backward()
         if cfg.optim_wrapper.get("clip_grad"):
             nn.utils.clip_grad_norm_(network.parameters(), **cfg.optim_wrapper.clip_grad)
         optimiser.step()
-        spent.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
+        spent.append(time.process_time() - begun)
+        begun = time.process_time()
     return spent
 
 
@@ -155,19 +156,22 @@ def _repeated(loader: DataLoader, steps: int) -> Iterator[list[Tensor]]:
 
 
 def train_recipe(path: Path, folder: Path, steps: int, options: dict[str, Any]) -> list[float]:
-    """Seconds of every step of a recipe, by the runner that users have, in one process without loader workers."""
+    """The same of a recipe, by the runner that users have, in one process without loader workers."""
     from mmengine.hooks import Hook
 
     from Stage1.runs import training
 
-    spent = []
+    times = []
 
     class Watch(Hook):
         priority = "VERY_LOW"
 
+        def before_train(self, runner) -> None:
+            times.append(time.process_time())
+
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-            spent.append(runner.message_hub.get_scalar("train/time").current())
-            if len(spent) == steps:
+            times.append(time.process_time())
+            if len(times) > steps:
                 raise _Enough
 
     with tempfile.TemporaryDirectory() as work:
@@ -180,7 +184,7 @@ def train_recipe(path: Path, folder: Path, steps: int, options: dict[str, Any]) 
         runner.register_hook(Watch())
         with suppress(_Enough):
             runner.train()
-    return spent
+    return [after - before for before, after in pairwise(times)]
 
 
 class _Enough(Exception):
@@ -188,7 +192,7 @@ class _Enough(Exception):
 
 
 def measure_loop(kind: str, path: Path, folder: Path, steps: int, options: dict[str, Any]) -> dict[str, float]:
-    """Median seconds of a step and peak memory of a loop, in a process of its own.
+    """Median seconds of the processor for a step, and peak memory of a loop, in a process of its own.
 
     Args:
         kind: "plain" or "recipe".

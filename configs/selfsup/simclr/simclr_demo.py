@@ -2,7 +2,7 @@
 
 _base_ = ["simclr_roco_50ep.py"]
 
-model = dict(depth=18)
+model = dict(depth=18, channels_last=True)
 train_dataloader = dict(
     batch_size=32, num_workers=2, dataset=dict(data_root="data/demo/radiographs", view=dict(image_size=96))
 )
