@@ -164,12 +164,6 @@ def test_adnets_heads_predict_with_prototypes_of_the_query(call, case, tmp_path,
     assert record["settings"]["method"]["query_prototypes"] == 4
 
 
-def test_a_number_of_prototypes_below_0_is_refused(call, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        call("--out", tmp_path / "out", "--query-prototypes", "-1")
-    assert "found -1, expected a whole number from 0 up" in capsys.readouterr().err
-
-
 @pytest.fixture
 def experts(case, tmp_path) -> Path:
     """A folder with an expert's masks: of the support, and of the query p2, in a folder of its own."""
@@ -297,11 +291,15 @@ def test_a_snapshot_without_its_run_needs_a_modality(call, case, tmp_path):
     assert "name --modality MR or CT, or a --dataset" in said
 
 
-@pytest.mark.parametrize("label", ["0", "a", "2,", "-1"])
-def test_labels_are_numbers(call, tmp_path, label, capsys):
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [("--label", value, "expected numbers such as 2 or 2,3") for value in ("0", "a", "2,", "-1")]
+    + [("--query-prototypes", "-1", "found -1, expected a whole number from 0 up")],
+)
+def test_numbers_are_checked(call, tmp_path, capsys, option, value, sentence):
     with pytest.raises(SystemExit):
-        call("--out", tmp_path, label=label)
-    assert "expected numbers such as 2 or 2,3" in capsys.readouterr().err
+        call("--out", tmp_path, option, value)
+    assert sentence in capsys.readouterr().err
 
 
 def test_help(tool, capsys):
