@@ -4,14 +4,11 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from stage2.preparation.check import test_folder
-from stage2.preparation.check.test_folder import IDS, OWN, change
+from stage2.preparation.check.spoiling import IDS, OWN, change
 
 from Stage2.datasets.pseudo_labels import PseudoLabels
 from Stage2.preparation.check.folder import check_folder
 from Stage2.preparation.steps.superpixels import prepare_folder
-
-sound, cohort = test_folder.sound, test_folder.cohort  # fixtures
 
 
 def test_supervoxels_will_do_without_superpixels(cohort):
