@@ -12,7 +12,7 @@ usage() {
 Usage: bash examples/ablations/pretext_tasks.sh --radiographs DIR --data DIR [options]
 
 Pre-trains a backbone by each pretext task, extracts it, fine-tunes Stage 2 from it without training on superpixels (as
-published for SimCLR, SimMIM and MAE), and tests. Ends with one table of Dice, and one of a probe of the frozen features.
+published for SimCLR, SimMIM and MAE), and tests. Ends with a table of Dice, and one of a probe of frozen features.
 An untrained network takes the same road. A run that is interrupted goes on where it stopped.
 
 Input
@@ -21,7 +21,7 @@ Input
   --dataset CHAOST2|SABS  what it is (default CHAOST2); or the .yaml file of your own data set
 Experiment
   --recipes demo|roco     demo (default): small networks, minutes on a CPU; roco: the published recipes
-  --tasks "T[:N] ..."     of densecl, mocov2, simclr, simmim, mae and random, each for N epochs (default: all but mocov2,
+  --tasks "T[:N] ..."     of densecl, mocov2, simclr, simmim, mae, random, each for N epochs (default: all but mocov2,
                           for the epochs of their recipes); epochs differ in cost, so equal times need different N
   --folds "K ..."         (default 0)
   --label-set L           (default 0)
@@ -32,8 +32,8 @@ Run
   --dry-run               print the commands and run nothing
   -h, --help              this text
 
-Made below --out: results.md, results.csv, features_fold<K>.json, features.md, and for every task stage1/, backbone.pth
-and its runs.
+Made below --out: results.md, results.csv, features_fold<K>.json, and for every task stage1/, backbone.pth and its runs.
+The table of the probe is printed.
 TEXT
 }
 
@@ -104,7 +104,7 @@ if [ "$dry_run" = 0 ]; then
     out=$(cd "$out" && pwd)
 fi
 N_STEPS=$((4 * ${#tasks[@]} + 1 + ${#folds[@]}))
-[[ " ${tasks[*]} " != *" random "* ]] || N_STEPS=$((N_STEPS - 2))
+[[ " ${tasks[*]} " != *" random "* ]] || N_STEPS=$((N_STEPS - 1))
 
 # The last checkpoint of a task's Stage 1, under one name.
 pretrain() {
@@ -115,6 +115,16 @@ pretrain() {
     epochs=$(find "$folder" -maxdepth 1 -name 'epoch_*.pth' -printf '%f\n' | sort -V | tail -n 1)
     [ -n "$epochs" ] || fail "Stage 1 left no checkpoint in $folder"
     ln -sf "$epochs" "$folder/last.pth"
+}
+
+# untrained DEPTH FILE: a ResNet as it is made.
+untrained() {
+    show_or_run "$python" -c 'import sys
+import torch
+from Stage1.models.backbone import ResNetC5
+from Stage1.weights.checkpoints import write_checkpoint
+torch.manual_seed(0)
+write_checkpoint({"state_dict": ResNetC5(int(sys.argv[1])).state_dict()}, sys.argv[2])' "$@"
 }
 
 # drive MODE TASK VARIABLE=value ...: a step of Stage 2.
@@ -130,14 +140,14 @@ drive() {
 judged=() folders=()
 for entry in "${tasks[@]}"; do
     task=${entry%%:*}
-    folder=$out/$task reload=none before='' changes=("data_root=$radiographs" "num_workers=$workers")
+    folder=$out/$task reload=$out/$task/backbone.pth before=extract_$task
+    changes=("data_root=$radiographs" "num_workers=$workers")
     folders+=("$folder")
     [ "$entry" = "$task" ] || changes+=("max_epochs=${entry#*:}")
+    judged+=("$reload")
     if [ "$task" = random ]; then
-        judged+=(random)
+        step "extract_$task" "$task: backbone" "" "$reload" untrained "${encoders[random]#dlfcn_res}" "$reload"
     else
-        reload=$folder/backbone.pth before=extract_$task
-        judged+=("$reload")
         watched=$radiographs emptied=$folder/stage1 when_resumed='' step "pretrain_$task" "$entry: Stage 1" "" \
             "$folder/stage1/last.pth" pretrain "$folder/stage1" bash "$ROOT/tools/single_train.sh" \
             "$ROOT/configs/selfsup/$task/${task}_$suffix.py" --work_dir "$folder/stage1" --auto-resume \
