@@ -137,12 +137,11 @@ drive() {
         bash "$ROOT/examples/run_experiment.sh" "$mode"
 }
 
-judged=() folders=()
+judged=()
 for entry in "${tasks[@]}"; do
     task=${entry%%:*}
     folder=$out/$task reload=$out/$task/backbone.pth before=extract_$task
     changes=("data_root=$radiographs" "num_workers=$workers")
-    folders+=("$folder")
     [ "$entry" = "$task" ] || changes+=("max_epochs=${entry#*:}")
     judged+=("$reload")
     if [ "$task" = random ]; then
@@ -162,7 +161,7 @@ for entry in "${tasks[@]}"; do
 done
 tested=("${tasks[@]%%:*}")
 step table "Table" "${tested[*]/#/test_}" "$out/results.md" \
-    "$python" "$ROOT/tools/collect_results.py" "${folders[@]}" --out "$out"
+    "$python" "$ROOT/tools/collect_results.py" "$out" --out "$out"
 for fold in "${folds[@]}"; do
     step "probe_$fold" "Probe of frozen features, fold $fold" "${tested[*]/#/test_}" "$out/features_fold$fold.json" \
         "$python" "$ROOT/tools/evaluate_features.py" "${judged[@]}" --data "$data" --dataset "$dataset" \
