@@ -76,7 +76,7 @@ def locate(word: str, page: Path) -> str:
 def test_programs_options_and_settings_exist(page: Path):
     for program, before, after in programs(page):
         name = Path(program).name
-        listed = re.findall(r"^    ([a-z_]+)(?: |$)", help_of(program), re.M)  # subcommands
+        listed = re.findall(r"^    ([a-z_0-9]+)(?: |$)", help_of(program), re.M)  # subcommands
         subcommand = after[0] if after and after[0] in listed else None
         text = help_of(program) + (help_of(program, subcommand) if subcommand else "")
         if name in ENTRIES:
