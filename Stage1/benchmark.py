@@ -3,11 +3,8 @@
 Everything is measured in the run that prints it; the ratios, not the times, are what carries over to other machines.
 """
 
-import multiprocessing
-import resource
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -21,7 +18,7 @@ from Stage1.datasets.radiographs import Radiographs, collate_views
 from Stage1.datasets.sampling import SampleKey
 from Stage1.models.contrast import gather_cells, match_dense_keys
 from Stage1.models.densecl import DenseCL, cells_as_rows
-from Stage1.timing import one_thread, seconds
+from Stage1.timing import in_own_process, one_thread, peak_memory, seconds
 
 BATCH = 16  # images that the device's half of the views takes at a time
 PLAIN = "plain"
@@ -144,14 +141,10 @@ def measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
 
     On the CPU the memory is the whole process's; on a GPU it is what PyTorch allocated.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure_step, name, repeats, settings).result()
+    return in_own_process(_measure_step, name, repeats, settings)
 
 
 def _measure_step(name: str, repeats: int, settings: dict) -> dict[str, float]:
     taken = seconds(training_step(name, **settings), repeats)
-    if settings["device"] == "cuda":
-        memory = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    memory = torch.cuda.max_memory_allocated() / 2**20 if settings["device"] == "cuda" else peak_memory()
     return {"seconds": taken, "memory": memory}

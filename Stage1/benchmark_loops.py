@@ -3,14 +3,11 @@
 Both read files, make views, and step; each in a process of its own, so that their peak memory can be compared.
 """
 
-import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -20,22 +17,21 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchvision.models import resnet18, resnet50, resnet101
+from torchvision.models import get_model
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from Stage1.models.extras import from_library
+from Stage1.timing import in_own_process, peak_memory
 
-RESNETS = {18: resnet18, 50: resnet50, 101: resnet101}
 WARM_UP = 2  # steps that are not timed
-MIB = 2**20
 
 
 def plain_simclr(model: Config, image_size: int) -> tuple[nn.Module, Callable[[nn.Module, list[Tensor]], Tensor]]:
     """SimCLR as lightly's documentation puts it together."""
     head = from_library("lightly.models.modules.heads", "SimCLRProjectionHead")
     criterion = from_library("lightly.loss.ntx_ent_loss", "NTXentLoss")(temperature=model.temperature)
-    backbone = RESNETS[model.depth](zero_init_residual=True)
+    backbone = get_model(f"resnet{model.depth}", zero_init_residual=True)
     channels, backbone.fc = backbone.fc.in_features, nn.Identity()
     network = nn.Sequential(backbone, head(channels, channels, model.feature_channels))
     return network, lambda network, views: criterion(network(views[0]), network(views[1]))
@@ -204,8 +200,7 @@ def measure_loop(kind: str, path: Path, folder: Path, steps: int, options: dict[
     Raises:
         ValueError: the pretext task has no plain loop.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, kind, path, folder, steps, options).result()
+    return in_own_process(_measure, kind, path, folder, steps, options)
 
 
 def _measure(kind: str, path: Path, folder: Path, steps: int, options: dict[str, Any]) -> dict[str, float]:
@@ -215,5 +210,4 @@ def _measure(kind: str, path: Path, folder: Path, steps: int, options: dict[str,
         spent = train_plainly(load_config(path, options), folder, WARM_UP + steps)
     else:
         spent = train_recipe(path, folder, WARM_UP + steps, options)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
-    return {"seconds": statistics.median(spent[WARM_UP:]), "MiB": memory}
+    return {"seconds": statistics.median(spent[WARM_UP:]), "memory": peak_memory()}

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from Stage1.datasets.images import UnreadableImageError, read_image
+from Stage1.datasets.images import read_given_image
 from Stage1.datasets.radiographs import to_grey
 from Stage1.datasets.views import RandomViews
 from Stage1.models.pretext import PretextTask
 from Stage1.runs.config import find_task, load_config
+from Stage1.runs.pictures import panel_pixels
 from Stage1.weights.backbones import describe_mismatch, state_of
 from Stage1.weights.checkpoints import read_checkpoint
 
@@ -38,7 +39,7 @@ def reconstruct(config: str | Path, checkpoint: str | Path, images: Sequence[Pat
     """
     cfg = load_config(config)
     task = find_task(cfg.model.type)
-    if task.picture is PretextTask.picture:
+    if not task.has_picture():
         raise ValueError(
             f"found {cfg.model.type} in {config}, a pretext task that rebuilds no images, expected one that does; "
             "give for example configs/selfsup/mae/mae_roco_50ep.py"
@@ -68,10 +69,7 @@ def read_whole(path: Path, grey: bool, views: RandomViews) -> Tensor:
     Raises:
         ValueError: it cannot be read.
     """
-    try:
-        image = read_image(path)
-    except UnreadableImageError as error:
-        raise ValueError(f"found an unreadable image {path} ({error}); give a JPEG or PNG file") from error
+    image = read_given_image(path)
     image = to_grey(image) if grey else image
     plain = replace(views, crop_scale=None, flip_probability=0.0)
     shown = plain.crop(image, plain.draw(*image.shape[1:], np.random.default_rng(0)))
@@ -97,31 +95,3 @@ def reconstruction_figure(panels: np.ndarray, names: Sequence[str], title: str) 
         row[0].set_ylabel(name, fontsize=9)
     figure.suptitle(title, fontsize=12)
     return figure
-
-
-def sheet(panels: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
-    """Panels as one picture.
-
-    Args:
-        panels, mean, std: of `panel_pixels`.
-
-    Returns:
-        (N * H, P * W, 3) uint8.
-    """
-    pixels = panel_pixels(panels, mean, std)
-    rows, count, height, width, channels = pixels.shape
-    return pixels.transpose(0, 2, 1, 3, 4).reshape(rows * height, count * width, channels)
-
-
-def panel_pixels(panels: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
-    """Panels as pixels.
-
-    Args:
-        panels: (N, P, 3, H, W) float32, normalised: one row of P panels for each image.
-        mean, std: (1, 3, 1, 1), what they were normalised by.
-
-    Returns:
-        (N, P, H, W, 3) uint8.
-    """
-    pixels = (panels * std + mean).clamp(0, 1).mul(255).round().byte()
-    return pixels.permute(0, 1, 3, 4, 2).cpu().numpy()

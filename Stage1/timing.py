@@ -1,9 +1,13 @@
 """How long a call takes, what it computes, and how fast the machine is at most: for both stages' benchmarks."""
 
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import torch
@@ -32,6 +36,17 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
         function()
         times.append(time.perf_counter() - begun)
     return statistics.median(times)
+
+
+def in_own_process(function: Callable[..., Any], *arguments: object) -> Any:
+    """What a function of a module returns, called in a new process: its memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def flops(function: Callable[[], object]) -> float:

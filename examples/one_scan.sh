@@ -36,7 +36,7 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --without-registration) registration=() && shift ;;
         --data)
-            [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value (see --help)"
+            check_value "$@"
             check_folder --data "$2"
             [ "$(count_files "$2" 'image_*.nii.gz')" -gt 0 ] ||
                 fail "--data $2 holds no image_<id>.nii.gz; expected a processed folder"
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
             shift 2
             ;;
         --slices)
-            [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value (see --help)"
+            check_value "$@"
             [ "$2" = all ] || registration=()
             options+=("$1" "$2")
             shift 2

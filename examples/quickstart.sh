@@ -67,9 +67,7 @@ while [ $# -gt 0 ]; do
         --dry-run) dry_run=1 && shift ;;
         --radiographs | --data | --dataset | --fold | --label-set | --model | --pretrain-epochs | --steps | \
             --finetune-steps | --precision | --device | --out)
-            [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value (see --help)"
-            name=${1#--}
-            printf -v "${name//-/_}" '%s' "$2"
+            set_option "$@"
             shift 2
             ;;
         *) fail "option '$1' is unknown (see --help)" ;;

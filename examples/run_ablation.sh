@@ -85,10 +85,4 @@ for arm in "$@"; do
     [ "$folder" = method ] || [ "${folders[-1]}" = "$exps/ablations/$name" ] || folders+=("$exps/ablations/$name")
 done
 
-collect=("$(find_python)" "$ROOT/tools/collect_results.py" "${folders[@]}" --out "$exps/ablations/$name")
-if [ "${DRY_RUN:-0}" = 1 ]; then
-    printf '%q ' "${collect[@]}"
-    echo
-else
-    "${collect[@]}"
-fi
+show_or_run "$(find_python)" "$ROOT/tools/collect_results.py" "${folders[@]}" --out "$exps/ablations/$name"

@@ -33,7 +33,29 @@ find_python() {
     fi
 }
 
+# Runs a command or, where the script has dry_run=1 or the environment DRY_RUN=1, prints it.
+show_or_run() {
+    if [ "${dry_run:-${DRY_RUN:-0}}" = 1 ]; then
+        printf '%q ' "$@"
+        echo
+    else
+        "$@"
+    fi
+}
+
 # --- checks of options: one sentence before anything starts ---
+
+# check_value OPTION VALUE ...: that a value follows an option; called with all words that are left.
+check_value() {
+    [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value (see --help)"
+}
+
+# set_option --some-name VALUE ...: the variable some_name.
+set_option() {
+    check_value "$@"
+    local variable=${1#--}
+    printf -v "${variable//-/_}" '%s' "$2"
+}
 
 check_choice() {
     local option=$1 value=$2

@@ -16,15 +16,6 @@ heading() {
     printf '\n=== [%d/%d] %s (elapsed %s)\n' "$step_number" "$N_STEPS" "$1" "$(elapsed)"
 }
 
-show_or_run() {
-    if [ "$dry_run" = 1 ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        "$@"
-    fi
-}
-
 # What an input folder holds, so that a changed one is noticed: names, sizes and times of its images and labels.
 listing() {
     find -L "$1" -maxdepth 1 -type f \( -name 'image_*' -o -name 'label_*' -o -iname '*.jp*g' -o -iname '*.png' \) \

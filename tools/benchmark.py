@@ -74,8 +74,8 @@ def benchmark_recipe(options: argparse.Namespace) -> None:
         measured[kind].append(measure_loop(kind, path, options.images.resolve(), options.repeats, changed))
     plain, ours = ({key: min(one[key] for one in runs) for key in runs[0]} for runs in measured.values())
     rows = [
-        (name, f"{own['seconds']:.2f}", f"{plain['seconds'] / own['seconds']:.2f}", f"{own['MiB']:.0f}",
-         f"{own['MiB'] / plain['MiB']:.2f}")
+        (name, f"{own['seconds']:.2f}", f"{plain['seconds'] / own['seconds']:.2f}", f"{own['memory']:.0f}",
+         f"{own['memory'] / plain['memory']:.2f}")
         for name, own in (("plain loop of the library", plain), (f"ours, {path.name}", ours))
     ]  # fmt: skip
     header = ("", "CPU s a step", "plain / this", "peak memory, MiB", "of plain")

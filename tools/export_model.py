@@ -48,7 +48,7 @@ def run_snapshot(options: argparse.Namespace) -> None:
     from Stage2.export.comparison import drawn_slices, read_slices
     from Stage2.export.onnx_files import ENCODER_FILE, HEAD_FILE, export_segmenter
     from Stage2.models.build import segmenter_of_snapshot
-    from Stage2.run_folders.layout import read_config
+    from Stage2.run_folders.layout import read_config, run_of
     from Stage2.run_folders.selection import resolve_choice
 
     if options.label is not None and options.check is None:
@@ -58,7 +58,7 @@ def run_snapshot(options: argparse.Namespace) -> None:
             f"--statistics has a standard deviation of {options.statistics[1]}; expected a number above 0."
         )
     snapshot = resolve_choice(options.snapshot).snapshot
-    run_config = read_config(snapshot.resolve().parent.parent)
+    run_config = read_config(run_of(snapshot))
     model = segmenter_of_snapshot(
         snapshot, encoder_name=options.modelname, head_name=options.clsname, run_config=run_config
     )

@@ -75,7 +75,7 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     """Write the figure of one image's matched cells."""
     from Stage1.correspondence import correspondence_figure, find_correspondence
     from Stage1.datasets import RandomViews
-    from Stage1.datasets.images import UnreadableImageError, read_image
+    from Stage1.datasets.images import read_given_image
     from Stage1.models.backbone import ResNetC5
     from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone
     from Stage1.weights.checkpoints import read_checkpoint
@@ -84,10 +84,7 @@ def draw_correspondence(options: argparse.Namespace) -> None:
     weights = backbone_weights(read_checkpoint(options.checkpoint), options.checkpoint)
     backbone = ResNetC5(built_depth(weights, options.checkpoint))
     load_backbone(backbone, options.checkpoint)
-    try:
-        image = read_image(options.image)
-    except UnreadableImageError as error:
-        raise ValueError(f"found an unreadable image {options.image} ({error}); give a JPEG or PNG file") from error
+    image = read_given_image(options.image)
     found = find_correspondence(backbone, image, RandomViews(image_size=options.image_size), options.seed)
     title = f"{options.checkpoint.name}, {options.image.name}"
     save_figure(correspondence_figure(image, found, title, options.lines), options.out)

@@ -89,6 +89,18 @@ def read_image(path: str | Path) -> Tensor:
         raise UnreadableImageError(f"damaged {kind}: {reason}") from error
 
 
+def read_given_image(path: str | Path) -> Tensor:
+    """As :func:`read_image`, of a file that a person named.
+
+    Raises:
+        ValueError: it cannot be read, in one sentence with its name.
+    """
+    try:
+        return read_image(path)
+    except UnreadableImageError as error:
+        raise ValueError(f"found an unreadable image {path} ({error}); give a JPEG or PNG file") from error
+
+
 def scale_to_bytes(image: np.ndarray) -> np.ndarray:
     """Values of any type as bytes, without clipping.
 

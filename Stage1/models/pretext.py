@@ -115,6 +115,11 @@ class PretextTask(BaseModel):
         return None
 
     @classmethod
+    def has_picture(cls) -> bool:
+        """Whether the task makes a :meth:`picture`."""
+        return cls.picture is not PretextTask.picture
+
+    @classmethod
     def check_settings(cls, model: Mapping[str, Any], view: Mapping[str, Any], batch: int) -> None:
         """Says early what a run would fail on later.
 

@@ -16,7 +16,7 @@ from Stage2.inference.request import Preparation
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile, find_scans
 from Stage2.io.text import plain
-from Stage2.run_folders.layout import read_config
+from Stage2.run_folders.layout import read_config, run_of
 
 if TYPE_CHECKING:
     from Stage2.adaptation.training import Progress
@@ -86,7 +86,7 @@ class AdaptJob:
             )
         self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
         self.start = starting_file(request.start, request.settings.encoder)
-        config = {} if self.start == RANDOM_START else read_config(Path(self.start).resolve().parent.parent)
+        config = {} if self.start == RANDOM_START else read_config(run_of(self.start))
         self.data_set = data_set_of(request, config)
         known = request if request.modality or self.data_set else replace(request, modality=self._guessed_modality())
         self.transform = transform_for(known, self.data_set)

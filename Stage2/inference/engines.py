@@ -12,7 +12,7 @@ from Stage2.inference.feature_cache import FeatureCache, hash_of, prune
 from Stage2.inference.request import Preparation, Request
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile
-from Stage2.run_folders.layout import ADAPTED, PROTOTYPES, read_config
+from Stage2.run_folders.layout import ADAPTED, PROTOTYPES, read_config, run_of
 from Stage2.run_folders.selection import resolve_choice
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PrototypeEngine:
         self.snapshot = resolve_choice(request.checkpoint).snapshot
         if not self.snapshot.is_file():
             raise FileNotFoundError(f"{self.snapshot} does not exist; expected a snapshot (.pth) or a run folder.")
-        self.data_set = data_set_of(request, read_config(self.snapshot.resolve().parent.parent))
+        self.data_set = data_set_of(request, read_config(run_of(self.snapshot)))
         self.transform = transform_for(request, self.data_set)
         self.axes = self.transform.axes
         self.inputs = [self.snapshot]

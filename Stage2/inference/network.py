@@ -13,7 +13,7 @@ from Stage2.datasets.folds import DISJOINT, count_shots, split_fold
 from Stage2.datasets.volumes import Statistics, fold_statistics, list_scans
 from Stage2.models.build import segmenter_of_snapshot
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.run_folders.layout import read_config
+from Stage2.run_folders.layout import read_config, run_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def load_network(
     Raises:
         FileNotFoundError, ValueError: it is no snapshot, or of another encoder than expected.
     """
-    config = read_config(snapshot.resolve().parent.parent)
+    config = read_config(run_of(snapshot))
     model = segmenter_of_snapshot(
         snapshot, encoder_name=encoder_name, run_config=config, precision=precision, device=device, channels_last=True
     )

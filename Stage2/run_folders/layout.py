@@ -55,6 +55,11 @@ def snapshot_path(run: str | Path, step: int) -> Path:
     return Path(run) / SNAPSHOTS / f"{step}.pth"
 
 
+def run_of(snapshot: str | Path) -> Path:
+    """The run folder that a snapshot lies in, or would lie in; links are followed."""
+    return Path(snapshot).resolve().parent.parent
+
+
 def average_path(run: str | Path, step: int) -> Path:
     """Where a run keeps the moving average of its weights after a step; no tool takes it for a snapshot by itself."""
     return Path(run) / SNAPSHOTS / f"ema_{step}.pth"

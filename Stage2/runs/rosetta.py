@@ -15,7 +15,7 @@ from Stage2.evaluation.metrics import metrics_for
 from Stage2.evaluation.results import summarise_supports
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.reporting.runs import TestedRun
-from Stage2.run_folders.layout import CLEAN, CONFIG, PROTOCOLS, PROTOTYPES, read_config
+from Stage2.run_folders.layout import CLEAN, CONFIG, PROTOCOLS, PROTOTYPES, read_config, run_of
 from Stage2.run_folders.selection import Choice, resolve_choice
 from Stage2.runs.build import build_network, open_cohort, tested_scans
 from Stage2.runs.experiment import registered_choices
@@ -49,7 +49,7 @@ def settings_of(snapshot: Path, given: Mapping[str, Any], protocol: str) -> RunS
     for key in (*decided, "method"):
         if key in given:
             raise ValueError(f"{key} is no choice here: every protocol and support is tested, with {PROTOTYPES}.")
-    trained = with_present_names(read_config(snapshot.resolve().parent.parent))
+    trained = with_present_names(read_config(run_of(snapshot)))
     known = {key: value for key, value in trained.items() if key in DEFAULTS and key not in DECIDED}
     config = merge(merge(DEFAULTS, known), with_protocol_defaults({**given, **decided}))
     check_config(config, registered_choices())
@@ -67,7 +67,7 @@ def find_snapshots(paths: Sequence[Path], given: Mapping[str, Any]) -> list[Choi
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; name a snapshot, or the folder of a run that has some.")
         choice = resolve_choice(path)
-        if not (choice.snapshot.resolve().parent.parent / CONFIG).is_file() and "dataset" not in given:
+        if not (run_of(choice.snapshot) / CONFIG).is_file() and "dataset" not in given:
             raise ValueError(
                 f"{choice.snapshot} lies in no run folder that tells its data set and network; give them, as in --with "
                 "dataset=CHAOST2 eval_fold=0 label_sets=0 modelname=dlfcn_res101."
@@ -87,7 +87,8 @@ def score_snapshot(
         name: of the experiment in tables.
         protocols: which.
     """
-    trained = read_config(choice.snapshot.resolve().parent.parent)
+    folder = run_of(choice.snapshot)
+    trained = read_config(folder)
     model: FewShotSegmenter | None = None
     memories: dict[bool, Any] = {}  # by whether the protocol encodes as the clean one does
     for protocol in protocols:
@@ -108,13 +109,12 @@ def score_snapshot(
         )  # fmt: skip
         described = describe_test(settings, cohort, choice) | {"left_out_supports": left_out}
         config = {"dataset": settings.dataset, "path": {"data_dir": str(cohort.folder)}}
-        folder = choice.snapshot.resolve().parent.parent
         yield TestedRun(name, 0, described | summarise_supports(results), folder, config, trained.get("seed"))
 
 
 def names_of(choices: Sequence[Choice]) -> list[str]:
     """A name of every snapshot's experiment: the last folders of its run, or the whole path where two are alike."""
-    runs = [choice.snapshot.resolve().parent.parent for choice in choices]
+    runs = [run_of(choice.snapshot) for choice in choices]
     short = ["/".join(run.parts[-3:-1]) if (run / CONFIG).is_file() else run.as_posix() for run in runs]
     alike = [(name, choice.snapshot.name) for name, choice in zip(short, choices, strict=True)]
     return [

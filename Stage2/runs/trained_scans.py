@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.folds import ALL, ANY, DISJOINT, count_shots, split_fold
-from Stage2.run_folders.layout import CONFIG, STATUS, read_config, read_status
+from Stage2.run_folders.layout import CONFIG, STATUS, read_config, read_status, run_of
 from Stage2.run_folders.selection import run_with_snapshots
 
 MOST_STEPS = 20  # from a snapshot back to the first training
@@ -52,7 +52,7 @@ def runs_behind(snapshot: Path) -> Iterator[Path]:
         if path is None:
             return
         try:
-            run = run_with_snapshots(path) if path.is_dir() else path.resolve().parent.parent
+            run = run_with_snapshots(path) if path.is_dir() else run_of(path)
         except FileNotFoundError:
             return
         if not (run / CONFIG).is_file():

@@ -86,10 +86,4 @@ for seed in "${seeds[@]}"; do
     done
 done
 
-collect=("$(find_python)" "$ROOT/tools/collect_results.py" "$table" --out "$table")
-if [ "${DRY_RUN:-0}" = 1 ]; then
-    printf '%q ' "${collect[@]}"
-    echo
-else
-    "${collect[@]}"
-fi
+show_or_run "$(find_python)" "$ROOT/tools/collect_results.py" "$table" --out "$table"

@@ -7,8 +7,9 @@ from mmengine.registry import MODELS
 from PIL import Image
 from stage1.conftest import TINY_TASKS, demo_of
 
-from Stage1.reconstruction import panel_pixels, reconstruct, reconstruction_figure, sheet
+from Stage1.reconstruction import reconstruct, reconstruction_figure
 from Stage1.runs.config import load_config
+from Stage1.runs.pictures import panel_pixels, sheet
 
 MEAN, STD = torch.full((1, 3, 1, 1), 0.4), torch.full((1, 3, 1, 1), 0.2)
 
