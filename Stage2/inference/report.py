@@ -101,10 +101,13 @@ def number(value: float) -> str:
 
 
 def _numbered(voxels: np.ndarray | None, names: Mapping[int, str]) -> np.ndarray | None:
-    """A mask with its labels as class numbers 1, 2, ..."""
+    """A mask with its labels as class numbers 1, 2, ..., in as few bytes as the mask itself."""
     if voxels is None:
         return None
-    return sum(place * (voxels == label) for place, label in enumerate(names, start=1))
+    numbers = np.zeros_like(voxels)
+    for place, label in enumerate(names, start=1):
+        numbers[voxels == label] = place
+    return numbers
 
 
 def _profile(labels: np.ndarray, colours: Mapping[int, str]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import tracemalloc
 from html.parser import HTMLParser
 
 import cv2
@@ -16,7 +17,7 @@ from Stage2.drawing.masks import COLOURS, rgb
 from Stage2.evaluation.metrics import METRICS
 from Stage2.inference.outputs import Outputs
 from Stage2.inference.pictures import Pictures, pictures_of, slices_to_show
-from Stage2.inference.report import page_text, write_report
+from Stage2.inference.report import montage_of, page_text, write_report
 from Stage2.io.scans import ScanFile
 from Stage2.reporting.tables import Table
 
@@ -114,3 +115,15 @@ def test_the_report_of_a_query_with_a_dollar_in_its_name(pictures, tmp_path):
     write_report(outputs, pictures, labels, {"query": "$"}, [], "LAS")
     assert {path.name for path in tmp_path.iterdir()} == {"$a_{.html", "$a_{.png"}
     assert matplotlib.image.imread(outputs.montage).shape[1] > 400
+
+
+def test_the_sheet_of_many_slices_takes_little_more_memory_than_their_masks():
+    labels = np.zeros((600, 128, 128), dtype=np.uint16)
+    labels[200:300, 40:80, 40:80] = 3
+    pictures = Pictures(np.zeros(labels.shape, dtype=np.uint8), labels)
+    montage_of(pictures, NAMES, "")  # what is imported and kept for later sheets is none of its own
+    tracemalloc.start()
+    montage_of(pictures, NAMES, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * labels.nbytes
