@@ -1,12 +1,11 @@
 """Tiny radiograph folders and runs of a config that take seconds."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tool_modules import load_tool
 
 from Stage1.runs import training
 
@@ -51,11 +50,7 @@ def radiographs(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def train_cli():
     """The module tools/train.py."""
-    spec = importlib.util.spec_from_file_location("stage1_train_cli", ROOT / "tools/train.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train")
 
 
 @pytest.fixture(scope="session")

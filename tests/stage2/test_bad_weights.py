@@ -1,7 +1,5 @@
 """Whatever lies in the place of weights, every command that reads weights refuses it in one line with its name."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 import torch
 from bad_weights import COMPLAINTS, write_bad_file
 from PIL import Image
+from tool_modules import load_tool
 from torch import nn
 
 from Stage2 import finetuning, training, validation
@@ -41,14 +40,7 @@ def snapshot(tiny):
 
 
 def tool(name, *arguments):
-    spec = importlib.util.spec_from_file_location(f"{name}_cli", ROOT / f"tools/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    try:
-        return module.main([str(argument) for argument in arguments])
-    finally:
-        del sys.modules[spec.name]
+    return load_tool(name).main([str(argument) for argument in arguments])
 
 
 def stage2(module, folder, out, **settings):

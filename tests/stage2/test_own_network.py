@@ -1,6 +1,5 @@
 """A head and an encoder of one's own, one file and one line each: trained, killed, resumed, tested, predicted with."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from tool_modules import load_tool
 
 from Stage1.weights.checkpoints import read_checkpoint
 from Stage2 import training, validation
@@ -137,9 +137,7 @@ def test_it_is_predicted_with_and_recognised_by_what_the_snapshot_says(whole, co
 
 
 def test_without_a_graph_it_is_not_exported(whole, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("export_cli", ROOT / "tools/export_model.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool("export_model")
     assert tool.main([str(whole), str(tmp_path / "exported")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "clsname=own has no graph for ONNX and cannot be exported" in line

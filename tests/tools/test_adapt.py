@@ -1,6 +1,5 @@
 """The command that adapts: done once, gone on with after Ctrl-C, mistakes are one line, and predict.py goes by it."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,19 +16,13 @@ import torch
 from safetensors.torch import load_file
 from stage2.drawn import drawn_scan
 from stage2.toy_encoder import PLACE
+from tool_modules import load_tool
 
 from Stage2.adaptation.network_file import describe_file
 from Stage2.models.registry import ENCODERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"size": (40, 32, 3), "spacing": (5.0, 5.0, 10.0)}
-
-
-def tool_of(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -52,7 +45,7 @@ def call(case, capsys, caplog):
     def run(*arguments: object, tool: str = "adapt") -> tuple[int, str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            status = tool_of(tool).main(list(map(str, arguments)))
+            status = load_tool(tool).main(list(map(str, arguments)))
         said = capsys.readouterr().err + caplog.text
         assert "Traceback" not in said
         return status, said

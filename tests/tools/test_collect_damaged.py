@@ -1,6 +1,5 @@
 """Whatever stands in the files of one run, the collector goes on with the others and names the file in one line."""
 
-import importlib.util
 import json
 import logging
 import math
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from stage2.reporting.result_folders import make_results, write_run
+from tool_modules import load_tool
 
 from Stage2.reporting import report
 from Stage2.reporting.experiments import group_runs
@@ -112,9 +112,7 @@ def test_what_is_no_json_object_is_left_out_with_a_line(tmp_path: Path, caplog, 
 
 
 def test_a_full_or_read_only_place_is_one_line(tmp_path: Path, capsys):
-    spec = importlib.util.spec_from_file_location("collect_results", ROOT / "tools" / "collect_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("collect_results")
     exps = folder_of(tmp_path / "exps")
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):

@@ -1,6 +1,5 @@
 """The collector writes every file from run folders and prints the tables."""
 
-import importlib.util
 import json
 import re
 from html.parser import HTMLParser
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from stage2.reporting.drawn_cohort import write_cohort, write_tested
 from stage2.reporting.result_folders import make_results, write_run
+from tool_modules import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"results.csv", "summary.csv", "results.md", "results.tex", "report.html"}
@@ -16,9 +16,7 @@ FILES = {"results.csv", "summary.csv", "results.md", "results.tex", "report.html
 
 @pytest.fixture(scope="module")
 def collect():
-    spec = importlib.util.spec_from_file_location("collect_results", ROOT / "tools" / "collect_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("collect_results")
     return lambda *arguments: module.main([*map(str, arguments)])
 
 

@@ -1,16 +1,15 @@
 """The feature judge: its table and JSON on a tiny data set, what it loads, and one line for every mistake."""
 
 import dataclasses
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from tool_modules import load_tool
 from torchvision.models import resnet34
 
 from Stage1.models.densecl import DenseCL
@@ -27,12 +26,7 @@ ORGANS = ["LIVER", "RK", "LK", "SPLEEN"]
 @pytest.fixture(scope="module")
 def tool():
     """The module tools/evaluate_features.py."""
-    spec = importlib.util.spec_from_file_location("evaluate_features", ROOT / "tools" / "evaluate_features.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_tool("evaluate_features")
 
 
 @pytest.fixture(scope="module")

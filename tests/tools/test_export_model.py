@@ -1,6 +1,5 @@
 """tools/export_model.py as a user runs it, and the example of docs/export.md without torch and without this code."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from tool_modules import load_tool
 
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.network_file import ADAPTED, write_network
@@ -23,9 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def export():
     """The command's main function."""
-    spec = importlib.util.spec_from_file_location("export_cli", ROOT / "tools/export_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("export_model")
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 

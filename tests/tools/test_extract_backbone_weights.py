@@ -1,6 +1,5 @@
 """tools/extract_backbone_weights.py: what it writes, and one sentence for what it cannot read."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tool_modules import load_tool
 
 from Stage1.models.backbone import ResNetC5
 from Stage1.models.densecl import DenseCL
@@ -27,9 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def extract():
     """The command's main function."""
-    spec = importlib.util.spec_from_file_location("extract_cli", ROOT / "tools/extract_backbone_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("extract_backbone_weights")
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 

@@ -1,6 +1,5 @@
 """tools/make_demo_data.py as a command: what it writes, what it says, what a kill leaves."""
 
-import importlib.util
 import resource
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tool_modules import load_tool
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "make_demo_data.py"
 SMALL = ("--mr-scans", "1", "--ct-scans", "1", "--radiographs", "2", "--size", "64", "--workers", "1")
@@ -35,10 +35,7 @@ def test_makes_every_part_then_finds_it_there(tmp_path):
 @pytest.fixture(scope="module")
 def main():
     """The command's main function."""
-    spec = importlib.util.spec_from_file_location("make_demo_data_cli", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool("make_demo_data").main
 
 
 def test_makes_only_what_is_asked_for_and_other_parameters_are_one_sentence_on_stderr(main, tmp_path, capsys):

@@ -1,10 +1,10 @@
 """The command that makes the starting network: a file that adapting can start from, the same again, in few bytes."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 from stage2.toy_encoder import PLACE
+from tool_modules import load_tool
 
 from Stage2.adaptation.network_file import STARTING, read_network
 from Stage2.models.registry import ENCODERS
@@ -15,10 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("make_starting_network", ROOT / "tools" / "make_starting_network.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("make_starting_network")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command: a folder of queries with a bad file among them, what is done is kept, mistakes are one line."""
 
 import csv
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
+from tool_modules import load_tool
 
 from Stage2.io.scans import ScanFile
 from Stage2.models.few_shot import FewShotSegmenter
@@ -24,10 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("predict")
 
 
 @pytest.fixture(scope="module")

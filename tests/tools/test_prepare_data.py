@@ -1,7 +1,6 @@
 """The command line of data preparation."""
 
 import ast
-import importlib.util
 import logging
 import os
 import resource
@@ -16,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from stage2.preparation.drawn_archives import write_sabs
+from tool_modules import load_tool
 
 from Stage1.files import locked
 
@@ -24,10 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def prepare_data():
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "tools" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("prepare_data")
 
 
 @pytest.fixture

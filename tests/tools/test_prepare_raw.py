@@ -1,12 +1,12 @@
 """From a download to a folder for training on the command line, in one go and step by step."""
 
-import importlib.util
 import json
 import logging
 from pathlib import Path
 
 import pytest
 from stage2.preparation.drawn_archives import digest, write_chaos, write_sabs, zip_folder
+from tool_modules import load_tool
 
 from Stage2.datasets.volumes import list_scans, read_class_map
 from Stage2.io.nifti import read_header
@@ -33,9 +33,7 @@ preparation:
 
 @pytest.fixture(scope="module")
 def run():
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "tools" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("prepare_data")
 
     def main(*arguments: object, workers: int = 1) -> int:
         return module.main([*map(str, arguments), "--workers", str(workers)])

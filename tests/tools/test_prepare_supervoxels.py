@@ -1,12 +1,12 @@
 """The command that makes supervoxels."""
 
-import importlib.util
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from tool_modules import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,9 +23,7 @@ def cohort(tmp_path: Path) -> Path:
 
 
 def test_supervoxels_are_made_beside_what_there_is(cohort, caplog, capsys):
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "tools" / "prepare_data.py")
-    prepare_data = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare_data)
+    prepare_data = load_tool("prepare_data")
     caplog.set_level(logging.INFO)
     command = ["supervoxels", str(cohort), "--dataset", "CHAOST2", "--workers", "1"]
     assert prepare_data.main(command) == prepare_data.main(command) == 0

@@ -1,13 +1,13 @@
 """The page of every protocol and support, from snapshots of two folds, and what is refused."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 from stage2.conftest import make_cohort
 from stage2.toy_encoder import PLACE
+from tool_modules import load_tool
 
 from Stage2 import training, validation
 from Stage2.models.registry import ENCODERS
@@ -18,9 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def rosetta():
-    spec = importlib.util.spec_from_file_location("rosetta", ROOT / "tools" / "rosetta.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("rosetta")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENCODERS, "toy_page", PLACE)
         yield lambda *arguments: module.main([*map(str, arguments)])

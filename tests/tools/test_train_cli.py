@@ -1,6 +1,5 @@
 """The Stage 1 command line: help, defaults, and one line without traceback for every mistake."""
 
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tool_modules import load_tool
 
 from Stage1.models.backbone import ResNetC5
 
@@ -19,10 +19,7 @@ DEMO = "configs/selfsup/densecl/densecl_demo.py"
 @pytest.fixture(scope="module")
 def train():
     """The module tools/train.py."""
-    spec = importlib.util.spec_from_file_location("train_cli", ROOT / "tools/train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train")
 
 
 @pytest.fixture(scope="module")

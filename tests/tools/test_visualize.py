@@ -1,6 +1,5 @@
 """Every subcommand writes its figure from run folders, and says in one sentence when it cannot."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from stage2.reporting.drawn_cohort import write_cohort, write_tested
+from tool_modules import load_tool
 
 from Stage1.models.backbone import ResNetC5
 
@@ -18,10 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def visualize():
-    spec = importlib.util.spec_from_file_location("visualize", ROOT / "tools" / "visualize.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("visualize")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The comparison "one annotated scan": it measures what it says, and goes on after a kill."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import dice, drawn_scan
+from tool_modules import load_tool
 
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.benchmarks import one_scan
@@ -168,9 +168,7 @@ def test_every_organ_is_annotated_in_slices_of_its_own():
 
 
 def test_the_command_measures_and_tells(folder, tmp_path, snapshot, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("benchmark_cli", ROOT / "tools" / "benchmark.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_tool("benchmark")
     monkeypatch.setattr("Stage2.datasets.catalog.get_dataset", lambda name: DATA_SET)
     command = ["one_scan", "--data", str(folder), "--folds", "1", "--seeds", "0", "--starts", "random", "--steps", "1",
                "--labels", "2,3", "--slices", "3", "--snapshot", str(snapshot), "--out", str(tmp_path),
