@@ -13,13 +13,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 from stage2.drawn import drawn_scan
-from tool_modules import load_tool
+from tool_modules import ROOT, load_tool
 
 from Stage2.io.scans import ScanFile
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.snapshots import save_snapshot
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +27,7 @@ def tool():
 
 @pytest.fixture(scope="module")
 def case(toy, tmp_path_factory) -> Path:
-    """A run folder with a snapshot of the small network and one of ResNet-18, a support, and a folder of two queries,
-    one of them truncated."""
+    """A run folder of a small network's and a ResNet-18's snapshot, a support, two queries, one of them truncated."""
     folder = tmp_path_factory.mktemp("case")
     (folder / "run" / "snapshots").mkdir(parents=True)
     for name, encoder in (("5", toy), ("resnet", "dlfcn_res18")):
@@ -252,32 +249,29 @@ def test_a_folder_that_cannot_be_written_is_one_line(call, case, tmp_path):
 
 def test_a_refused_query_imports_no_network(case, tmp_path):
     """Counted in modules: torch alone takes a second and 200 MB."""
-    given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", "absent", "--label", "2"]
-    given += ["--checkpoint", case / "run" / "snapshots" / "resnet.pth", "--out", tmp_path / "out"]
-    given += ["--method", "prototypes"]
-    status, imported = imported_by(given)
+    status, imported = imported_by(case, "--query", "absent", "--out", tmp_path / "out")
     assert status == 1
     assert not imported & {"torch", "torchvision", "matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "cv2"}
 
 
 def test_a_prediction_without_a_report_imports_only_what_it_needs(case, tmp_path):
-    given = ["--support", case / "scan.nii.gz", case / "mask.nii.gz", "--query", case / "queries" / "image_1.nii.gz"]
-    given += ["--checkpoint", case / "run" / "snapshots" / "resnet.pth", "--out", tmp_path / "out", "--label", "2"]
-    given += ["--method", "prototypes"]
-    status, imported = imported_by([*given, "--no-cache"])
+    given = ("--query", case / "queries" / "image_1.nii.gz", "--out", tmp_path / "out", "--no-cache")
+    status, imported = imported_by(case, *given)
     assert status == 0
     unwanted = {"matplotlib", "sacred", "tensorboard", "skimage", "mmengine", "scipy.stats", "pandas", "jinja2"}
     assert not imported & unwanted
 
 
-def imported_by(arguments) -> tuple[int, set[str]]:
+def imported_by(case: Path, *arguments) -> tuple[int, set[str]]:
     """Exit status of the command in a process of its own, and the modules that it imported."""
+    arguments += ("--support", case / "scan.nii.gz", case / "mask.nii.gz", "--label", "2", "--method", "prototypes")
+    arguments += ("--checkpoint", case / "run" / "snapshots" / "resnet.pth")
     code = (
         "import sys; sys.path.insert(0, 'tools'); import predict; "
         f"print(predict.main({list(map(str, arguments))!r})); print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    status, modules = done.stdout.splitlines()[-2:]
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    status, modules = done.splitlines()[-2:]
     return int(status), set(modules.split())
 
 
