@@ -89,22 +89,25 @@ def test_moving_average_of_the_weights(tmp_path):
     assert all(torch.equal(value, second.average[key]) for key, value in first.average.items())
 
 
-def test_float16_trains_with_a_scaled_loss_and_resumes_with_its_scale(tmp_path):
+def test_float16_trains_with_a_scaled_loss_and_resumes_with_its_scale(toy, tmp_path):
     def half(seed):
-        torch.manual_seed(seed)
-        return Training(FewShotSegmenter("dlfcn_res18", precision="fp16"), learning_rate=1e-3, decay=0.95)
+        return new_training(seed, precision="fp16", encoder=toy)
 
-    first, exact = half(0), new_training()
+    first, exact = half(0), new_training(encoder=toy)
+    first.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
     key = "encoder.localconv.weight"
     start = half(0).model.state_dict()[key]
     expected = exact.take_step(toy_episodes()[0], **OPTIONS)
-    for _ in range(8):  # a gradient that overflows halves the scale and moves nothing
+    overflows = 0
+    for _ in range(30):  # a gradient that overflows halves the scale and moves nothing
         scale = first.scaler.get_scale()
         found = first.take_step(toy_episodes()[0], **OPTIONS)
         assert found["total_loss"] == pytest.approx(expected["total_loss"], rel=0.02)
         if first.scaler.get_scale() >= scale:
             break
         assert torch.equal(first.model.state_dict()[key], start)
+        overflows += 1
+    assert overflows
     moved, wanted = (one.model.state_dict()[key] - start for one in (first, exact))
     assert torch.nn.functional.cosine_similarity(moved.flatten(), wanted.flatten(), dim=0) > 0.98
     assert first.scaler.get_scale() > 1
