@@ -1,13 +1,13 @@
 """How far to trust a mask that nobody checks: an estimate of its Dice from the network alone.
 
-Four signs are combined: how sure the network is of its own mask, whether it finds the same again in a changed image,
-how much of it is one piece, and how near its volume is to that of the examples. The weights were fitted on phantom
-scans (`tools/fit_confidence.py`), never on scans that anything is reported on.
+Five signs are combined: how sure the network is of its own mask, whether it finds the same again in a changed image,
+how much of it is one piece, and how near its volume and its extent along each axis are to those of the examples. The
+weights were fitted on phantom scans (`tools/fit_confidence.py`), never on scans that anything is reported on.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,19 @@ from torch.nn import functional
 
 from Stage2.adaptation.inference import organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.io.grid import MM3_PER_ML
+from Stage2.io.text import plain
 from Stage2.segmentation.clean_up import largest_component
 
-SIGNS = ("sureness", "agreement", "piece", "volume")
+SIGNS = ("sureness", "agreement", "piece", "volume", "shape")
 # Of the signs in this order, after the constant: the logit of the expected Dice.
-CONSTANT, WEIGHTS = -2.19, (2.32, 1.04, 1.02, -0.79)
+CONSTANT, WEIGHTS = -1.45, (2.02, 0.95, 0.77, -0.16, -0.87)
 SMALLER = 0.7  # side of the changed image, as a share of the working grid's
 GAMMA = 0.8  # its exponent
 LEVEL = 0.2  # share of scans that may fall below the lower bound
+FURTHEST = 3.0  # beyond the examples that a sign tells, as a logarithm
+
+Range = tuple[float, float]  # smallest and largest
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,19 @@ class Reference:
     """What confidence goes by.
 
     Attributes:
-        volumes: of every organ in the examples, in ml, smallest and largest.
+        volumes: of every organ in the examples, in ml.
         errors: of every organ: by how much the estimate was above the Dice of scans left out, ascending; empty where
             there were too few examples.
+        spreads: of every organ in the examples, along slices, rows and columns, as `spread_of` has it; empty where they
+            are not known.
     """
 
-    volumes: tuple[tuple[float, float], ...]
+    volumes: tuple[Range, ...]
     errors: tuple[tuple[float, ...], ...] = ()
+    spreads: tuple[tuple[Range, ...], ...] = ()
 
     def as_plain(self) -> dict[str, Any]:
-        return {"volumes": [list(own) for own in self.volumes], "errors": [list(own) for own in self.errors]}
+        return plain(asdict(self))
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Reference":
@@ -50,15 +58,41 @@ class Reference:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        volumes, errors = content["volumes"], content["errors"]
         return cls(
-            tuple((float(least), float(most)) for least, most in volumes),
-            tuple(tuple(float(error) for error in own) for own in errors),
+            tuple(_range_of(own) for own in content["volumes"]),
+            tuple(tuple(float(error) for error in own) for own in content["errors"]),
+            tuple(tuple(_range_of(axis) for axis in own) for own in content.get("spreads", ())),
         )
 
 
+def _range_of(content: Sequence[float]) -> Range:
+    least, most = content
+    return float(least), float(most)
+
+
+def spread_of(mask: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
+    """Standard deviation of the places of a mask's voxels along slices, rows and columns, in mm; never 0.
+
+    Args:
+        mask: (Z, S, S) bool, not empty.
+        spacing: of its voxels along Z, rows and columns, in mm.
+    """
+    spreads = []
+    for axis, step in enumerate(spacing):
+        counts = np.count_nonzero(mask, axis=tuple(other for other in range(3) if other != axis))
+        places = np.arange(len(counts))
+        variance = np.average((places - np.average(places, weights=counts)) ** 2, weights=counts)
+        spreads.append(step * math.sqrt(variance + 1 / 12))  # that of a single voxel is not 0
+    return tuple(spreads)
+
+
+def beyond(value: float, least: float, most: float) -> float:
+    """How far a positive value lies outside a range, as the logarithm of a ratio."""
+    return max(math.log(max(least, 1e-3) / value), math.log(value / max(most, 1e-3)), 0.0)
+
+
 def confidence_of(
-    network: AdaptedNetwork, images: Tensor, shares: Tensor, reference: Reference, millilitres: float
+    network: AdaptedNetwork, images: Tensor, shares: Tensor, reference: Reference, spacing: Sequence[float]
 ) -> list[float]:
     """Expected Dice of every organ, 0 to 1; 0 where nothing was found.
 
@@ -67,9 +101,9 @@ def confidence_of(
         images: (Z, S, S), what was segmented.
         shares: (Z, classes, S, S) probabilities that the network gave.
         reference: of the examples.
-        millilitres: of a voxel.
+        spacing: of the voxels along Z, rows and columns, in mm.
     """
-    return [combine(signs) for signs in signs_of(network, images, shares, reference, millilitres)]
+    return [combine(signs) for signs in signs_of(network, images, shares, reference, spacing)]
 
 
 def combine(signs: Mapping[str, float] | None) -> float:
@@ -81,14 +115,15 @@ def combine(signs: Mapping[str, float] | None) -> float:
 
 
 def signs_of(
-    network: AdaptedNetwork, images: Tensor, shares: Tensor, reference: Reference, millilitres: float
+    network: AdaptedNetwork, images: Tensor, shares: Tensor, reference: Reference, spacing: Sequence[float]
 ) -> list[dict[str, float] | None]:
     """The signs of every organ; None where nothing was found. Arguments as `confidence_of`."""
     labels = shares.max(dim=1).indices
     shown = torch.nonzero((labels > 0).flatten(1).any(dim=1))[:, 0]
     again = _found_again(network, images, shown)
+    millilitres = math.prod(spacing) / MM3_PER_ML
     found = []
-    for organ, (least, most) in enumerate(reference.volumes, start=1):
+    for organ, volumes in enumerate(reference.volumes, start=1):
         mask = labels == organ
         count = int(mask.sum())
         if count == 0:
@@ -99,10 +134,20 @@ def signs_of(
         small = functional.interpolate(mask[shown][:, None].float(), size=again.shape[-2:], mode="area")[:, 0] >= 0.5
         both = int((small & (again == organ)).sum())
         agreement = 2 * both / max(1, int(small.sum()) + int((again == organ).sum()))
-        piece = int(np.count_nonzero(largest_component(mask.numpy()))) / count
-        volume = max(count * millilitres, 1e-3)
-        beyond = max(math.log(max(least, 1e-3) / volume), math.log(volume / max(most, 1e-3)), 0.0)
-        found.append({"sureness": sureness, "agreement": agreement, "piece": piece, "volume": min(beyond, 3.0)})
+        largest = largest_component(mask.numpy())
+        piece = int(np.count_nonzero(largest)) / count
+        volume = beyond(max(count * millilitres, 1e-3), *volumes)
+        known = reference.spreads[organ - 1] if reference.spreads else ()
+        shape = sum(beyond(own, *limits) for own, limits in zip(spread_of(largest, spacing), known, strict=False))
+        found.append(
+            {
+                "sureness": sureness,
+                "agreement": agreement,
+                "piece": piece,
+                "volume": min(volume, FURTHEST),
+                "shape": min(shape, FURTHEST),
+            }
+        )
     return found
 
 

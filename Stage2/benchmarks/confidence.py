@@ -2,13 +2,14 @@
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
-from Stage2.adaptation.confidence import SIGNS, Reference, signs_of
+from Stage2.adaptation.confidence import SIGNS, Reference, signs_of, spread_of
 from Stage2.adaptation.inference import organ_shares
 from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
 from Stage2.adaptation.start import starting_network
@@ -25,7 +26,8 @@ from Stage2.phantom.geometry import FIELD_OF_VIEW_MM, SLICE_THICKNESS_MM
 DATA_SETS = {"mr": "CHAOST2", "ct": "SABS"}
 SIDE, PHANTOM_SIDE = SIDES[0], 256
 SHRINKING = 2e-4  # on the squares of the weights
-MILLILITRES = (FIELD_OF_VIEW_MM / SIDE) ** 2 * SLICE_THICKNESS_MM / MM3_PER_ML
+SPACING = (SLICE_THICKNESS_MM, FIELD_OF_VIEW_MM / SIDE, FIELD_OF_VIEW_MM / SIDE)
+MILLILITRES = math.prod(SPACING) / MM3_PER_ML
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +105,14 @@ def _cases(start: str, support: AnnotatedSlices, others: Sequence[AnnotatedSlice
     settings = AdaptationSettings(minutes=None, steps=max(at))
     network = starting_network(start, None, [support], organs, settings.seed)
     adaptation = Adaptation(network, start != RANDOM_START, [support], [], settings)
-    volumes = [float((support.labels == organ).sum()) * MILLILITRES for organ in range(1, organs + 1)]
-    reference, cases = Reference(tuple((volume, volume) for volume in volumes)), []
+    drawn = [(support.labels == organ).numpy() for organ in range(1, organs + 1)]
+    volumes = [np.count_nonzero(mask) * MILLILITRES for mask in drawn]
+    spreads = [spread_of(mask, SPACING) if mask.any() else () for mask in drawn]
+    reference = Reference(
+        tuple((volume, volume) for volume in volumes),
+        spreads=tuple(tuple((axis, axis) for axis in own) for own in spreads),
+    )
+    cases: list[Case] = []
 
     def segment(progress: Progress) -> None:
         if progress.steps not in at:
@@ -115,7 +123,7 @@ def _cases(start: str, support: AnnotatedSlices, others: Sequence[AnnotatedSlice
         for other in others:
             shares = organ_shares(average, other.images)
             labels = shares.max(dim=1).indices
-            found = signs_of(average, other.images, shares, reference, MILLILITRES)
+            found = signs_of(average, other.images, shares, reference, SPACING)
             for organ, signs in enumerate(found, start=1):
                 drawn, mask = (own == organ for own in (other.labels.numpy(), labels.numpy()))
                 if signs is not None and drawn.any():

@@ -20,7 +20,6 @@ from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.predictor import Segmentation, named
 from Stage2.inference.transform import ScanTransform, back_to_scan, normalise, prepare_image
-from Stage2.io.grid import millilitres_of
 from Stage2.segmentation.method import SLICES_AT_ONCE
 
 
@@ -85,7 +84,8 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> Adapted:
         )
         side, reference = int(described.pop("side")), Reference.of(described.pop("reference"))
         AdaptationSettings(side=side)
-        if len(reference.volumes) != len(labels) or len(reference.errors) not in (0, len(labels)):
+        counts = {len(own) for own in (reference.errors, reference.spreads)}
+        if len(reference.volumes) != len(labels) or not counts <= {0, len(labels)}:
             raise ValueError(f"a reference of {len(reference.volumes)} organs for {len(labels)} labels")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has a damaged description ({error}); adapt anew, or copy it again.") from None
@@ -132,7 +132,7 @@ class AdaptedPredictor:
         grid = working_geometry(prepared, own.side)
         del slices, prepared
         shares = organ_shares(own.network, images, self.slices_at_once)
-        confidence = confidence_of(own.network, images, shares, own.reference, millilitres_of(grid))
+        confidence = confidence_of(own.network, images, shares, own.reference, grid.GetSpacing()[::-1])
         if self.clean_up:
             keep_largest_pieces(shares)
 

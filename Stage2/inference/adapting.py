@@ -15,10 +15,16 @@ from Stage2.adaptation.confidence import Reference
 from Stage2.adaptation.network_file import ADAPTED, write_network
 from Stage2.adaptation.settings import MINUTES, AdaptationSettings, identity_of_start, starting_file
 from Stage2.adaptation.training import Progress
-from Stage2.adaptation.working_grid import AnnotatedSlices, choose_side, labels_on_working_grid, to_working_grid
+from Stage2.adaptation.working_grid import (
+    AnnotatedSlices,
+    choose_side,
+    labels_on_working_grid,
+    to_working_grid,
+    working_geometry,
+)
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.adapted_predictor import Adapted
-from Stage2.inference.examples import UNKNOWN, Example, known_slices, labels_of, reaching, volumes_of
+from Stage2.inference.examples import UNKNOWN, Example, known_slices, labels_of, reaching, spreads_of, volumes_of
 from Stage2.inference.feature_cache import hash_of
 from Stage2.inference.masks import labels_in
 from Stage2.inference.predictor import Scan, Support, as_image, check_labels, mask_image, named, on_grid
@@ -123,10 +129,14 @@ def adapt_network(
         "supports": [{"scan": own.name, "mask": own.mask_name} for own in supports],
         "unlabelled_scans": len(others),
     }
-    whole = [
-        one.support for one, unknown in zip(examples, partly, strict=True) if one.annotated is None and not unknown
-    ]
-    reference = Reference(tuple(volumes_of(label, whole) for label in labels), tuple(() for _ in labels))
+    whole = [n for n, one in enumerate(examples) if one.annotated is None and not partly[n]]
+    spacings = [working_geometry(images[n], side).GetSpacing()[::-1] for n in whole]
+    drawn = [scans[n].labels for n in whole]
+    reference = Reference(
+        tuple(volumes_of(label, [supports[n] for n in whole]) for label in labels),
+        tuple(() for _ in labels),
+        tuple(spreads_of(organ, drawn, spacings) for organ in range(1, len(labels) + 1)),
+    )
     return Adapted(found.network, labels, transform, side, reference, described)
 
 

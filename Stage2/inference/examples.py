@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
+from torch import Tensor
 
+from Stage2.adaptation.confidence import Range, spread_of
 from Stage2.inference.masks import labels_in, reach_neighbours
 from Stage2.inference.predictor import Support, on_grid
 from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network_spacing
@@ -14,7 +16,7 @@ from Stage2.io.axes import slice_axis, upright
 from Stage2.io.grid import millilitres_of
 
 DRAWN, UNKNOWN = "drawn", 255
-ANY_VOLUME = (0.0, 1e6)  # ml
+ANY_SIZE = (0.0, 1e6)  # ml or mm
 
 
 @dataclass(frozen=True)
@@ -118,4 +120,17 @@ def volumes_of(label: int, supports: Sequence[Support]) -> tuple[float, float]:
         count = np.count_nonzero(sitk.GetArrayViewFromImage(own.mask) == label)
         if count:
             found.append(count * millilitres_of(own.mask))
-    return (min(found), max(found)) if found else ANY_VOLUME
+    return (min(found), max(found)) if found else ANY_SIZE
+
+
+def spreads_of(organ: int, labels: Sequence[Tensor], spacings: Sequence[Sequence[float]]) -> tuple[Range, ...]:
+    """Smallest and largest spread of an organ along each axis, as `spread_of` has it; any where no mask shows it.
+
+    Args:
+        organ: its value in the labels.
+        labels: of every example, (Z, S, S) on the working grid.
+        spacings: of their voxels along Z, rows and columns, in mm.
+    """
+    shown = [(own == organ, spacing) for own, spacing in zip(labels, spacings, strict=True)]
+    found = [spread_of(mask.numpy(), spacing) for mask, spacing in shown if mask.any()]
+    return tuple((min(axis), max(axis)) for axis in zip(*found, strict=True)) if found else (ANY_SIZE,) * 3
