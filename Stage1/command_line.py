@@ -16,14 +16,30 @@ class _OneLine(logging.Formatter):
         return printable(super().format(record))
 
 
+class Console(logging.StreamHandler):
+    """Standard output, which falls silent where nobody listens any more: Ctrl-C ends the `| tee` behind a tool first.
+
+    Args:
+        format, dates: as of `logging.Formatter`.
+    """
+
+    def __init__(self, format: str = "%(message)s", dates: str | None = None):
+        super().__init__(sys.stdout)
+        self.setFormatter(_OneLine(format, dates))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
 def run_tool(program: str, work: Callable[[], object]) -> int:
     """Do the work of a tool, which tells of it by logging; returns the exit status.
 
     Errors that are meant for the user (OSError, ValueError, MemoryError) become one line on stderr and status 1.
     """
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[Console()])
     try:
         work()
     except (OSError, ValueError) as error:

@@ -54,6 +54,7 @@ class ExperimentLaunch:
         select: rule of `choose_snapshot`.
         every_snapshot: all snapshots of the fold's latest run, one run each.
         restart: also run what is finished, and resume nothing.
+        label: begins the titles of its runs, where there are several modes or experiments.
     """
 
     mode: str
@@ -65,6 +66,7 @@ class ExperimentLaunch:
     select: str = LAST
     every_snapshot: bool = False
     restart: bool = False
+    label: str = ""
     parsed: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self):
@@ -99,9 +101,10 @@ class FoldRun:
     """One run.
 
     Attributes:
+        mode: key of MODES.
         fold: that it is of.
         words: arguments of the entry point after `with`.
-        title: fold and, among several, snapshot.
+        title: experiment, fold and, among several, snapshot; no other run has it.
         start: what it starts from, in words.
         progress: what there is of it.
         folder: experiment folder.
@@ -109,6 +112,7 @@ class FoldRun:
         steps: length of a training, 0 for a test.
     """
 
+    mode: str
     fold: int
     words: tuple[str, ...]
     title: str
@@ -206,9 +210,10 @@ def _job(experiment: ExperimentLaunch, fold: int, choice: Choice | None, start: 
         progress = progress_of_test(folder, settings)
     if progress.status is Status.INTERRUPTED:
         words.append("resume=True")
-    title = f"fold {fold}{suffix.replace('_step', ', step ')}"
+    title = f"{experiment.label}fold {fold}{suffix.replace('_step', ', step ')}"
     steps = settings["n_steps"] if kind.trains else 0
-    return FoldRun(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
+    log = experiment.log_file(fold, suffix)
+    return FoldRun(experiment.mode, fold, tuple(words), title, start, progress, folder, log, steps)
 
 
 def _starting_weights(settings: Mapping[str, Any]) -> str:

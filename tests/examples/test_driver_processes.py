@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from examples.driving import bash, children_of, make_repository, wait_for
+from examples.driving import bash, make_repository, wait_for
 
 
 @pytest.fixture
@@ -39,17 +39,18 @@ def test_ctrl_c_may_end_the_tee_behind_the_driver_first(repository: Path):
     assert (repository / "calls.log").read_text().splitlines()[1:] == ["stopped 0"]
 
 
-def test_a_run_that_outlives_its_driver_is_not_started_twice(repository: Path):
+def test_a_killed_driver_takes_its_run_along_which_keeps_its_state(repository: Path):
     (repository / "wishes.json").write_text(json.dumps({"seconds": {"0": 30}}))
-    driver = bash(repository, "train", ALL_EV="0", JOBS_PER_GPU="2")
-    wait_for((repository / "calls.log").exists)
-    (run,) = children_of(driver.pid)
+    driver, calls = bash(repository, "train", ALL_EV="0"), repository / "calls.log"
+    wait_for(calls.exists)
     driver.kill()
     driver.communicate(timeout=20)
+    assert wait_for(lambda: "stopped 0" in calls.read_text())
+    (repository / "wishes.json").unlink()
     second = bash(repository, "train", ALL_EV="0")
-    _, err = second.communicate(timeout=20)
-    os.kill(run, signal.SIGKILL)
-    assert second.returncode == 1 and "fold 0: another process is at this run" in err
+    out, err = second.communicate(timeout=20)
+    assert second.returncode == 0, err
+    assert "1 of them to resume" in out and calls.read_text().splitlines()[2] == "begin 0 gpu=None resume=True"
 
 
 FAKE_SBATCH = """#!/usr/bin/env bash
@@ -118,7 +119,7 @@ def test_a_slurm_array_has_a_task_for_every_fold(repository: Path, tmp_path: Pat
         (["train"], {"ALL_EV": " "}, "ALL_EV=' ' names no fold"),
         (["train"], {"DATASET": "ACDC"}, "dataset=ACDC is unknown"),
         (["test"], {"SELECT": "best"}, "argument --select: invalid choice: 'best'"),
-        (["train"], {"JOBS_PER_GPU": "0"}, "'0' is not a whole number of 1 or more"),
+        (["train"], {"JOBS_PER_GPU": "0"}, "found 0, expected a whole number from 1 up"),
         (["train"], {"LAUNCHER": "slurm", "PATH": "/usr/bin:/bin"}, "there is no sbatch on this machine"),
     ],
 )
