@@ -95,8 +95,8 @@ def experiment_of(arguments: argparse.Namespace) -> ExperimentLaunch:
 
 def start(steps: Sequence[Step], how: argparse.Namespace) -> int:
     """Tell what there is to do, and run, submit or print it; returns the exit status."""
-    settings, gpus = steps[0].experiment.parsed, how.gpus.split()
-    what = f"{settings['dataset']}, label set {settings['label_sets']}"
+    first, gpus = steps[0].experiment, how.gpus.split()
+    what = "graph" if first.label else f"{first.parsed['dataset']}, label set {first.parsed['label_sets']}"
     spread = len(gpus) > 1 or how.jobs_per_gpu > 1
     launcher = ("ray" if spread else "serial") if how.launcher == "local" else how.launcher
     if launcher == "serial" and spread:
@@ -131,7 +131,7 @@ def start(steps: Sequence[Step], how: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 stack.callback(signal.signal, number, signal.signal(number, interrupt))
-        device = settings.get("device", "auto")
+        device = first.parsed.get("device", "auto")
         places = RayLauncher(ray, ROOT, how.jobs_per_gpu, device) if ray else SerialLauncher(ROOT, *gpus)
         try:
             run_graph(steps, places)

@@ -97,7 +97,8 @@ def test_a_graph_runs_a_fold_to_its_end_before_the_next(drive, repository: Path)
     def part(mode: str, *options: str) -> list[str]:
         words = ["dataset=CHAOST2_Superpix", "label_sets=0", f"path.log_dir={repository / 'exps'}", "support_idx=[4]"]
         words += ["val_wsize=2"] if "test" in mode else ["n_steps=40", "save_snapshot_every=10"]
-        return ["--and", "--logs", str(repository / "logs"), "--folds", "0 1", "--label", f"{mode} ", *options, mode, *words]
+        where = ["--logs", str(repository / "logs"), "--folds", "0 1", "--label", f"{mode} "]
+        return ["--and", *where, *options, mode, *words]
 
     rest = [*part("test", "--every-snapshot"), *part("finetune", "--select", "test"), *part("finetune-test")]
     status, said, calls = drive("train", "--dry-run", "--folds", "0 1", settings=rest)
