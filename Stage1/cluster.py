@@ -162,8 +162,8 @@ def stream_over_actors(
 
 
 def run_jobs_over(
-    ray: ModuleType, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None
-) -> Iterator[Result]:
+    ray: ModuleType, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[Result]:  # fmt: skip
     """What `Stage1.processes.run_jobs` does, over a Ray cluster.
 
     Raises:
