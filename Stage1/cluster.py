@@ -14,6 +14,8 @@ from Stage1.processes import THREADS
 
 LAUNCHERS = ("serial", "ray")
 TRIES = 3  # of a job whose process ended: a lost machine, or the job's own fault
+# Nothing is sent to Ray's makers; what a worker started is not killed with it, but may keep its state.
+RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_kill_child_processes_on_worker_exit": "0"}
 SHOWN = "CUDA_VISIBLE_DEVICES"
 OBJECT_STORE = 200 * 2**20  # bytes of memory on this machine: jobs and results are small
 
@@ -38,7 +40,8 @@ def ray_cluster(gpus: Sequence[str] = ()) -> Iterator[ModuleType]:
         ValueError: Ray is not installed, or `gpus` are named for the cluster of RAY_ADDRESS.
         ConnectionError: there is no cluster at RAY_ADDRESS.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:

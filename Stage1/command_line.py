@@ -62,8 +62,12 @@ def positive(text: str) -> int:
     return number
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def add_workers(parser: argparse.ArgumentParser, default: int | None = count_cores()) -> None:
     """The option --workers, as all tools have it that work over processes."""
-    cores = len(os.sched_getaffinity(0))
     what = "processes (default: one for each core)"
-    parser.add_argument("--workers", type=positive, default=cores, metavar="N", help=what)
+    parser.add_argument("--workers", type=positive, default=default, metavar="N", help=what)
