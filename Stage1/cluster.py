@@ -17,6 +17,7 @@ TRIES = 3  # of a job whose process ended: a lost machine, or the job's own faul
 # Nothing is sent to Ray's makers; what a worker started is not killed with it, but may keep its state.
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_kill_child_processes_on_worker_exit": "0"}
 SHOWN = "CUDA_VISIBLE_DEVICES"
+RETRIES = 10  # of a task whose machine was lost
 OBJECT_STORE = 200 * 2**20  # bytes of memory on this machine: jobs and results are small
 
 Job = TypeVar("Job")
@@ -88,6 +89,21 @@ def count_places(ray: ModuleType, cores: float, gpus: float = 0) -> int:
         needs = f"{cores:g} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
         raise ValueError(f"no machine of the Ray cluster has {needs} for a job; ask for less, or add machines.")
     return places
+
+
+def share_of(ray: ModuleType, per_device: int = 1, device: str = "auto") -> tuple[float, float]:
+    """Cores and GPUs of a job, where so many share a GPU or, without GPUs, a machine; whole cores where it has some.
+
+    Args:
+        ray: connected.
+        per_device: jobs at a time.
+        device: "cpu" takes no GPU.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    with_gpu = [] if device == "cpu" else [own for own in machines if own.get("GPU")]
+    shares = [own["CPU"] / own["GPU"] for own in with_gpu] or [own["CPU"] for own in machines] or [1.0]
+    cores = min(shares) / per_device
+    return int(cores) if cores > 1 else cores, 1 / per_device if with_gpu else 0
 
 
 def stream_over_actors(
@@ -162,6 +178,56 @@ def stream_over_actors(
     finally:
         for actor in actors:
             ray.kill(actor)
+
+
+class RayTasks:
+    """Tasks that begin as the cluster has places, and again elsewhere where their machine is lost.
+
+    Args:
+        ray: connected.
+        function: of a module, as it travels by pickle; its arguments and results do too.
+        per_device, device: as of `share_of`.
+
+    Attributes:
+        cores: of each task.
+        at_once: tasks at a time.
+    """
+
+    def __init__(self, ray: ModuleType, function: Callable[..., Result], per_device: int = 1, device: str = "auto"):
+        self.cores, gpus = share_of(ray, per_device, device)
+        self.at_once = count_places(ray, self.cores, gpus)
+        self.ray = ray
+        self.task = ray.remote(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES)(function)
+        self.at_work: dict[Any, Any] = {}  # what is awaited -> its key
+
+    def start(self, key: Any, *given: Any, **named: Any) -> None:
+        """Call the function, on some machine."""
+        self.at_work[self.task.remote(*given, **named)] = key
+
+    def next_ended(self, seconds: float) -> tuple[Any, Result] | None:
+        """Key and result of one that has ended; None: none has in so many seconds.
+
+        Raises:
+            Exception: what the function raised.
+            OSError: its processes were lost again and again.
+        """
+        done, _ = self.ray.wait(list(self.at_work), num_returns=1, timeout=seconds)
+        if not done:
+            return None
+        key = self.at_work.pop(done[0])
+        try:
+            return key, self.ray.get(done[0])
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self.ray.exceptions.RayError as error:
+            raise OSError(f"a job was given up, for {RETRIES + 1} processes of the cluster were lost.") from error
+
+    def stop(self, patience: float) -> None:
+        """Raise KeyboardInterrupt in what is at work, and wait for its end as long as there is patience."""
+        for reference in self.at_work:
+            self.ray.cancel(reference)
+        if self.at_work:
+            self.ray.wait(list(self.at_work), num_returns=len(self.at_work), timeout=patience)
 
 
 def run_jobs_over(

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from Stage1.files import printable
 
@@ -52,6 +53,13 @@ def run_tool(program: str, work: Callable[[], object]) -> int:
         print(f"{program}: interrupted; run it again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def positive(text: str) -> int:

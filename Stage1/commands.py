@@ -3,15 +3,36 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 PATIENCE = 120  # seconds that a run has for keeping its state when it is asked to stop
 WITHOUT_END = 1e8  # seconds: a wait that a cancelled Ray task can interrupt
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEADER = "=== "  # of a run in its log
 HELD = 75  # status of flock(1) where another process holds the file
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Within it, SIGINT, SIGTERM and SIGHUP raise a KeyboardInterrupt with their number."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, interrupt) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def run_process(words: Sequence[str], log: Path, title: str, environment: Mapping[str, str], *, wait: float = 0,

@@ -3,22 +3,22 @@
 import argparse
 import logging
 import shlex
-import signal
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from Stage1.cluster import ray_cluster
-from Stage1.command_line import Console, positive
+from Stage1.command_line import Console, OneLineParser, positive
+from Stage1.commands import interrupted_by_signals
+from Stage2.datasets.folds import read_folds
 from Stage2.launching.graph import RunFailed, Step, build_graph, run_graph
 from Stage2.launching.launchers import RayLauncher, SerialLauncher, entry_command
-from Stage2.launching.plan import MODES, ExperimentLaunch, read_folds
+from Stage2.launching.plan import ExperimentLaunch
 from Stage2.launching.progress import Status
-from Stage2.launching.slurm import HOURS, FoldTask, sbatch_options, submit
+from Stage2.launching.slurm import submit
+from Stage2.run_folders.modes import MODES
 from Stage2.run_folders.selection import LAST, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,19 +26,11 @@ AND = "--and"  # between experiments, each with its own options; an experiment f
 logger = logging.getLogger("run_folds")
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"run_folds.py: {message}\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, epilog=f"{AND} separates experiments; the first says where and how all run.")
+    parser = OneLineParser(description=__doc__, epilog=f"{AND} separates experiments; the first says how all run.")
     add = parser.add_argument
     add("mode", choices=MODES, help="what is run on every fold")
-    what = "for the entry point; dataset, label_sets, path.log_dir needed"
-    add("settings", nargs="+", metavar="key=value", help=what)
+    add("settings", nargs="+", metavar="key=value", help="for the entry point; needs dataset, label_sets, path.log_dir")
     add("--folds", default="all", help="numbers separated by spaces, or all (default)")
     add("--logs", type=Path, required=True, help="folder for console logs")
     add("--label", default="", help="begins the titles of its runs")
@@ -81,15 +73,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace) -> ExperimentLaunch:
     """What is to run; raises a ValueError where settings are missing."""
-    names = [part.name for part in fields(ExperimentLaunch) if part.init]
-    experiment = ExperimentLaunch(**{name: getattr(arguments, name) for name in names})
+    given = {part.name: getattr(arguments, part.name) for part in fields(ExperimentLaunch) if part.init}
+    experiment = ExperimentLaunch(**given)
     needed = ["dataset", "label_sets", "path.log_dir", *(["n_steps"] if experiment.kind.trains else [])]
     missing = [key for key in needed if key not in experiment.parsed]
     if missing:
         raise ValueError(f"{', '.join(missing)} must be among the settings; give key=value.")
     if experiment.kind.trains and len(experiment.snapshot_steps) > 1:
-        steps = arguments.snapshot_steps
-        raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {steps}.")
+        raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {experiment.snapshot_steps}.")
     return experiment
 
 
@@ -123,50 +114,21 @@ def start(steps: Sequence[Step], how: argparse.Namespace) -> int:
             logger.info("%s, %s%s: %s; log %s", what, run.title, after, run.start, run.log)
             print(shlex.join(entry_command(ROOT, step.experiment, run)))
     if launcher == "slurm":
-        return submit_array(steps, set(left.values()), how)
-    if how.dry_run:
+        name, folder = f"{first.run_name}_{how.logs.name}", how.logs / "slurm"
+        submit(steps, set(left.values()), ROOT, folder, name, how.sbatch_args, how.at_a_time, how.dry_run)
+    if how.dry_run or launcher == "slurm":
         return 0
     with ExitStack() as stack:
         ray = stack.enter_context(ray_cluster(gpus)) if launcher == "ray" else None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-                stack.callback(signal.signal, number, signal.signal(number, interrupt))
+        stack.enter_context(interrupted_by_signals())  # after Ray, which has handlers of its own
         device = first.parsed.get("device", "auto")
-        places = RayLauncher(ray, ROOT, how.jobs_per_gpu, device) if ray else SerialLauncher(ROOT, *gpus)
+        where = RayLauncher(ray, ROOT, how.jobs_per_gpu, device) if ray else SerialLauncher(ROOT, *gpus)
         try:
-            run_graph(steps, places)
+            run_graph(steps, where)
         except KeyboardInterrupt as error:
             logger.info("%s: interrupted; the same command goes on from here", what)
-            return 128 + (error.args or [signal.SIGINT])[0]
+            return 128 + (error.args or [2])[0]  # of Ray, it tells no number
     logger.info("%s: done", what)
-    return 0
-
-
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(number)
-
-
-def submit_array(steps: Sequence[Step], left: Container[Step], how: argparse.Namespace) -> int:
-    """Submit the folds in which anything is left as a job array, or print what sbatch would be told."""
-    chains = {}
-    for step in steps:
-        chains[step] = [*chains.pop(step.after, []), step]
-    tasks = [FoldTask(chain, ROOT) for chain in chains.values() if any(step in left for step in chain)]
-    first = tasks[0].steps[0].experiment
-    options = {
-        "job-name": f"{first.run_name}_{how.logs.name}", "gres": "gpu:1", "time": f"{HOURS}:00:00", "requeue": True,
-        "cpus-per-task": 1 + max(step.experiment.parsed.get("num_workers", 0) for step in steps),
-    } | sbatch_options(how.sbatch_args)  # fmt: skip
-    for number, task in enumerate(tasks):
-        logger.info("task %d: %s", number, ", then ".join(step.title for step in task.steps))
-    at_a_time = how.at_a_time or len(tasks)
-    if how.dry_run:
-        words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()]
-        print(shlex.join(["sbatch", f"--array=0-{len(tasks) - 1}%{at_a_time}", *words]))
-        return 0
-    number = submit(tasks, how.logs / "slurm", options, at_a_time)
-    logger.info("job %s submitted: %d task(s); squeue -j %s shows it", number, len(tasks), number)
-    logger.info("logs of runs: %s; of tasks: %s", how.logs, how.logs / "slurm")
     return 0
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from Stage1.cluster import TRIES, Lost, stream_over_actors
+from Stage1.cluster import TRIES, Lost, share_of, stream_over_actors
 from Stage1.files import remove_partial, whole_file
 from Stage2.inference.engines import AdaptingEngine
 from Stage2.inference.query import QuerySegmenter, failure
@@ -33,16 +33,15 @@ def segment_cohort(
     """
     request, out = segmenter.request, segmenter.request.out
     remove_partial(out)
-    has = ray.cluster_resources()
-    gpus = int(request.device != "cpu" and has.get("GPU", 0) >= 1)
-    share = max(int(has.get("CPU", 1) / has["GPU"]), 1) if gpus else 1
+    share, gpus = share_of(ray, device=request.device)
+    cores = request.threads or (max(int(share), 1) if gpus else 1)
     if request.device.startswith("cuda"):
         request = replace(request, device="cuda")  # the one that an actor sees
     network = out / NETWORK
     try:
         made = _make_network(segmenter, queries, network)
         make = partial(_make_logged, request, network if made else None)
-        records = stream_over_actors(ray, make, queries, cores=request.threads or share, gpus=gpus)
+        records = stream_over_actors(ray, make, queries, cores=cores, gpus=gpus)
         for number, found in records:
             if isinstance(found, Lost):
                 reason = f"{queries[number].path} ended its process {TRIES} times, for want of memory perhaps"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from Stage1.commands import last_lines
 from Stage2.io.text import duration
-from Stage2.launching.launchers import Launcher
+from Stage2.launching.launchers import SerialLauncher
 from Stage2.launching.plan import ExperimentLaunch, FoldRun, plan
 from Stage2.run_folders.layout import last_step, list_runs
 
@@ -20,8 +20,8 @@ class RunFailed(Exception):
     """A run ended with another `status` than 0; the message shows the end of its log."""
 
     def __init__(self, run: FoldRun, status: int):
-        last = "\n".join(f"    {line}" for line in last_lines(run.log))
-        super().__init__(f"{run.title} failed with status {status}; the last lines of {run.log}:\n{last}")
+        last = "".join(f"\n    {line}" for line in last_lines(run.log))
+        super().__init__(f"{run.title} failed with status {status}; the last lines of {run.log}:{last}")
         self.status = status
 
 
@@ -30,8 +30,7 @@ class Step:
     """What a mode does in a fold: one run, or one for each of several snapshots, known when the step starts.
 
     Attributes:
-        experiment, fold: what and where.
-        after: the step that must have ended; None: it can start at once.
+        experiment, fold, after: what, where, and the step that must have ended before; None: it can start at once.
     """
 
     experiment: ExperimentLaunch
@@ -43,7 +42,6 @@ class Step:
         return f"{self.experiment.label}fold {self.fold}"
 
     def runs(self, tolerant: bool = False) -> list[FoldRun]:
-        """As `plan` has them now."""
         return plan(self.experiment, [self.fold], tolerant)
 
 
@@ -57,7 +55,7 @@ def build_graph(experiments: Iterable[tuple[ExperimentLaunch, Sequence[int]]]) -
     return [step for chain in chains.values() for step in chain]
 
 
-def run_graph(steps: Sequence[Step], launcher: Launcher) -> None:
+def run_graph(steps: Sequence[Step], launcher: SerialLauncher) -> None:
     """Run what is not finished; the first failure, or what interrupts this, stops all others, which keep their state.
 
     Args:
@@ -65,12 +63,10 @@ def run_graph(steps: Sequence[Step], launcher: Launcher) -> None:
         launcher: where they run.
 
     Raises:
-        RunFailed: the first one.
-        FileNotFoundError, ValueError: as `plan`, or another process is at the same run.
-        OSError: a log cannot be written.
+        RunFailed, FileNotFoundError, ValueError, OSError: the first one; as `carry_out`.
     """
     waiting = {step: [run for run in step.runs(tolerant=True) if not run.finished] for step in steps}
-    work = [_units(run) for runs in waiting.values() for run in runs]
+    work = [run.units for runs in waiting.values() for run in runs]
     running: dict[FoldRun, tuple[Step, list]] = {}  # with the run folders before
     begun, pause, n_done, done = time.monotonic(), FIRST_REPORT, 0, 0
     try:
@@ -84,29 +80,23 @@ def run_graph(steps: Sequence[Step], launcher: Launcher) -> None:
                         launcher.start(step.experiment, run)
             if not running:
                 continue
-            ended = launcher.next_ended(pause)
-            if ended is None:
+            if (ended := launcher.next_ended(pause)) is None:
                 steps_now = {run: last_step(run.folder, before) for run, (_, before) in running.items() if run.steps}
                 for run, step_now in steps_now.items():
                     logger.info("%s: step %d of %d", run.title, step_now, run.steps)
                 logger.info("%s", _left(begun, done + sum(steps_now.values()), sum(work)))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            run, status, seconds = ended
+            run, (status, seconds) = ended
             del running[run]
             if status:
                 raise RunFailed(run, status)
-            n_done, done = n_done + 1, done + _units(run)
+            n_done, done = n_done + 1, done + run.units
             logger.info("%s done in %s", run.title, duration(seconds))
             if n_done < len(work):
                 logger.info("%d of %d done, %s", n_done, len(work), _left(begun, done, sum(work)))
     finally:
         launcher.stop()
-
-
-def _units(run: FoldRun) -> int:
-    """Work of a run: the steps that are left of a training, 1 for a test."""
-    return max(run.steps - run.progress.step, 1)
 
 
 def _left(begun: float, done: int, total: int) -> str:

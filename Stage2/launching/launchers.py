@@ -7,41 +7,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
 
-from Stage1.cluster import count_places
+from Stage1.cluster import RayTasks
 from Stage1.commands import PATIENCE, run_process
 from Stage2.launching.plan import ExperimentLaunch, FoldRun, plan
 from Stage2.launching.progress import Status
 
-RETRIES = 10  # of a run whose machine was lost
-
 logger = logging.getLogger(__name__)
-
-
-class Launcher(Protocol):
-    """Runs what it is given, as far as there are places."""
-
-    def start(self, experiment: ExperimentLaunch, run: FoldRun) -> None:
-        """Take a run."""
-
-    def next_ended(self, seconds: float) -> tuple[FoldRun, int, float] | None:
-        """A run that has ended, its exit status and its seconds; None: none has in so many seconds.
-
-        Raises:
-            ValueError, OSError: as `carry_out`, of a run.
-        """
-
-    def stop(self) -> None:
-        """Ask what is at work to stop, and wait until it has kept its state."""
 
 
 class SerialLauncher:
     """One run after another; the console shows what they print. A fold that has begun comes before the next one.
 
     Args:
-        root: of the repository.
-        gpu: the one to use; empty: the default device.
+        root, gpu: of the repository; the GPU to use, or nothing for the default device.
     """
 
     def __init__(self, root: Path, gpu: str = ""):
@@ -50,63 +29,47 @@ class SerialLauncher:
         self.n_new = 0  # runs that were given since the last one ended
 
     def start(self, experiment: ExperimentLaunch, run: FoldRun) -> None:
+        """Take a run."""
         self.waiting.insert(self.n_new, (experiment, run))
         self.n_new += 1
 
-    def next_ended(self, seconds: float) -> tuple[FoldRun, int, float]:
+    def next_ended(self, seconds: float) -> tuple[FoldRun, tuple[int, float]] | None:
+        """A run that has ended, its status and seconds; None: none has in so many seconds; raises as `carry_out`."""
         self.n_new = 0
         experiment, run = self.waiting.pop(0)
         announce(run)
-        return run, *carry_out(self.root, experiment, run, self.environment, shown=True)
+        return run, carry_out(self.root, experiment, run, self.environment, shown=True)
 
     def stop(self) -> None:
-        """Nothing is at work beside this process."""
+        """Ask what is at work to stop, and wait until it has kept its state: nothing is, beside this process."""
 
 
-class RayLauncher:
+class RayLauncher(SerialLauncher):
     """Each run a task of Ray: a lost machine's runs go on elsewhere, from the state that they kept.
 
     Args:
-        ray: connected.
+        ray, per_device, device: as of `Stage1.cluster.RayTasks`.
         root: of the repository, the same on every machine, as the folders of runs and data are.
-        per_device: runs at a time on a GPU or, where none is used, on a machine.
-        device: of the settings; "cpu" uses no GPU.
     """
 
     def __init__(self, ray: ModuleType, root: Path, per_device: int = 1, device: str = "auto"):
-        self.ray, self.root, self.at_work = ray, root, {}
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        with_gpu = [] if device == "cpu" else [own for own in machines if own.get("GPU")]
-        shares = [own["CPU"] / own["GPU"] for own in with_gpu] or [own["CPU"] for own in machines] or [1.0]
-        cores = min(shares) / per_device
-        cores, gpus = int(cores) if cores > 1 else cores, 1 / per_device if with_gpu else 0
-        self.places = count_places(ray, cores, gpus)
-        self.environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(int(cores), 1))}
-        self.task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)(carry_out)
+        super().__init__(root)
+        self.tasks = RayTasks(ray, carry_out, per_device, device)
+        if "OMP_NUM_THREADS" not in os.environ:
+            self.environment = {"OMP_NUM_THREADS": str(max(int(self.tasks.cores), 1))}
 
     def start(self, experiment: ExperimentLaunch, run: FoldRun) -> None:
         announce(run)
-        given = (self.root, experiment, run, self.environment)
-        self.at_work[self.task.remote(*given, wait=PATIENCE, folder=Path.cwd())] = run
+        how = {"wait": PATIENCE, "folder": Path.cwd()}
+        self.tasks.start(run, self.root, experiment, run, self.environment, **how)
 
-    def next_ended(self, seconds: float) -> tuple[FoldRun, int, float] | None:
-        done, _ = self.ray.wait(list(self.at_work), num_returns=1, timeout=seconds)
-        if not done:
-            return None
-        run = self.at_work.pop(done[0])
-        try:
-            return run, *self.ray.get(done[0])
-        except self.ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        except self.ray.exceptions.RayError as error:
-            raise OSError(f"{run.title} was given up, for {RETRIES + 1} processes of the cluster were lost.") from error
+    def next_ended(self, seconds: float) -> tuple[FoldRun, tuple[int, float]] | None:
+        return self.tasks.next_ended(seconds)
 
     def stop(self) -> None:
-        for reference, run in self.at_work.items():
+        for run in self.tasks.at_work.values():
             logger.info("%s: asked to stop", run.title)
-            self.ray.cancel(reference)
-        if self.at_work:
-            self.ray.wait(list(self.at_work), num_returns=len(self.at_work), timeout=PATIENCE)
+        self.tasks.stop(PATIENCE)
 
 
 def announce(run: FoldRun) -> None:
@@ -125,11 +88,7 @@ def carry_out(
     root: Path, experiment: ExperimentLaunch, run: FoldRun, environment: Mapping[str, str], *,
     folder: Path | None = None, **how: float,
 ) -> tuple[int, float]:  # fmt: skip
-    """Do what is now left of a run, in a folder or in that of this process; returns exit status and seconds.
-
-    Raises:
-        ValueError, OSError: as `plan` and `run_process`, whose settings are `environment` and `how`.
-    """
+    """Do what is now left of a run, in a folder, and as `run_process` does it; returns exit status and seconds."""
     begun = time.monotonic()
     if folder is not None:
         os.chdir(folder)

@@ -24,8 +24,7 @@ class Progress:
     """What there is of a fold.
 
     Attributes:
-        status: where it is.
-        run: the run folder that tells; None where there is none.
+        status, run: where it is, and the run folder that tells; None where there is none.
         step: steps that are safely kept (trainings).
         note: what else is to be said about the runs that were found; empty if nothing.
     """

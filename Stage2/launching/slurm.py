@@ -4,28 +4,26 @@ import logging
 import shlex
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from Stage2.launching.graph import Step, run_graph
 from Stage2.launching.launchers import SerialLauncher
-
-if TYPE_CHECKING:
-    from submitit.helpers import DelayedSubmission
 
 HOURS = 24  # of a task, unless told otherwise; it queues again where it needs more
 SECONDS_TO_STOP = 150  # before the end a task is told, so that its run keeps its state
 REQUEUES = 1000
 TOLD_BY = signal.SIGUSR2  # the signal that submitit asks Slurm for
 
+logger = logging.getLogger(__name__)
+
 
 class FoldTask:
     """Runs the steps of a fold on the node that it comes to; told to end, it keeps the state and queues again.
 
     Args:
-        steps: of one fold, in order.
-        root: of the repository.
+        steps, root: of one fold, in order, and of the repository.
     """
 
     def __init__(self, steps: Sequence[Step], root: Path):
@@ -38,7 +36,7 @@ class FoldTask:
         except KeyboardInterrupt:  # of `checkpoint`; what was at work has kept its state
             signal.raise_signal(TOLD_BY)
 
-    def checkpoint(self) -> "DelayedSubmission":
+    def checkpoint(self) -> Any:
         """What submitit queues in this task's place when the time is over; first, what is at work is interrupted."""
         from submitit.helpers import DelayedSubmission
 
@@ -49,11 +47,7 @@ class FoldTask:
 
 
 def sbatch_options(text: str) -> dict[str, Any]:
-    """Options of sbatch, as a shell would read them, by name; True for one without a value.
-
-    Raises:
-        ValueError: one is not written out.
-    """
+    """Options of sbatch, as a shell would read them, by name; a ValueError for one that is not written out."""
     options, name = {}, ""
     for word in shlex.split(text):
         if word.startswith("--"):
@@ -66,31 +60,45 @@ def sbatch_options(text: str) -> dict[str, Any]:
     return options
 
 
-def submit(tasks: Sequence[FoldTask], folder: Path, options: Mapping[str, Any], at_a_time: int) -> str:
-    """Submit tasks as an array, with submitit's files in a folder and these options of sbatch; returns its number.
+def submit(
+    steps: Sequence[Step], left: Container[Step], root: Path, folder: Path, name: str, sbatch_args: str = "",
+    at_a_time: int | None = None, dry_run: bool = False,
+) -> None:  # fmt: skip
+    """Submit the folds in which a step is left as a job array or, in a dry run, tell what sbatch would be told.
+
+    Args:
+        steps, left: of the graph, and those that are not finished.
+        root, folder: of the repository; for submitit's files and the logs of tasks.
+        name, sbatch_args, at_a_time: of the job, further options of sbatch, and its tasks at a time (None: no limit).
 
     Raises:
-        ValueError: submitit is not installed, or Slurm refused.
-        FileNotFoundError: there is no Slurm here.
+        FileNotFoundError, ValueError: there is no Slurm here, or no submitit, or Slurm refused.
     """
+    chains = {}
+    for step in steps:
+        chains[step] = [*chains.pop(step.after, []), step]
+    tasks = [FoldTask(chain, root) for chain in chains.values() if any(step in left for step in chain)]
+    cores = 1 + max(step.experiment.parsed.get("num_workers", 0) for step in steps)
+    options = {"job-name": name, "gres": "gpu:1", "time": f"{HOURS}:00:00", "requeue": True, "cpus-per-task": cores}
+    options |= sbatch_options(sbatch_args)
+    for number, task in enumerate(tasks):
+        logger.info("task %d: %s", number, ", then ".join(step.title for step in task.steps))
+    if dry_run:
+        words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()]
+        logger.info("%s", shlex.join(["sbatch", f"--array=0-{len(tasks) - 1}%{at_a_time or len(tasks)}", *words]))
+        return
     try:
         import submitit
         from submitit.core.utils import FailedJobError
     except ImportError:
         raise ValueError("submitit is not installed; run bash tools/setup.sh --cluster, or LAUNCHER=serial.") from None
     if not (shutil.which("sbatch") and shutil.which("srun")):
-        raise FileNotFoundError(
-            "LAUNCHER=slurm: there is no sbatch on this machine; run on a login node of a Slurm cluster, or leave "
-            "LAUNCHER out."
-        )
+        raise FileNotFoundError("LAUNCHER=slurm: there is no sbatch on this machine; run on a login node of Slurm.")
     executor = submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES)
-    executor.update_parameters(
-        time=60 * HOURS, array_parallelism=at_a_time, signal_delay_s=SECONDS_TO_STOP, wckey=None,
-        additional_parameters=dict(options),
-    )  # fmt: skip
+    told = {"time": 60 * HOURS, "signal_delay_s": SECONDS_TO_STOP, "wckey": None, "additional_parameters": options}
+    executor.update_parameters(array_parallelism=at_a_time or len(tasks), **told)
     try:
-        jobs = executor.submit_array(tasks)
+        number = executor.submit_array(tasks)[0].job_id.partition("_")[0]
     except FailedJobError as error:
-        said = " ".join(str(error).split()) or "nothing"
-        raise ValueError(f"sbatch refused the job: {said}; correct SBATCH_ARGS.") from error
-    return jobs[0].job_id.partition("_")[0]
+        raise ValueError(f"sbatch refused the job: {' '.join(str(error).split())}; correct SBATCH_ARGS.") from error
+    logger.info("job %s submitted: %d task(s), with logs in %s; squeue shows them", number, len(tasks), folder)

@@ -176,7 +176,7 @@ def test_a_lost_machine_leaves_the_snapshots_of_trainings_as_they_are(machines, 
     repository = toy_repository(tmp_path / "repository")
     run_graph(trainings(tmp_path / "serial", cohort_folder), SerialLauncher(repository))
     launcher = RayLauncher(machines.ray, repository)
-    assert launcher.places == 2
+    assert launcher.tasks.at_once == 2
 
     class Losing:
         """The launcher, under which a machine is lost when both trainings have a snapshot."""
