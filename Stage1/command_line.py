@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from Stage1.files import printable
 
@@ -16,14 +17,30 @@ class _OneLine(logging.Formatter):
         return printable(super().format(record))
 
 
+class Console(logging.StreamHandler):
+    """Standard output, which falls silent where nobody listens any more: Ctrl-C ends the `| tee` behind a tool first.
+
+    Args:
+        format, dates: as of `logging.Formatter`.
+    """
+
+    def __init__(self, format: str = "%(message)s", dates: str | None = None):
+        super().__init__(sys.stdout)
+        self.setFormatter(_OneLine(format, dates))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
 def run_tool(program: str, work: Callable[[], object]) -> int:
     """Do the work of a tool, which tells of it by logging; returns the exit status.
 
     Errors that are meant for the user (OSError, ValueError, MemoryError) become one line on stderr and status 1.
     """
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[Console()])
     try:
         work()
     except (OSError, ValueError) as error:
@@ -38,6 +55,13 @@ def run_tool(program: str, work: Callable[[], object]) -> int:
     return 0
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def positive(text: str) -> int:
     """The type of an option that is a whole number from 1 up."""
     number = int(text) if text.isdecimal() else 0
@@ -46,8 +70,12 @@ def positive(text: str) -> int:
     return number
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def add_workers(parser: argparse.ArgumentParser, default: int | None = count_cores()) -> None:
     """The option --workers, as all tools have it that work over processes."""
-    cores = len(os.sched_getaffinity(0))
     what = "processes (default: one for each core)"
-    parser.add_argument("--workers", type=positive, default=cores, metavar="N", help=what)
+    parser.add_argument("--workers", type=positive, default=default, metavar="N", help=what)

@@ -22,6 +22,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_T
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Runner = Callable[[Callable[[Job], Result], Sequence[Job], int], Iterator[Result]]  # `run_jobs`, or what does its work
 
 
 def run_jobs(

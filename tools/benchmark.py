@@ -11,7 +11,7 @@ from pathlib import Path
 
 from Stage1.command_line import positive
 from Stage2.benchmarks.printing import print_networks, print_ratios, print_table
-from Stage2.inference.arguments import labels, minutes
+from Stage2.inference.arguments import labels, minutes, named_start
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWN = 64  # images drawn where no folder is given
@@ -150,6 +150,13 @@ def run_preparation(options: argparse.Namespace) -> None:
     )
 
 
+def run_cohort(options: argparse.Namespace) -> None:
+    from Stage2.benchmarks.cohort import measure_cohort, table_of
+
+    with tempfile.TemporaryDirectory() as scratch:
+        print_table(*table_of(measure_cohort(Path(scratch), options.scans, options.slices, options.cores)))
+
+
 def run_one_scan(options: argparse.Namespace) -> None:
     from Stage1.files import write_text
 
@@ -195,16 +202,6 @@ def measure_one_scan(options: argparse.Namespace) -> None:
     run_one_scan(settings, options.out[0], lambda line: print(line, flush=True))
 
 
-def named_start(text: str) -> tuple[str, str]:
-    """NAME=FILE, a file that gives the name, or random."""
-    name, equals, file = text.partition("=")
-    if not equals:
-        name, file = Path(text).stem, text
-    if not name or not file:
-        raise argparse.ArgumentTypeError(f"found {text}, expected NAME=FILE or random")
-    return name, file
-
-
 def slice_count(text: str) -> int | None:
     return None if text == "all" else positive(text)
 
@@ -248,6 +245,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fit", nargs="+", metavar="ID", help="how superpixels and supervoxels of these scans fit organs, instead")
     preparation.set_defaults(run=run_preparation)
 
+    cohort = commands.add_parser("cohort", help="many tiny scans, one after another and over a Ray cluster")
+    add = cohort.add_argument
+    add("--scans", type=positive, default=2000, help="(default %(default)s)")
+    add("--slices", type=positive, default=2, help="of each (default %(default)s)")
+    add("--cores", nargs="+", type=positive, default=[1, 2], help="of the Ray cluster (default: 1 2)")
+    cohort.set_defaults(run=run_cohort)
     one_scan = commands.add_parser(
         "one_scan", help="masks from one annotated scan: adapted networks, prototypes, registration",
         description="In every fold of a processed folder, one annotated scan segments the test scans. What --out "

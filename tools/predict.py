@@ -11,9 +11,12 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
+from Stage1.cluster import LAUNCHERS, ray_cluster
 from Stage1.command_line import positive
 from Stage2.adaptation.settings import MINUTES
 from Stage2.inference.arguments import add_preparation, labels, minutes
@@ -47,7 +50,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = what.add_argument
     add("--support", dest="supports", nargs=2, action="append", type=Path, metavar=("SCAN", "MASK"), default=[],
         help="an annotated scan; several times for several scans; none for an adapted network")  # fmt: skip
-    add("--query", required=True, type=Path, metavar="SCAN|FOLDER", help="NIfTI, DICOM series, or a folder of either")
+    queries = what.add_mutually_exclusive_group(required=True)
+    queries.add_argument(
+        "--query", type=Path, metavar="SCAN|FOLDER", help="NIfTI, DICOM series, or a folder of either"
+    )
+    queries.add_argument(
+        "--list", dest="listed", type=Path, metavar="CSV", help="scans in a column `scan`, with or without a `name`"
+    )
     add(
         "--checkpoint",
         type=Path,
@@ -80,7 +89,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (default fp32)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--slice-batch", type=positive, default=default.slices_at_once, help="slices in memory (default %(default)s)")
-    add("--threads", type=positive, help="CPU threads (default: all)")
+    add("--threads", type=positive, help="CPU threads (default: all; with ray, of each process, one)")
+    add("--launcher", choices=LAUNCHERS, default="serial", help="ray: many scans at a time, on one machine or more")
     add(
         "--cache",
         type=Path,
@@ -115,8 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.cache = None if options.no_cache else options.cache or default_cache()
     try:
         job = PredictionJob(Request(**{field.name: getattr(options, field.name) for field in fields(Request)}))
-        with logging_redirect_tqdm():
-            failed = job.run(lambda queries: tqdm(queries, unit="scan", disable=len(queries) < 2))
+        total = len(job.queries)
+        with ray_cluster() if options.launcher == "ray" else nullcontext() as ray, logging_redirect_tqdm():
+            failed = job.run(ray, partial(tqdm, total=total, unit="scan", disable=total < 2))
     except (OSError, ValueError) as error:
         print(f"predict.py: error: {error}", file=sys.stderr)
         return 1

@@ -2,10 +2,14 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from Stage1.command_line import add_workers, positive, run_tool
+from Stage1.cluster import LAUNCHERS, count_places, ray_cluster, run_jobs_over
+from Stage1.command_line import add_workers, count_cores, positive, run_tool
+from Stage1.processes import run_jobs
 from Stage2.datasets.catalog import SUPERPIXEL_SCALES
 from Stage2.datasets.dataset_file import is_dataset_file
 
@@ -147,15 +151,22 @@ def main(arguments: list[str] | None = None) -> int:
         one = commands.add_parser(command, help=help, description=description, epilog=epilog)
         # What other commands have arguments for; those of this one set their own defaults after these.
         one.set_defaults(command=command, work=work, config=command, out=None, scale="MIDDLE", drop_blank_slice=False)
+        one.set_defaults(launcher="serial")
         for name, settings in arguments_of:
             one.add_argument(name, **settings)
-        add_workers(one)
+        add_workers(one, default=None)
+        if work != "make_roco":
+            what = "ray: processes on the machines of the Ray cluster that RAY_ADDRESS names, else of this machine"
+            one.add_argument("--launcher", choices=LAUNCHERS, default="serial", help=what)
     options = parser.parse_args(arguments)
 
     def run() -> None:
         from Stage2.preparation import commands  # here, as it takes a second to load: --help need not wait for it
 
-        getattr(commands, options.work)(options)
+        with ray_cluster() if options.launcher == "ray" else nullcontext() as ray:
+            options.run = partial(run_jobs_over, ray) if ray else run_jobs
+            options.workers = options.workers or (count_places(ray, cores=1) if ray else count_cores())
+            getattr(commands, options.work)(options)
 
     return run_tool("prepare_data.py", run)
 

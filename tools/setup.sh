@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
     cat <<'EOF'
-usage: bash tools/setup.sh [--dev]
+usage: bash tools/setup.sh [--dev | --cluster]
 
-Creates .venv in the repository root and installs requirements.txt (with --dev: requirements-dev.txt) and this
-repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
+Creates .venv in the repository root and installs requirements.txt (with --dev: requirements-dev.txt, with --cluster:
+requirements-cluster.txt) and this repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
 repository's place have changed; an interrupted install is taken up again.
 
-  --dev     also what the tests need
+  --dev     also what the tests need, with that of --cluster
+  --cluster also Ray and submitit, for work past one machine (docs/cluster.md)
   --help    this text
 
 environment:
@@ -29,24 +30,26 @@ requirements=requirements.txt
 for argument in "$@"; do
     case "$argument" in
         --dev) requirements="requirements-dev.txt" ;;
+        --cluster) [[ "$requirements" == requirements-dev.txt ]] || requirements="requirements-cluster.txt" ;;
         --help | -h)
             usage
             exit 0
             ;;
-        *) die "unknown argument '$argument': expected --dev or --help" ;;
+        *) die "unknown argument '$argument': expected --dev, --cluster or --help" ;;
     esac
 done
 
 root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 venv="$root/.venv"
 log="$venv/install.log"
-# What stays in .venv, measured with --dev: 6,900 MB, half of it torch's CUDA libraries, and a little to work in.
-needed_mb=7000
+# What stays in .venv, measured with --dev: 7,200 MB, half of it torch's CUDA libraries, and a little to work in.
+needed_mb=7300
 
 # What an environment is made from. The repository's place belongs to it because an editable install holds that path.
 made_from() {
     printf '%s\n' "$root"
     cat -- "$root/requirements.txt" "$root/pyproject.toml"
+    if [[ "$1" != requirements.txt ]]; then cat -- "$root/requirements-cluster.txt"; fi
     if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt" "$root/requirements-selfsup.txt"; fi
 }
 
@@ -153,7 +156,9 @@ export TMPDIR="$venv/tmp" PIP_USER=0
 say "installing $requirements into .venv (about 3 GB to download the first time: takes a few minutes)"
 run_pip -r "$root/$requirements"
 run_pip --no-build-isolation --no-deps -e "$root"
-for made in requirements.txt "$requirements"; do
+lists=(requirements.txt "$requirements")
+if [[ "$requirements" == requirements-dev.txt ]]; then lists+=(requirements-cluster.txt); fi # which it includes
+for made in "${lists[@]}"; do
     made_from "$made" >"$venv/installed-$made.new"
     mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
 done

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from Stage2.datasets.catalog import DataSet
+from Stage2.datasets.catalog import DataSet, get_dataset
 
 DISJOINT, OVERLAPPING = FOLD_SCHEMES = ("disjoint", "overlapping")
 ANY, ALL = EXCLUDE_RULES = ("any", "all")
@@ -120,3 +120,20 @@ def excluded_slices(by_class: Sequence[Sequence[int]], rule: str = ANY) -> froze
     if not lists:
         return frozenset()
     return frozenset.union(*lists) if rule == ANY else frozenset.intersection(*lists)
+
+
+def read_folds(text: str, dataset: str) -> list[int]:
+    """Folds as numbers; ``all`` is every fold of the data set.
+
+    Raises:
+        ValueError: no fold, one that is no number, or one that the data set does not have.
+    """
+    n_folds = get_dataset(dataset).n_folds
+    words = text.split()
+    if words == ["all"]:
+        return list(range(n_folds))
+    wrong = [word for word in words if not word.isdecimal() or int(word) >= n_folds]
+    if wrong or not words:
+        found = f"names {', '.join(wrong)}" if wrong else "names no fold"
+        raise ValueError(f"ALL_EV='{text}' {found}; choose from 0 to {n_folds - 1}, separated by spaces, or all.")
+    return list(dict.fromkeys(map(int, words)))

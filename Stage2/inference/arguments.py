@@ -26,6 +26,16 @@ def minutes(text: str) -> float:
     return value
 
 
+def named_start(text: str) -> tuple[str, str]:
+    """NAME=FILE, a file that gives the name, or random."""
+    name, equals, file = text.partition("=")
+    if not equals:
+        name, file = Path(text).stem, text
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"found {text}, expected NAME=FILE or random")
+    return name, file
+
+
 def add_preparation(parser: argparse.ArgumentParser, title: str) -> None:
     """The options of `Stage2.inference.request.Preparation`."""
     add = parser.add_argument_group(title).add_argument

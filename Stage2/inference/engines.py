@@ -53,8 +53,15 @@ class Engine(Protocol):
         """What the page says of the method."""
 
 
-def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> Engine:
+def engine_for(
+    request: Request, supports: list[tuple[ScanFile, ScanFile]], network: Path | None = None
+) -> Engine:  # fmt: skip
     """The engine that a request means.
+
+    Args:
+        request: what is asked for.
+        supports: scans with their masks.
+        network: that is adapted to them already, for an engine that would adapt one; None: there is none.
 
     Raises:
         FileNotFoundError, ValueError: the request contradicts itself, or something in it does not exist.
@@ -85,7 +92,7 @@ def engine_for(request: Request, supports: list[tuple[ScanFile, ScanFile]]) -> E
         if request.adapt is not None:
             raise ValueError("--adapt and --method prototypes contradict each other; leave one out.")
         return PrototypeEngine(request, supports)
-    return AdaptingEngine(request)
+    return AdaptingEngine(request, network)
 
 
 class PrototypeEngine:
@@ -226,8 +233,8 @@ class AdaptedFileEngine(_AdaptedEngine):
 class AdaptingEngine(_AdaptedEngine):
     """A network that is adapted to the supports first, and kept under a hash of all that decides it."""
 
-    def __init__(self, request: Request):
-        self.request = request
+    def __init__(self, request: Request, network: Path | None = None):
+        self.request, self.network = request, network
         minutes = MINUTES if request.adapt is None else request.adapt
         preparation = {name: getattr(request, name) for name in vars(Preparation())}
         self.job = AdaptJob(
@@ -251,19 +258,27 @@ class AdaptingEngine(_AdaptedEngine):
         from Stage2.models.devices import choose_device
 
         device = choose_device(self.request.device, self.request.threads)
-        if self.request.cache is None:
+        if self.network is None and self.request.cache is None:
             adapted = self.job.adapt(None)
             if not adapted.described["finished"]:
                 raise KeyboardInterrupt
         else:
+            adapted = load_adapted(self.network or self.make(), device)
+        return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
+
+    def make(self, otherwise: Path | None = None) -> Path:
+        """Adapt the network, unless it is in the cache; returns its file, `otherwise` where there is no cache."""
+        if self.request.cache is None:
+            kept = otherwise
+        else:
             kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity.items())}{SUFFIX}"
             _remove_damaged(kept)
-            if not self.job.run(kept):
-                raise KeyboardInterrupt
+        if not self.job.run(kept):
+            raise KeyboardInterrupt
+        if self.request.cache is not None:
             kept.touch()
             prune(kept.parent, f"*{SUFFIX}")
-            adapted = load_adapted(kept, device)
-        return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
+        return kept
 
     def settings(self) -> dict[str, Any]:
         named = [[str(file.path) for file in pair] for pair in self.job.supports]

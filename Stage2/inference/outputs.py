@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from Stage1.files import write_json, write_text
+from Stage1.files import whole_file, write_json, write_text
 from Stage2.evaluation.metrics import METRICS
 from Stage2.io.scans import ScanFile
 from Stage2.io.text import csv_text, plain
@@ -93,15 +93,40 @@ def read_record(path: Path) -> dict | None:
     return record if is_own else None
 
 
-def write_table(path: Path, records: Sequence[Mapping]) -> None:
-    """One line for every query and label, and one for every query that failed."""
-    rows = []
-    for record in records:
-        if "error" in record:
-            rows.append({"query": record["query"], "error": record["error"]})
-        found = record.get("labels", {}).items()
-        rows += [{"query": record["query"], "label": label, **own} for label, own in found]
-    write_text(path, csv_text(rows, (*COLUMNS, *METRICS, "lower_bound", "error")))
+class ResultsTable:
+    """The table of a folder: a line for every query and label, one for every query that failed, written as they come.
+
+    Args:
+        path: what stands there is written over.
+
+    Raises:
+        FileExistsError: it has other columns than this program's.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.columns = path, (*COLUMNS, *METRICS, "lower_bound", "error")
+        expect_own_table(path)
+        write_text(path, csv_text([], self.columns))
+
+    def add(self, record: Mapping) -> None:
+        """Append the lines of a query."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(self._lines(record))
+        except OSError as error:
+            raise OSError(f"{self.path} could not be written ({error.strerror}); make room, and run again.") from error
+
+    def rewrite(self, records: Iterable[Mapping]) -> None:
+        """Write the lines of all queries anew, in this order."""
+        with whole_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(csv_text([], self.columns))
+            file.writelines(map(self._lines, records))
+
+    def _lines(self, record: Mapping) -> str:
+        rows = [{"query": record["query"], "error": record["error"]}] if "error" in record else []
+        rows += [{"query": record["query"], "label": label, **own} for label, own in record.get("labels", {}).items()]
+        return csv_text(rows, self.columns).partition("\n")[2]
 
 
 def expect_own_table(path: Path) -> None:

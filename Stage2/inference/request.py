@@ -35,7 +35,8 @@ class Request(Preparation):
     """Everything that a call asks for.
 
     Attributes:
-        query: a scan, or a folder of them.
+        query: a scan, or a folder of them; None: they are `listed`.
+        listed: CSV file that names them, see `Stage2.io.scans.list_scans_of`.
         out: folder to write to.
         supports: scans with their masks; none for a network that is adapted already.
         checkpoint: snapshot, run folder, or adapted network; None: the starting network is adapted to the supports.
@@ -54,8 +55,9 @@ class Request(Preparation):
         force: do again what is done.
     """
 
-    query: Path
+    query: Path | None = None
     out: Path
+    listed: Path | None = None
     supports: Sequence[tuple[Path, Path]] = ()
     checkpoint: Path | None = None
     labels: Sequence[int] | None = None

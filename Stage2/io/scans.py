@@ -1,5 +1,6 @@
 """Scans as people have them: volumes in a file, folders with a DICOM series, folders full of either."""
 
+import csv
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -19,14 +20,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScanFile:
-    """Where a scan is: a file with a volume, or a folder with one DICOM series."""
+    """Where a scan is: a file with a volume, or a folder with one DICOM series.
+
+    Attributes:
+        path: of the file or folder.
+        given: name; None: that of the path.
+    """
 
     path: Path
+    given: str | None = None
 
     @property
     def name(self) -> str:
-        """Of the file without its suffix, or of the folder."""
-        return self.path.name.removesuffix(next((end for end in SUFFIXES if self.path.name.endswith(end)), ""))
+        """That is given, or of the file without its suffix, or of the folder."""
+        suffix = next((end for end in SUFFIXES if self.path.name.endswith(end)), "")
+        return self.given or self.path.name.removesuffix(suffix)
 
     @property
     def is_nifti(self) -> bool:
@@ -84,3 +92,29 @@ def find_scans(path: Path) -> list[ScanFile]:
             f"{path} holds no scan; expected .nii.gz or .nii files, a DICOM series, or folders with one each."
         )
     return folders
+
+
+def list_scans_of(table: Path) -> list[ScanFile]:
+    """The scans of a CSV file with a column `scan`, one a row; a column `name` may name them, others are left alone.
+
+    Relative paths are meant from the folder of the CSV file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such table, or names no scan.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.DictReader(file) if any(row.values())]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is no CSV file ({error}); expected a column `scan`.") from None
+    if not rows or "scan" not in rows[0]:
+        found = "no row" if not rows else f"columns {', '.join(map(str, rows[0]))}"
+        raise ValueError(f"{table} has {found}; expected a header with the column `scan`, and a scan in each row.")
+    empty = next((number for number, row in enumerate(rows, start=1) if not row["scan"]), None)
+    if empty is not None:
+        raise ValueError(f"{table} names no scan in row {empty} below its header; add it, or take the row out.")
+    wrong = next((row["name"] for row in rows if Path(row.get("name") or "x").name != (row.get("name") or "x")), None)
+    if wrong is not None:
+        raise ValueError(f"{table} names a scan {wrong}, which is no name of a file; take slashes out.")
+    return [ScanFile(table.parent / row["scan"], row.get("name") or None) for row in rows]

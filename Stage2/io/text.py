@@ -43,6 +43,16 @@ def plain(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words, to two places, such as 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))]
+    first = next((place for place, count in enumerate((days, hours, minutes)) if count), 3)
+    return " ".join(parts[first : first + 2])
+
+
 def _cell(value: object) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -5,39 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from Stage2.datasets.catalog import get_dataset, run_name
+from Stage2.datasets.catalog import run_name
 from Stage2.datasets.folds import count_shots
 from Stage2.launching.progress import Progress, Status, progress_of_test, progress_of_training
-from Stage2.run_folders.layout import experiment_folder, list_snapshots
-from Stage2.run_folders.selection import ALL, GIVEN, LAST, Choice, choose_snapshot, run_with_snapshots, snapshot_of_step
+from Stage2.run_folders.layout import experiment_folder
+from Stage2.run_folders.modes import MODES, Mode
+from Stage2.run_folders.selection import GIVEN, LAST, Choice, choose_snapshots
 from Stage2.runs.plain_config import parse_settings
 
 UNTRAINED = "none"  # in place of a snapshot: the network with its starting weights
-
-
-@dataclass(frozen=True)
-class Mode:
-    """A kind of run.
-
-    Attributes:
-        entry: script below Stage2/.
-        name: first part of exp_prefix.
-        source: name of the runs that its snapshots come from; None: it starts from the beginning.
-        trains: whether it makes snapshots; else it tests one.
-    """
-
-    entry: str
-    name: str
-    source: str | None
-    trains: bool
-
-
-MODES: Mapping[str, Mode] = {
-    "train": Mode("training.py", "train", None, True),
-    "test": Mode("validation.py", "test", "train", False),
-    "finetune": Mode("finetuning.py", "ft_train", "train", True),
-    "finetune-test": Mode("validation.py", "ft_test", "ft_train", False),
-}
 
 
 @dataclass(frozen=True)
@@ -54,6 +30,7 @@ class ExperimentLaunch:
         select: rule of `choose_snapshot`.
         every_snapshot: all snapshots of the fold's latest run, one run each.
         restart: also run what is finished, and resume nothing.
+        label: begins the titles of its runs, where there are several modes or experiments.
     """
 
     mode: str
@@ -65,6 +42,7 @@ class ExperimentLaunch:
     select: str = LAST
     every_snapshot: bool = False
     restart: bool = False
+    label: str = ""
     parsed: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self):
@@ -80,12 +58,9 @@ class ExperimentLaunch:
 
     def folder(self, name: str, fold: int) -> Path:
         """Experiment folder of a fold's runs of this name."""
-        settings = self.parsed
-        shots = count_shots(settings.get("support_idx", [-1]))
-        dataset = run_name(settings["dataset"])
-        return experiment_folder(
-            settings["path.log_dir"], f"{name}_vfold{fold}", dataset, settings["label_sets"], shots
-        )
+        own = self.parsed
+        dataset, shots = run_name(own["dataset"]), count_shots(own.get("support_idx", [-1]))
+        return experiment_folder(own["path.log_dir"], f"{name}_vfold{fold}", dataset, own["label_sets"], shots)
 
     def log_file(self, fold: int, suffix: str = "") -> Path:
         """Console log of a fold; `suffix` tells several runs of one fold apart."""
@@ -99,14 +74,10 @@ class FoldRun:
     """One run.
 
     Attributes:
-        fold: that it is of.
-        words: arguments of the entry point after `with`.
-        title: fold and, among several, snapshot.
-        start: what it starts from, in words.
-        progress: what there is of it.
-        folder: experiment folder.
-        log: console log.
-        steps: length of a training, 0 for a test.
+        fold, title: that it is of; with experiment and, among several, snapshot, so that no other run has this title.
+        words, start: arguments of the entry point after `with`; what it starts from, in words.
+        progress, steps: what there is of it; length of a training, 0 for a test.
+        folder, log: experiment folder, console log.
     """
 
     fold: int
@@ -122,30 +93,17 @@ class FoldRun:
     def finished(self) -> bool:
         return self.progress.status is Status.FINISHED
 
-
-def read_folds(text: str, dataset: str) -> list[int]:
-    """Folds as numbers; ``all`` is every fold of the data set.
-
-    Raises:
-        ValueError: no fold, one that is no number, or one that the data set does not have.
-    """
-    n_folds = get_dataset(dataset).n_folds
-    words = text.split()
-    if words == ["all"]:
-        return list(range(n_folds))
-    wrong = [word for word in words if not word.isdecimal() or int(word) >= n_folds]
-    if wrong or not words:
-        found = f"names {', '.join(wrong)}" if wrong else "names no fold"
-        raise ValueError(f"ALL_EV='{text}' {found}; choose from 0 to {n_folds - 1}, separated by spaces, or all.")
-    return list(dict.fromkeys(map(int, words)))
+    @property
+    def units(self) -> int:
+        """Work: the steps that are left of a training, 1 for a test."""
+        return max(self.steps - self.progress.step, 1)
 
 
 def plan(experiment: ExperimentLaunch, folds: Sequence[int], tolerant: bool = False) -> list[FoldRun]:
     """The runs of the folds, in order.
 
     Args:
-        experiment: what is to run.
-        folds: which folds.
+        experiment, folds: what is to run, and where.
         tolerant: a snapshot that does not exist yet is told as ``<train snapshot of fold 0>`` instead of an error.
 
     Raises:
@@ -165,29 +123,18 @@ def _jobs_of_fold(experiment: ExperimentLaunch, fold: int, tolerant: bool) -> li
         return [_job(experiment, fold, choice, f"snapshot {experiment.reload} (as given)")]
     source = experiment.folder(kind.source, fold)
     try:
-        choices = _choices(experiment, source)
+        choices = choose_snapshots(source, experiment.select, experiment.snapshot_steps, experiment.every_snapshot)
     except (FileNotFoundError, ValueError) as error:
         if not tolerant:
             raise type(error)(f"fold {fold}: {error}") from error
         steps = [f" {step}" for step in experiment.snapshot_steps] or [""]
         missing = [Path(f"<{kind.source} snapshot{step} of fold {fold}>") for step in steps]
         choices = [Choice(path, reason="there is none yet") for path in missing]
-    jobs = []
     several = experiment.every_snapshot or len(experiment.snapshot_steps) > 1
-    for choice in choices:
-        suffix = f"_step{choice.snapshot.stem}" if several else ""
-        start = f"snapshot {choice.snapshot} ({choice})"
-        jobs.append(_job(experiment, fold, choice, start, suffix))
-    return jobs
-
-
-def _choices(experiment: ExperimentLaunch, source: Path) -> list[Choice]:
-    if experiment.every_snapshot:
-        snapshots = list_snapshots(run_with_snapshots(source))
-        return [Choice(path, ALL, f"one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
-    if experiment.snapshot_steps:
-        return [snapshot_of_step(source, step) for step in experiment.snapshot_steps]
-    return [choose_snapshot(source, experiment.select)]
+    return [
+        _job(experiment, fold, own, f"snapshot {own.snapshot} ({own})", f"_step{own.snapshot.stem}" if several else "")
+        for own in choices
+    ]
 
 
 def _job(experiment: ExperimentLaunch, fold: int, choice: Choice | None, start: str, suffix: str = "") -> FoldRun:
@@ -206,14 +153,14 @@ def _job(experiment: ExperimentLaunch, fold: int, choice: Choice | None, start: 
         progress = progress_of_test(folder, settings)
     if progress.status is Status.INTERRUPTED:
         words.append("resume=True")
-    title = f"fold {fold}{suffix.replace('_step', ', step ')}"
+    title = f"{experiment.label}fold {fold}{suffix.replace('_step', ', step ')}"
     steps = settings["n_steps"] if kind.trains else 0
-    return FoldRun(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
+    log = experiment.log_file(fold, suffix)
+    return FoldRun(fold, tuple(words), title, start, progress, folder, log, steps)
 
 
 def _starting_weights(settings: Mapping[str, Any]) -> str:
     if settings.get("use_coco_init"):
         return "COCO DeepLabV3 starting weights"
-    if settings.get("pretrained_backbone"):
-        return f"starting weights {settings['pretrained_backbone']}"
-    return "random starting weights"
+    weights = settings.get("pretrained_backbone")
+    return f"starting weights {weights}" if weights else "random starting weights"

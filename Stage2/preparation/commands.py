@@ -32,8 +32,8 @@ def prepare_all(options: argparse.Namespace) -> None:
             return
         from Stage2.preparation.steps.superpixels import prepare_folder
 
-        made = make_folder(plan, workers=options.workers, show_progress=True)
-        settings = {"scale": options.scale, "workers": options.workers, "show_progress": True}
+        how = {"workers": options.workers, "show_progress": True, "run": options.run}
+        made, settings = make_folder(plan, **how), {"scale": options.scale, **how}
         summary = prepare_folder(options.out, raw.data_set, force=options.force, **settings)
         logger.info(
             "%s: %d scan(s) and superpixels of %d made, %d there already; class maps %s (%.1f s)",
@@ -51,7 +51,7 @@ def make_raw_step(options: argparse.Namespace) -> None:
     with _one_writer(options.out, options.dry_run):
         plan = _plan(options, raw, scans)
         if not options.dry_run:
-            made = make_folder(plan, workers=options.workers, show_progress=True)
+            made = make_folder(plan, workers=options.workers, show_progress=True, run=options.run)
             logger.info("%s: %d scan(s) made, %d there already", options.out, made, len(scans) - made)
 
 
@@ -66,7 +66,7 @@ def make_pseudo_labels(options: argparse.Namespace) -> None:
     with _one_writer(target, not _can_hold(options)):
         summary = prepare_folder(
             options.folder, data_set, out=options.out, scale=options.scale, workers=options.workers,
-            force=options.force, show_progress=True, labels=labels,
+            force=options.force, show_progress=True, labels=labels, run=options.run,
         )  # fmt: skip
     if labels is not None:
         logger.info(
@@ -86,7 +86,7 @@ def check(options: argparse.Namespace) -> None:
     """Say whether a processed folder is complete and sound."""
     data_set = get_dataset(options.dataset)
     with _one_writer(options.out or options.folder, not _can_hold(options)):
-        settings = {"scale": options.scale, "workers": options.workers, "show_progress": True}
+        settings = {"scale": options.scale, "workers": options.workers, "show_progress": True, "run": options.run}
         _check_and_tell(options.folder, data_set, options.out, **settings)
 
 

@@ -12,7 +12,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,24 @@ def read_scalars(run: str | Path) -> dict[str, tuple[list[int], list[float]]]:
         return {name: (list(entry["steps"]), list(entry["values"])) for name, entry in table.items()}
     except (TypeError, KeyError):
         raise ValueError(f"{path} is not a table of scalars {{name: {{steps, values}}}}; run again") from None
+
+
+def last_step(folder: str | Path, earlier: Container[Path] = ()) -> int:
+    """Step that the latest run of a training has last reported; 0 where none has.
+
+    Args:
+        folder: experiment folder.
+        earlier: run folders that are not looked at.
+    """
+    for run in reversed(list_runs(folder)):
+        if run in earlier:
+            continue
+        try:
+            steps, _ = read_scalars(run).get("total_loss", ([], []))
+        except (OSError, ValueError):
+            continue
+        return max(steps, default=0)
+    return 0
 
 
 def read_config(run: str | Path) -> dict:

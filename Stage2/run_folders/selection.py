@@ -1,6 +1,7 @@
 """Which snapshot of a training run to test or fine-tune: by a rule, with the reason it goes by."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,15 @@ def _experiment_and_number(results: Path) -> tuple[str, int]:
 
 def _defined(value: object) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
+
+
+def choose_snapshots(source: Path, rule: str = LAST, steps: Sequence[int] = (), every: bool = False) -> list[Choice]:
+    """The snapshots of an experiment folder that are asked for: every one of the latest run, those of steps, or one.
+
+    Raises:
+        FileNotFoundError, ValueError: as `run_with_snapshots`, `snapshot_of_step` and `choose_snapshot`.
+    """
+    if every:
+        snapshots = list_snapshots(run_with_snapshots(source))
+        return [Choice(path, ALL, f"one of {len(snapshots)} snapshot(s), each tested") for _, path in snapshots]
+    return [snapshot_of_step(source, step) for step in steps] or [choose_snapshot(source, rule)]

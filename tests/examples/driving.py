@@ -89,10 +89,6 @@ def bash(repository: Path, *arguments: str, **environment: str) -> subprocess.Po
     )
 
 
-def children_of(process: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
 def wait_for(ready):
     deadline = time.monotonic() + 20
     while not (answer := ready()) and time.monotonic() < deadline:

@@ -76,34 +76,39 @@ def test_a_dry_run_prints_commands_and_writes_nothing(drive, repository: Path):
 
 
 def test_the_first_failure_stops_all_and_shows_the_end_of_its_log(drive):
-    wishes = {"fail": ["1"], "seconds": {"0": 30}, "after": {"1": "begin 0"}}
-    status, said, calls = drive("train", "--gpus", "0 1", wishes=wishes)
-    assert status == 3
-    assert sorted(begun(calls)) == ["0", "1"] and "stopped 0" in calls
+    status, said, calls = drive("train", wishes={"fail": ["1"]})
+    assert (status, begun(calls)) == (3, ["0", "1"])
     assert "fold 1 failed with status 3; the last lines of" in said.err
     assert said.err.splitlines()[-1].strip() == "error: no memory"
-    status, said, calls = drive("train")
-    assert status == 0
-    assert [call for call in calls if call.startswith("begin")] == [
-        f"begin {fold} gpu=None resume={'True' if fold == 0 else None}" for fold in range(5)
-    ]
-    assert "5 run(s), 1 of them to resume" in said.out and "(step 1 or later)" in said.out
+    status, said, calls = drive("train", "--folds", "all")
+    assert (status, begun(calls)) == (0, ["1", "2", "3", "4"])
+    assert "4 run(s), 0 of them to resume; launcher serial" in said.out
 
 
-def test_folds_spread_over_gpus_each_taking_one_at_a_time(drive):
-    status, said, calls = drive("train", "--gpus", "3 5", wishes={"after": {"0": "end 1"}})
-    assert status == 0
-    assert "5 run(s), 0 of them to resume; 2 at a time over GPU 3, GPU 5" in said.out
-    busy: dict[str, str] = {}
-    for what, fold, *rest in (call.split() for call in calls):
-        if what == "begin":
-            gpu = rest[0].removeprefix("gpu=")
-            assert gpu in ("3", "5") and gpu not in busy.values(), "one run at a time on each"
-            busy[fold] = gpu
-        else:
-            del busy[fold]
-    assert {call.split()[1] for call in calls} == set("01234"), "a free GPU takes the next fold"
-    assert "at work" not in said.out
+def test_runs_are_not_spread_by_the_serial_launcher(drive):
+    for options in (("--gpus", "0 1"), ("--jobs-per-gpu", "2")):
+        status, said, calls = drive("train", "--launcher", "serial", *options)
+        assert (status, calls) == (1, []) and "runs one at a time; name one GPU, or LAUNCHER=ray" in said.err
+    status, said, calls = drive("train", "--gpus", "3", "--folds", "0")
+    assert (status, calls[0]) == (0, "begin 0 gpu=3 resume=None")
+
+
+def test_a_graph_runs_a_fold_to_its_end_before_the_next(drive, repository: Path):
+    def part(mode: str, *options: str) -> list[str]:
+        words = ["dataset=CHAOST2_Superpix", "label_sets=0", f"path.log_dir={repository / 'exps'}", "support_idx=[4]"]
+        words += ["val_wsize=2"] if "test" in mode else ["n_steps=40", "save_snapshot_every=10"]
+        where = ["--logs", str(repository / "logs"), "--folds", "0 1", "--label", f"{mode} "]
+        return ["--and", *where, *options, mode, *words]
+
+    rest = [*part("test", "--every-snapshot"), *part("finetune", "--select", "test"), *part("finetune-test")]
+    status, said, calls = drive("train", "--dry-run", "--folds", "0 1", settings=rest)
+    assert (status, calls) == (0, [])
+    assert "finetune fold 1, after test fold 1: snapshot <train snapshot of fold 1> (" in said.out
+    status, said, calls = drive("train", "--folds", "0 1", settings=rest, wishes={"dice": {"20": 0.9}})
+    assert (status, begun(calls)) == (0, ["0"] * 7 + ["1"] * 7), said.err
+    assert "finetune fold 1: snapshot" in said.out and "at step 20, the best of 4 tested" in said.out
+    status, said, calls = drive("train", "--folds", "0 1", settings=rest)
+    assert (status, calls) == (0, []) and "nothing to do" in said.out
 
 
 def test_two_drivers_never_share_a_run(drive, repository: Path):

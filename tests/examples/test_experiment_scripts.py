@@ -14,7 +14,9 @@ import pytest
 from examples.experiment_scripts import EXPERIMENTS, MODALITIES, PUBLISHED_STEPS, ROOT, SCRIPTS, WEIGHTS, Script
 
 from Stage2.datasets.catalog import get_dataset
-from Stage2.launching.plan import MODES, ExperimentLaunch, plan, read_folds
+from Stage2.datasets.folds import read_folds
+from Stage2.launching.plan import ExperimentLaunch, plan
+from Stage2.run_folders.modes import MODES
 
 EXAMPLES = ROOT / "examples"
 COMMON = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE_FROM = ["requirements.txt", "requirements-dev.txt", "requirements-selfsup.txt", "pyproject.toml"]
+MADE_FROM = [*(f"requirements{kind}.txt" for kind in ("", "-dev", "-selfsup", "-cluster")), "pyproject.toml"]
 NEEDED_COMMANDS = [
     "bash",
     "awk",
@@ -136,6 +136,15 @@ def test_dev_after_plain_installs_the_rest(checkout):
     checkout.run()
     assert checkout.run("--dev").returncode == 0
     assert checkout.pip_calls()[2].endswith("requirements-dev.txt")
+    assert checkout.run("--cluster").returncode == 0  # which the tests need too
+    assert len(checkout.pip_calls()) == 4
+
+
+def test_cluster_after_plain_installs_ray_and_submitit(checkout):
+    checkout.run()
+    assert checkout.run("--cluster").returncode == 0
+    assert checkout.pip_calls()[2].endswith("requirements-cluster.txt") and len(checkout.pip_calls()) == 4
+    assert checkout.run("--cluster").returncode == 0 and len(checkout.pip_calls()) == 4
 
 
 def test_moved_repository_is_installed_again(checkout):
@@ -190,7 +199,7 @@ def test_missing_venv_module(checkout):
 
 def test_no_disk_space_before_the_install(checkout):
     done = checkout.run(FAKE_FREE_KB="1000000")
-    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "7000 MB")
+    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "7300 MB")
     assert not checkout.pip_calls()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from Stage1.files import remove_partial, write_json
-from Stage1.processes import run_jobs
+from Stage1.processes import Runner, run_jobs
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.folds import split_fold
 from Stage2.datasets.volumes import list_scans
@@ -57,7 +57,7 @@ class CheckReport(NamedTuple):
 
 def check_folder(
     folder: Path, data_set: DataSet, *, scale: str = "MIDDLE",
-    workers: int = 1, out: Path | None = None, show_progress: bool = False,
+    workers: int = 1, out: Path | None = None, show_progress: bool = False, run: Runner = run_jobs,
 ) -> CheckReport:  # fmt: skip
     """Check every file of a processed folder; write check.json and a contact sheet for every scan.
 
@@ -69,6 +69,7 @@ def check_folder(
         workers: processes.
         out: folder for check.json and contact_sheets/, made if needed. Default: the folder itself.
         show_progress: show a progress bar on stderr.
+        run: spreads the work over processes.
 
     Returns:
         The report; the folder is sound where it has no problems.
@@ -88,8 +89,9 @@ def check_folder(
     has_label = bool(volumes_of(folder, LABEL))
     work = partial(check_scan, sheets=target / SHEETS, has_label=has_label)
     jobs = [ProcessedScan(folder, scan_id, data_set, scale) for scan_id in scan_ids]
-    bar = tqdm(run_jobs(work, jobs, workers), total=len(jobs), desc="check", unit="scan", disable=not show_progress)
+    bar = tqdm(run(work, jobs, workers), total=len(jobs), desc="check", unit="scan", disable=not show_progress)
     found = {facts.id: facts for facts in bar}
+    remove_partial(target / SHEETS)  # of processes that were lost on the way
     scans = [found[scan_id] for scan_id in scan_ids]
 
     folds, problems = [], [problem for facts in scans for problem in facts.problems]

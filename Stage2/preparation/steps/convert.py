@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from Stage1.files import PARTIAL, hash_file, remove_partial
-from Stage1.processes import run_jobs
+from Stage1.processes import Runner, run_jobs
 from Stage2.io.names import IMAGE, LABEL, MANIFEST, volume_name, volumes_of
 from Stage2.io.volumes import read_volume, write_volume
 from Stage2.preparation.raw.scan import RawScan
@@ -107,7 +107,7 @@ def plan_folder(
     return Plan(out, transform, converted_only, found, tuple(scans), tuple(to_make))
 
 
-def make_folder(plan: Plan, *, workers: int = 1, show_progress: bool = False) -> int:
+def make_folder(plan: Plan, *, workers: int = 1, show_progress: bool = False, run: Runner = run_jobs) -> int:
     """Make what is missing. Each file appears whole, and the manifest names finished scans only, so that an
     interrupted run goes on where it stopped.
 
@@ -115,6 +115,7 @@ def make_folder(plan: Plan, *, workers: int = 1, show_progress: bool = False) ->
         plan: of `plan_folder`.
         workers: processes.
         show_progress: a bar with the time left on stderr.
+        run: spreads the work over processes.
 
     Returns:
         How many scans were made.
@@ -132,11 +133,12 @@ def make_folder(plan: Plan, *, workers: int = 1, show_progress: bool = False) ->
     manifest.source = str(plan.scans[0].source.path)
     manifest.write(plan.out)
     work = partial(make_scan, out=plan.out, transform=plan.transform, converted_only=plan.converted_only)
-    done = run_jobs(work, plan.to_make, workers)
+    done = run(work, plan.to_make, workers)
     title = "convert" if plan.converted_only else "normalise"
     for scan_id, entry in tqdm(done, total=len(plan.to_make), desc=title, unit="scan", disable=not show_progress):
         manifest.scans[scan_id] = entry
         manifest.write(plan.out)
+    remove_partial(plan.out)  # of processes that were lost on the way
     return len(plan.to_make)
 
 

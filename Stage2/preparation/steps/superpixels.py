@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from Stage1.files import remove_partial, whole_file, write_json
-from Stage1.processes import run_jobs
+from Stage1.processes import Runner, run_jobs
 from Stage2.datasets.catalog import DataSet
 from Stage2.datasets.labels import class_labels
 from Stage2.datasets.pseudo_labels import OURS, PseudoLabels
@@ -117,7 +117,7 @@ class ScanJob(NamedTuple):
 def prepare_folder(
     folder: Path, data_set: DataSet, *, out: Path | None = None, scale: str = "MIDDLE",
     workers: int = 1, force: bool = False, show_progress: bool = False,
-    labels: PseudoLabels | None = PseudoLabels.SUPERPIXELS,
+    labels: PseudoLabels | None = PseudoLabels.SUPERPIXELS, run: Runner = run_jobs,
 ) -> FolderSummary:  # fmt: skip
     """Make superpix-<scale>_<id> or supervox-<scale>_<id>, fgmask_<id> and the class maps of a processed folder.
 
@@ -133,6 +133,7 @@ def prepare_folder(
         force: make everything anew.
         show_progress: show a progress bar on stderr.
         labels: the kind of pseudo-labels to make; None: make the class maps only.
+        run: spreads the work over processes.
 
     Raises:
         FileNotFoundError, ValueError: the folder is not a processed data set, or a file in it is damaged.
@@ -161,8 +162,9 @@ def prepare_folder(
     # The longest first, so that no process has a long scan to do when the others have done theirs.
     to_do.sort(key=lambda job: job.scan.path(names.IMAGE).stat().st_size, reverse=True)
     hidden = not (show_progress and to_do)
-    results = run_jobs(prepare_scan, to_do, workers)
+    results = run(prepare_scan, to_do, workers)
     counts = dict(tqdm(results, total=len(to_do), desc=scans[0].labels.kind(scale), unit="scan", disable=hidden))
+    remove_partial(out)  # of processes that were lost on the way
     if count:
         ordered = {scan_id: counts[scan_id] for scan_id in scan_ids}
         for minimum in sorted(MIN_PIXELS, reverse=True):  # classmap_1 last: where it is new, everything is

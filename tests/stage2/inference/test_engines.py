@@ -20,7 +20,7 @@ from Stage2.inference.engines import (
     PrototypeEngine,
     engine_for,
 )
-from Stage2.inference.job import settings_of
+from Stage2.inference.query import settings_of
 from Stage2.inference.request import Request
 from Stage2.inference.transform import scan_transform
 from Stage2.io.scans import ScanFile

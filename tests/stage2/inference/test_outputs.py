@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.evaluation.metrics import METRICS, Metric, compute_metrics
-from Stage2.inference.outputs import Outputs, read_record, write_record, write_table
+from Stage2.inference.outputs import Outputs, ResultsTable, read_record, write_record
 from Stage2.io.scans import ScanFile
 
 
@@ -47,7 +47,14 @@ def test_records_and_the_table(tmp_path):
     assert read_record(tmp_path / "a.json")["labels"]["2"]["dice"] is None
     (tmp_path / "cut.json").write_text('{"query": ')
     assert read_record(tmp_path / "cut.json") is None
-    write_table(tmp_path / "t.csv", [record, {"query": "b", "error": "no, contrast"}])
+    table, records = ResultsTable(tmp_path / "t.csv"), [record, {"query": "b", "error": "no, contrast"}]
+    for own in records:
+        table.add(own)
+    as_they_came = table.path.read_text()
+    table.rewrite(reversed(records))
+    assert table.path.read_text() != as_they_came
+    table.rewrite(records)
+    assert table.path.read_text() == as_they_came
     with (tmp_path / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [rows[0][key] for key in ("query", "label", "name", "volume_ml", "confidence", "dice", "error")] == [
@@ -62,7 +69,7 @@ def test_a_metric_of_ones_own_is_in_the_table_and_in_the_record(tmp_path, monkey
     record = {"query": "=a", "files": [], "labels": {2: {"name": "-RK", **found}}}
     write_record(tmp_path / "a.json", record)
     assert read_record(tmp_path / "a.json")["labels"]["2"]["clarity"] == 0.25
-    write_table(tmp_path / "t.csv", [record])
+    ResultsTable(tmp_path / "t.csv").add(record)
     with (tmp_path / "t.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["clarity"], row["dice"]) == ("0.25", "1.0")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from Stage2.io.text import csv_text, one_line
+from Stage2.io.text import csv_text, duration, one_line
 
 
 def test_csv_leaves_out_columns_that_no_row_has():
@@ -28,3 +28,11 @@ def test_numbers_stay_numbers():
 
 def test_text_is_in_one_line_without_control_characters():
     assert one_line("a\tb\r\nc\x00\x1b\udcffé $") == "a b  c\ufffd\ufffd\ufffdé $"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (7325, "2 h 2 min"), (9e4, "1 d 1 h")],
+)
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words

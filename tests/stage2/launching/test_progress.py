@@ -8,11 +8,10 @@ import pytest
 from Stage2.launching.progress import (
     Progress,
     Status,
-    differences,
     progress_of_test,
     progress_of_training,
-    steps_done,
 )
+from Stage2.runs.same_settings import differences
 
 WANTED = {"n_steps": 100, "optim.lr": 1e-3, "modelname": "dlfcn_res18"}
 
@@ -99,16 +98,6 @@ def test_a_test_is_finished_if_any_run_has_its_results(tmp_path):
     assert progress_of_test(tmp_path, wanted) == Progress(Status.FINISHED, tmp_path / "1")
     assert progress_of_test(tmp_path, wanted | {"val_wsize": 4}) == Progress(Status.NEW)
     assert progress_of_test(tmp_path, wanted | {"protocol": "clean"}) == Progress(Status.NEW)
-
-
-def test_the_step_that_a_run_reports(tmp_path):
-    assert steps_done(tmp_path) == 0
-    for number, steps in ((1, [100, 900]), (2, [10, 20])):
-        run = make_run(tmp_path / str(number))
-        (run / "metrics.json").write_text(json.dumps({"total_loss": {"steps": steps, "values": steps}}))
-    make_run(tmp_path / "3")  # has reported nothing yet
-    assert steps_done(tmp_path) == 20
-    assert steps_done(tmp_path, earlier=[tmp_path / "2"]) == 900
 
 
 def test_what_a_protocol_brings_along_is_no_difference(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from Stage2.run_folders.layout import (
     experiment_folder,
+    last_step,
     list_runs,
     list_snapshots,
     prediction_path,
@@ -71,3 +72,13 @@ def test_scalars_without_steps_are_an_error(tmp_path: Path):
     (tmp_path / "metrics.json").write_text('{"loss": [1, 2]}')
     with pytest.raises(ValueError, match="not a table of scalars"):
         read_scalars(tmp_path)
+
+
+def test_the_step_that_a_training_has_reported(tmp_path: Path):
+    assert last_step(tmp_path) == 0
+    for number, steps in ((1, [100, 900]), (2, [10, 20])):
+        metrics = touch(tmp_path / str(number) / "metrics.json")
+        metrics.write_text(json.dumps({"total_loss": {"steps": steps, "values": steps}}))
+    (tmp_path / "3").mkdir()  # has reported nothing yet
+    assert last_step(tmp_path) == 20
+    assert last_step(tmp_path, earlier=[tmp_path / "2"]) == 900
