@@ -14,7 +14,7 @@ from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
 from Stage2.inference.engines import Engine, engine_for
 from Stage2.inference.feature_cache import hash_of
 from Stage2.inference.masks import find_truth, read_truth
-from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, write_record, write_table
+from Stage2.inference.outputs import TABLE, Outputs, expect_own_table, mean_confidence, write_record, write_table
 from Stage2.inference.request import Request
 from Stage2.io.axes import axes_of
 from Stage2.io.grid import millilitres_of
@@ -68,30 +68,29 @@ class PredictionJob:
 
     def _suggest(self, records: Sequence[Mapping]) -> None:
         """Name the query whose masks are least to be trusted: its annotation teaches most."""
-        trusted = {
-            record["query"]: float(np.mean([own["confidence"] for own in record["labels"].values()]))
-            for record in records
-            if record.get("labels")
-        }
+        trusted = {record["query"]: mean_confidence(record) for record in records if record.get("labels")}
         for place, query in enumerate(sorted(trusted, key=trusted.get), start=1):
             what = "annotate next" if place == 1 else f"then, as number {place}"
             logger.info("%s: %s (mean confidence %.2f)", what, one_line(query), trusted[query])
 
     def _queries(self) -> list[ScanFile]:
-        found, out = find_scans(self.request.query), self.request.out
+        query, out = self.request.query, self.request.out
+        asked = [query] if isinstance(query, Path) else list(query)
+        found = [scan for path in asked for scan in find_scans(path)]
+        shown = ", ".join(map(str, asked))
         own = {file.path.resolve() for pair in self.supports for file in pair}
         queries = [query for query in found if query.path.resolve() not in own or len(found) == 1]
         if not queries:
-            raise FileNotFoundError(f"{self.request.query} holds no scan but the supports; expected one to segment.")
+            raise FileNotFoundError(f"{shown} holds no scan but the supports; expected one to segment.")
         if len(queries) < len(found):
-            logger.info("%d supports lie in %s too and are no queries", len(found) - len(queries), self.request.query)
+            logger.info("%d supports lie in %s too and are no queries", len(found) - len(queries), shown)
         folders = {query.path if query.path.is_dir() else query.path.parent for query in queries}
         if out.resolve() in {folder.resolve() for folder in folders}:
             raise ValueError(f"--out {out} is the folder of the queries; choose another one.")
         names = [query.name for query in queries]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"{self.request.query} holds two scans called {twice}; rename one.")
+            raise ValueError(f"{shown} holds two scans called {twice}; rename one.")
         return queries
 
     def _one(self, query: ScanFile, settings: Mapping) -> dict:

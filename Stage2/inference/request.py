@@ -35,7 +35,7 @@ class Request(Preparation):
     """Everything that a call asks for.
 
     Attributes:
-        query: a scan, or a folder of them.
+        query: a scan, or a folder of them; or several of either.
         out: folder to write to.
         supports: scans with their masks; none for a network that is adapted already.
         checkpoint: snapshot, run folder, or adapted network; None: the starting network is adapted to the supports.
@@ -54,7 +54,7 @@ class Request(Preparation):
         force: do again what is done.
     """
 
-    query: Path
+    query: Path | Sequence[Path]
     out: Path
     supports: Sequence[tuple[Path, Path]] = ()
     checkpoint: Path | None = None
