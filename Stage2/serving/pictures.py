@@ -15,7 +15,7 @@ from Stage2.inference.pictures import RADIOLOGICAL
 from Stage2.io.axes import slice_axis
 from Stage2.io.grid import changed_voxels
 from Stage2.io.nifti import read_header
-from Stage2.io.volumes import placed, read_volume, write_volume
+from Stage2.io.volumes import placed, write_volume
 from Stage2.serving.folder import Scan
 
 THUMBNAIL = 128  # pixels of its longer side

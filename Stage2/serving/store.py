@@ -206,7 +206,7 @@ class Store:
         return max(found, key=lambda own: own[0])[1:] if found else None
 
     def final_mask(self, scan: Scan) -> Path | None:
-        """What counts as the mask of a scan: drawn or corrected throughout, else predicted; None where there is none."""
+        """What counts as the mask of a scan: what is drawn throughout, else predicted; None where there is none."""
         drawing = self.drawing(scan)
         if drawing is not None and self.drawn_slices(scan) is None:
             return drawing

@@ -1,0 +1,66 @@
+"""A workbench: its store, its networks, its jobs and who listens, in one object that all routes share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from Stage2.io.text import one_line
+from Stage2.serving.descriptions import describe_all
+from Stage2.serving.events import Events
+from Stage2.serving.jobs import Jobs
+from Stage2.serving.networks import Networks
+from Stage2.serving.refusals import Refusal
+from Stage2.serving.settings import ServeSettings
+from Stage2.serving.store import Store
+
+
+class Workbench:
+    """Everything behind the routes; raises as `Store`."""
+
+    def __init__(self, settings: ServeSettings):
+        self.settings, self.store = settings, Store(settings)
+        self.networks = Networks(settings.adapted or self.store.state / "networks")
+        self.events = Events()
+        self.jobs = Jobs(self.store, self.networks, self.events)
+        self._uploads = 0
+
+    def describe(self) -> dict[str, Any]:
+        """The state as clients see it."""
+        network, job = self.networks.current(), self.jobs.shown
+        known = None
+        if network is not None:
+            known = {"ready": True, "examples": sorted(network.examples), "minutes": round(network.minutes, 3)}
+        return {
+            "version": program_version(),
+            "folder": one_line(self.store.root.name),
+            "read_only": self.settings.read_only,
+            "labels": [own.plain() for own in self.store.labels()],
+            "scans": describe_all(self.store),
+            "job": None if job is None else asdict(job),
+            "queue": [asdict(own) for own in self.jobs.queue],
+            "network": known,
+        }
+
+    @asynccontextmanager
+    async def upload(self) -> AsyncIterator[Path]:
+        """Within it, something is being sent; gives the folder for it. Raises Refusal where too much is."""
+        most = self.settings.limits.at_once
+        if self._uploads >= most:
+            raise Refusal(429, f"{self._uploads} uploads are under way; send this one again when one is done.")
+        self._uploads += 1
+        try:
+            self.store.uploads.mkdir(exist_ok=True)
+            yield self.store.uploads
+        finally:
+            self._uploads -= 1
+
+
+def program_version() -> str:
+    """Of this program."""
+    try:
+        return version("densemp")
+    except PackageNotFoundError:
+        return "unknown"
