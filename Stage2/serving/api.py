@@ -2,22 +2,18 @@
 
 import asyncio
 import math
-import secrets
-from collections.abc import AsyncIterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from Stage2.serving.descriptions import describe
-from Stage2.serving.drawings import stored_pieces
 from Stage2.serving.folder import Scan
 from Stage2.serving.refusals import Refusal, not_there
+from Stage2.serving.requests import json_of, receive_body, receive_scan
+from Stage2.serving.responses import GZIP, volume_response
 from Stage2.serving.workbench import Workbench
-
-GZIP = "application/gzip"
 
 
 def routes(bench: Workbench) -> APIRouter:
@@ -50,13 +46,6 @@ def routes(bench: Workbench) -> APIRouter:
             raise not_there("A drawing of this scan")
         return volume_response(path, f"{scan_id}_drawing.nii.gz")
 
-    @router.get("/scans/{scan_id}/mask.nii.gz")
-    def mask(scan_id: str) -> Response:
-        found = store.mask(store.scan(scan_id))
-        if found is None:
-            raise not_there("A mask of this scan")
-        return FileResponse(found[1].mask, media_type=GZIP, filename=f"{scan_id}_mask.nii.gz")
-
     @router.put("/scans/{scan_id}/drawing")
     async def put_drawing(scan_id: str, request: Request, slices: str | None = None) -> dict[str, Any]:
         scan = await asyncio.to_thread(store.scan, scan_id)
@@ -72,6 +61,12 @@ def routes(bench: Workbench) -> APIRouter:
         scan = await asyncio.to_thread(store.scan, scan_id)
         await asyncio.to_thread(store.set_example, scan, content["example"])
         return await _told(scan)
+
+    @router.post("/scans")
+    async def post_scan(request: Request) -> Response:
+        async with request.form(max_files=1, max_fields=10) as form:
+            scan = await receive_scan(bench, form)
+        return JSONResponse(await _told(scan), status_code=201)
 
     @router.put("/labels")
     async def put_labels(request: Request) -> dict[str, Any]:
@@ -107,49 +102,6 @@ def routes(bench: Workbench) -> APIRouter:
         return described
 
     return router
-
-
-def volume_response(path: Path, name: str) -> Response:
-    """A volume as .nii.gz: the file itself, or, where that is not packed, packed on the way."""
-    if path.name.endswith(".gz"):
-        return FileResponse(path, media_type=GZIP, filename=name)
-    if not path.is_file():
-        raise not_there("This scan")
-    return StreamingResponse(stored_pieces(path), media_type=GZIP)
-
-
-async def json_of(request: Request) -> dict[str, Any]:
-    """The body of a request as JSON; raises Refusal where it is no object."""
-    try:
-        content = await request.json()
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise Refusal(400, "the body is no JSON object.")
-    return content
-
-
-async def receive_body(bench: Workbench, request: Request) -> Path:
-    """Write the body of a request to a file of its own, which the caller removes. Raises Refusal where that is empty or
-    too many are being sent."""
-    async with bench.upload() as folder:
-        path = folder / secrets.token_hex(8)
-        try:
-            with path.open("wb") as file:
-                async for piece in _pieces(request):
-                    await asyncio.to_thread(file.write, piece)
-            if path.stat().st_size == 0:
-                raise Refusal(400, "the body is empty; send a .nii or .nii.gz file.")
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return path
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    async for piece in request.stream():
-        if piece:
-            yield piece
 
 
 def _slices(text: str | None) -> list[int] | None:

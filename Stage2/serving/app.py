@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from Stage2.io.text import one_line
-from Stage2.serving import api
+from Stage2.serving import api, downloads, monai
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.security import Access, Guard, TooLong
 from Stage2.serving.settings import ServeSettings
@@ -58,6 +58,8 @@ def create_app(settings: ServeSettings, access: Access) -> ASGIApp:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(api.routes(bench))
+    app.include_router(downloads.routes(bench))
+    app.include_router(monai.routes(bench, access))
 
     @app.get("/")
     def page() -> FileResponse:

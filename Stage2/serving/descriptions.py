@@ -5,7 +5,8 @@ from typing import Any
 from Stage2.inference.outputs import mean_confidence
 from Stage2.serving.folder import Scan
 from Stage2.serving.pictures import Made, facts_of
-from Stage2.serving.store import ADAPTED, PREVIEW, Store
+from Stage2.serving.predictions import ADAPTED, PREVIEW
+from Stage2.serving.store import Store
 
 _APPROACHES = {PREVIEW: "prototypes", ADAPTED: "adapted"}
 
@@ -21,7 +22,7 @@ def describe(store: Store, scan: Scan, rank: int | None = None) -> dict[str, Any
     noted, found = store.noted(scan), store.mask(scan)
     drawing = None if scan.error else store.drawing(scan)
     facts, error = _facts(store, scan)
-    labels = {} if found is None else found[2]["labels"]
+    labels = {} if found is None else found.record["labels"]
     is_example = drawing is not None and bool(noted.get("example"))
     states = {
         "example": is_example,
@@ -40,7 +41,7 @@ def describe(store: Store, scan: Scan, rank: int | None = None) -> dict[str, Any
         "next": rank,
         "error": scan.error or error or noted.get("failure"),
         "annotated_slices": None if drawing is None else noted.get("slices"),
-        "approach": None if found is None else _APPROACHES[found[0]],
+        "approach": None if found is None else _APPROACHES[found.kind],
     }  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def describe_all(store: Store) -> list[dict[str, Any]]:
     trusted = {}
     for scan in scans:
         found = None if scan.error or store.drawing(scan) is not None else store.mask(scan)
-        value = None if found is None else mean_confidence(found[2])
+        value = None if found is None else mean_confidence(found.record)
         if value is not None:
             trusted[scan.id] = value
     ranks = {scan_id: place for place, scan_id in enumerate(sorted(trusted, key=trusted.get), start=1)}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from Stage1.files import write_json
 from Stage2.adaptation.settings import SUFFIX
 from Stage2.serving.descriptions import describe
 from Stage2.serving.events import Events
+from Stage2.serving.job import CANCELLED, DONE, FAILED, KINDS, QUEUED, RUNNING, Job
 from Stage2.serving.networks import Network, Networks
 from Stage2.serving.plan import LOG, PLAN, PROGRESS, expect_possible, queries_of, write_plan
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.store import Store
 
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
-KINDS = ("preview", "segment")
 MOST_MINUTES = 24 * 60.0
 KEPT = 20  # jobs that have ended
 LOOK_EVERY = 0.25  # seconds
@@ -34,39 +33,6 @@ SECONDS_TO_END = 30.0  # that a job has to keep what it learned
 _ROOT = Path(__file__).resolve().parents[2]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Job:
-    """A job as clients see it.
-
-    Attributes:
-        id: of the job; later ones sort later.
-        kind: "preview" or "segment".
-        scans: ids of the scans to segment.
-        minutes: of processor time that were asked for; None: as the workbench is set.
-        state: queued, running, done, failed or cancelled.
-        stage: "prototypes" (what there is at once), "adapting", "segmenting".
-        share: of the stage that is done.
-        seconds_left: of the stage; None where that is not known.
-        error: in one line.
-        done: ids of the scans whose last masks are there.
-    """
-
-    id: str
-    kind: str
-    scans: list[str]
-    minutes: float | None = None
-    state: str = QUEUED
-    stage: str | None = None
-    share: float = 0.0
-    seconds_left: float | None = None
-    error: str | None = None
-    done: list[str] = field(default_factory=list)
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in (DONE, FAILED, CANCELLED)
 
 
 class Jobs:
@@ -107,8 +73,16 @@ class Jobs:
             raise not_there("This job")
         return job
 
-    async def add(self, kind: str, scan_ids: Sequence[str] | None, minutes: float | None = None) -> Job:
+    async def add(
+        self, kind: str, scan_ids: Sequence[str] | None, minutes: float | None = None, session: str | None = None
+    ) -> Job:
         """Queue a job.
+
+        Args:
+            kind: "preview" or "segment".
+            scan_ids: of the scans to segment; None: all but the examples.
+            minutes: of processor time for an adaptation; None: as the workbench is set.
+            session: whose scan is segmented, in place of those of the folder.
 
         Raises:
             Refusal: it is none that can be done, or too many wait.
@@ -120,9 +94,9 @@ class Jobs:
         if len(self.queue) >= self.store.settings.limits.queue:
             raise Refusal(429, f"{len(self.queue)} jobs wait already; wait until some are done, or cancel them.")
         expect_possible(self.store, self.networks)
-        queries = await asyncio.to_thread(queries_of, self.store, scan_ids)
+        queries = [] if session else await asyncio.to_thread(queries_of, self.store, scan_ids)
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        job = Job(f"{moment}-{secrets.token_hex(2)}", kind, [scan.id for scan in queries], minutes)
+        job = Job(f"{moment}-{secrets.token_hex(2)}", kind, [scan.id for scan in queries], minutes, session=session)
         self.jobs.append(job)
         self._write(job)
         await self._tell(job)
@@ -176,10 +150,7 @@ class Jobs:
         await self._tell(job)
         try:
             if not (folder / PLAN).is_file():
-                queries = [scan for scan in self.store.scans() if scan.id in job.scans and scan.error is None]
-                await asyncio.to_thread(
-                    write_plan, folder, job.id, self.store, self.networks, queries, job.kind == "segment", job.minutes
-                )
+                await asyncio.to_thread(write_plan, folder, job, self.store, self.networks)
             plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             status = await self._follow(job, folder, plan)
         except (Refusal, OSError, ValueError) as error:

@@ -8,10 +8,13 @@ from typing import Any
 from Stage1.files import hash_file, write_json
 from Stage2.adaptation.settings import SUFFIX
 from Stage2.serving.folder import Scan
+from Stage2.serving.job import SEGMENT, Job
 from Stage2.serving.networks import Network, Networks
 from Stage2.serving.pictures import copy_whole
+from Stage2.serving.predictions import ADAPTED, PREVIEW
 from Stage2.serving.refusals import Refusal
-from Stage2.serving.store import ADAPTED, PREVIEW, Store
+from Stage2.serving.sessions import Sessions
+from Stage2.serving.store import Store
 
 PLAN, PROGRESS, LOG = "plan.json", "progress.json", "log.txt"  # in the folder of a job
 LOOK_STEPS = 1  # of the optimiser for a first look, after the head has learned alone
@@ -31,27 +34,26 @@ def queries_of(store: Store, scan_ids: Sequence[str] | None) -> list[Scan]:
     return [scan for scan in store.scans() if scan.error is None and scan.id not in examples]
 
 
-def write_plan(
-    folder: Path, job: str, store: Store, networks: Networks, queries: Sequence[Scan], adapts: bool,
-    minutes: float | None,
-) -> dict[str, Any]:  # fmt: skip
+def write_plan(folder: Path, job: Job, store: Store, networks: Networks) -> dict[str, Any]:
     """Decide what a job does and write it; the drawings of the examples are copied, so that they stay as they are.
 
     Args:
         folder: of the job.
-        job: its id.
+        job: that is done.
         store: of the workbench.
         networks: of the workbench.
-        queries: scans to segment.
-        adapts: whether a network is to be adapted where the examples ask for it.
-        minutes: of processor time; None: as the workbench is set.
 
     Raises:
         Refusal: there is neither an example nor a network.
         OSError: something cannot be written.
     """
     expect_possible(store, networks)
-    current, settings = networks.current(), store.settings
+    current, settings, minutes = networks.current(), store.settings, job.minutes
+    queries = [str(scan.file.path) for scan in store.scans() if scan.id in job.scans and scan.error is None]
+    outputs = store.state
+    if job.session is not None:
+        session = Sessions(store).get(job.session)
+        outputs, queries = session.folder, [str(session.scan.path)]
     supports, annotated, examples = [], [], {}
     for scan in store.examples():
         drawing, copy = store.drawing(scan), folder / "drawings" / f"{scan.id}.nii.gz"
@@ -66,10 +68,10 @@ def write_plan(
         budget = {"minutes": None, "steps": settings.steps}
     start = _start(current, examples, settings.start)
     plan: dict[str, Any] = {
-        "queries": [str(scan.file.path) for scan in queries],
+        "queries": queries,
         "dataset": settings.preparation.dataset,
         "look": None, "adapt": None, "network": None if current is None else str(current.file),
-        "look_out": str(store.state / PREVIEW), "out": str(store.state / ADAPTED),
+        "look_out": str(outputs / PREVIEW), "out": str(outputs / ADAPTED),
         "examples": examples,
         "minutes_before": current.minutes if current is not None and start == str(current.file) else 0.0,
     }  # fmt: skip
@@ -78,14 +80,14 @@ def write_plan(
             **learning, "start": settings.start, "out": str(folder / f"look{SUFFIX}"),
             "minutes": None, "steps": LOOK_STEPS,
         }  # fmt: skip
-    if adapts and is_new:
-        plan["adapt"] = {**learning, **budget, "start": start, "out": str(networks.file_for(job))}
+    if job.kind == SEGMENT and is_new:
+        plan["adapt"] = {**learning, **budget, "start": start, "out": str(networks.file_for(job.id))}
     write_json(folder / PLAN, plan)
     return plan
 
 
 def _start(current: Network | None, examples: dict[str, str], start: str | None) -> str | None:
-    """Where an adaptation begins: at the network in use, unless that learned from a scan that is no example any more."""
+    """Where an adaptation begins: at the network in use, unless that learned from what is no example any more."""
     goes_on = current is not None and current.examples.keys() <= examples.keys()
     return str(current.file) if goes_on else start
 

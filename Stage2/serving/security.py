@@ -1,7 +1,7 @@
 """Who may ask for what: the guard in front of all routes of the workbench.
 
-A request is answered where its Host is ours, it bears the token (as a cookie that our address set, or as a header), and,
-where it changes something, comes from our page or from a program that names the token itself. Its body is bounded.
+A request is answered where its Host is ours, it bears the token (as a cookie that our address set, or as a header),
+and, where it changes something, comes from our page or from a program that names the token itself. Its body is bounded.
 """
 
 import ipaddress
@@ -16,7 +16,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SHORTEST_TOKEN = 16  # characters
+FOR_CLIENTS = "/slicer/"  # and the token, before the routes of MONAI Label: for clients that cannot send a header
+ROUTES_FOR_CLIENTS = ("info", "infer", "datastore", "session", "train", "activelearning", "auth", "logs")
 OPEN = {("GET", "/auth/"), ("POST", "/auth/token")}  # routes by which other clients come to the token
+BY_PATH = "densemp.token_in_path"  # in the scope of a request
 SAFE = ("GET", "HEAD")
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -104,6 +107,7 @@ class Guard:
             return
         if scope["type"] != "http":
             return
+        scope = self._without_token(scope)
         refused = self._refusal(scope)
         if refused is not None:
             await _answer(send, *refused)
@@ -120,6 +124,15 @@ class Guard:
             return
         await self.app(scope, bounded, _with_headers(send))
 
+    def _without_token(self, scope: Scope) -> Scope:
+        """A request whose path begins with the token as one for the path behind it, which bears the token."""
+        if not scope["path"].startswith(FOR_CLIENTS):
+            return scope
+        token, _, rest = scope["path"].removeprefix(FOR_CLIENTS).partition("/")
+        if not self.access.fits(token) or rest.split("/")[0] not in ROUTES_FOR_CLIENTS:
+            return scope
+        return {**scope, "path": f"/{rest}", "raw_path": f"/{rest}".encode(), BY_PATH: True}
+
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and reason of a request that is not let in."""
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
@@ -131,7 +144,7 @@ class Guard:
             return 403, "a page of another origin asked; open the workbench itself."
         if (method, path) in OPEN or _in_address(scope) is not None:
             return None
-        by_header = self.access.fits(_bearer(headers))
+        by_header = self.access.fits(_bearer(headers)) or BY_PATH in scope
         if not by_header and not self.access.fits(_cookie(headers, self.access.cookie)):
             return 401, "the token is missing or wrong; open the address that the workbench printed."
         if site not in (None, "same-origin", "none") and not by_header:

@@ -17,17 +17,16 @@ import numpy as np
 
 from Stage1.files import hash_file, remove_partial, write_json
 from Stage2.inference.masks import find_truth
-from Stage2.inference.outputs import Outputs, read_record
 from Stage2.io.volumes import write_volume
 from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels
 from Stage2.serving.folder import Scan, is_inside, scans_of
-from Stage2.serving.labels import Label, read_labels, with_values
+from Stage2.serving.labels import Label, read_labels, renumbered, with_values
 from Stage2.serving.pictures import Made, copy_whole, facts_of
+from Stage2.serving.predictions import Prediction, latest_prediction
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.settings import STATE, ServeSettings
 
 VERSION = 1
-PREVIEW, ADAPTED = "preview", "masks"  # folders of predictions: by what there is at once, and by adapted networks
 
 
 class Store:
@@ -127,13 +126,16 @@ class Store:
             return found if is_inside(self.root, found) and not is_ours else None
         return None
 
-    def save_drawing(self, scan: Scan, sent: Path, slices: Sequence[int] | None) -> None:
+    def save_drawing(
+        self, scan: Scan, sent: Path, slices: Sequence[int] | None = None, label_info: Any = None
+    ) -> None:
         """Keep a drawing; the one before becomes a version.
 
         Args:
             scan: that it belongs to.
             sent: the file; it is removed.
             slices: in which every organ is drawn, from 0 up along the slice axis of the file; None: in all.
+            label_info: what the values in it are called, where they are not those of the labels, see `renumbered`.
 
         Raises:
             Refusal: it does not fit the scan.
@@ -147,7 +149,7 @@ class Store:
             wrong = [place for place in slices or () if not 0 <= place < depth]
             if wrong:
                 raise ValueError(f"slice {wrong[0]} is named as drawn; {scan.name} has slices 0 to {depth - 1}.")
-            voxels = checked_drawing(named, volume, scan.name)
+            voxels, labels = renumbered(checked_drawing(named, volume, scan.name), label_info, self.labels())
         except (ValueError, FileNotFoundError) as error:
             raise Refusal(422, str(error).replace(str(named), "the drawing")) from None
         finally:
@@ -160,7 +162,18 @@ class Store:
             places = None if slices is None else sorted(set(slices))
             values = [int(value) for value in np.unique(voxels) if value]
             self._note(scan, slices=places, values=values, corrected=self.mask(scan) is not None)
-            self.own["labels"] = [own.plain() for own in with_values(self.labels(), values)]
+            self.own["labels"] = [own.plain() for own in with_values(labels, values)]
+            self._write_state()
+            self.publish(scan)
+
+    def remove_drawing(self, scan: Scan) -> None:
+        """Put a drawing away among the versions; a mask of the user's own beside the scan stays. Raises OSError."""
+        with self.lock:
+            path = self.state / "drawings" / f"{scan.id}.nii.gz"
+            if keep_version(path, self.versions(scan)) is not None:
+                path.unlink(missing_ok=True)
+            kept = {key: value for key, value in self.noted(scan).items() if key in ("published", "failure")}
+            self.own["scans"][scan.id] = kept
             self._write_state()
             self.publish(scan)
 
@@ -191,19 +204,9 @@ class Store:
 
     # Masks
 
-    def outputs(self, kind: str, scan: Scan) -> Outputs:
-        """Files of a prediction, by kind: `PREVIEW` or `ADAPTED`."""
-        return Outputs(self.state / kind, scan.file)
-
-    def mask(self, scan: Scan) -> tuple[str, Outputs, dict] | None:
-        """The latest prediction of a scan: its kind, its files, its record; None where there is none."""
-        found = []
-        for kind in (PREVIEW, ADAPTED):
-            outputs = self.outputs(kind, scan)
-            record = read_record(outputs.record)
-            if record is not None and "labels" in record and outputs.mask.is_file():
-                found.append((outputs.record.stat().st_mtime_ns, kind, outputs, record))
-        return max(found, key=lambda own: own[0])[1:] if found else None
+    def mask(self, scan: Scan) -> Prediction | None:
+        """The latest prediction of a scan; None where there is none."""
+        return latest_prediction(self.state, scan.file)
 
     def final_mask(self, scan: Scan) -> Path | None:
         """What counts as the mask of a scan: what is drawn throughout, else predicted; None where there is none."""
@@ -211,7 +214,7 @@ class Store:
         if drawing is not None and self.drawn_slices(scan) is None:
             return drawing
         found = self.mask(scan)
-        return None if found is None else found[1].mask
+        return None if found is None else found.mask
 
     def publish(self, scan: Scan) -> None:
         """Write the mask of a scan beside it, where it is not there yet; what stood there becomes a version.
