@@ -48,9 +48,9 @@ def routes(bench: Workbench) -> APIRouter:
 
     @router.put("/scans/{scan_id}/drawing")
     async def put_drawing(scan_id: str, request: Request, slices: str | None = None) -> dict[str, Any]:
-        scan = await asyncio.to_thread(store.scan, scan_id)
+        scan, places = await asyncio.to_thread(store.scan, scan_id), _slices(slices)
         sent = await receive_body(bench, request)
-        await asyncio.to_thread(store.save_drawing, scan, sent, _slices(slices))
+        await asyncio.to_thread(store.save_drawing, scan, sent, places)
         return await _told(scan)
 
     @router.put("/scans/{scan_id}/example")

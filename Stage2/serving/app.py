@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from Stage2.io.text import one_line
 from Stage2.serving import api, downloads, monai
+from Stage2.serving.jobs import WORK
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.security import Access, Guard, TooLong
 from Stage2.serving.settings import ServeSettings
@@ -30,17 +31,18 @@ KINDS = {
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: ServeSettings, access: Access) -> ASGIApp:
+def create_app(settings: ServeSettings, access: Access, command: Sequence[str] = WORK) -> ASGIApp:
     """The application of a workbench.
 
     Args:
         settings: of the workbench.
         access: what lets a request in.
+        command: that does a job, see `Jobs`.
 
     Raises:
         FileNotFoundError, ValueError, OSError: as `Store`.
     """
-    bench = Workbench(settings)
+    bench = Workbench(settings, command)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from highdicom.sr.coding import CodedConcept
 from pydicom.uid import ExplicitVRLittleEndian
 
 from Stage2.drawing.masks import rgb
-from Stage2.io.dicom import read_series_of
+from Stage2.io.dicom import Series, read_series_of
 from Stage2.io.grid import on_grid_of
 from Stage2.io.volumes import read_volume
 from Stage2.serving.labels import Label
@@ -47,6 +47,21 @@ def dicom_segmentation(series: Path, mask: Path, labels: Sequence[Label], versio
     shown = [own for own in labels if (voxels == own.value).any()]
     if not shown:
         raise ValueError(f"the mask of {series.name} is empty; draw or segment an organ first.")
+    try:
+        segmentation = _segmentation(scan, voxels, shown, version, automatic)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{series.name} lacks what a DICOM segmentation refers to ({error}); take its mask as .nii.gz."
+        ) from None
+    with tempfile.TemporaryFile() as file:
+        segmentation.save_as(file)
+        file.seek(0)
+        return file.read()
+
+
+def _segmentation(
+    scan: Series, voxels: np.ndarray, shown: Sequence[Label], version: str, automatic: bool
+) -> highdicom.seg.Segmentation:
     sources = [pydicom.dcmread(one.path) for one in scan.slices]
     # Frames of one segment after the other: (slices, rows, columns, segments).
     frames = np.stack([voxels == own.value for own in shown], axis=-1).astype(np.uint8)
@@ -64,17 +79,13 @@ def dicom_segmentation(series: Path, mask: Path, labels: Sequence[Label], versio
         )
         for place, own in enumerate(shown, start=1)
     ]  # fmt: skip
-    segmentation = highdicom.seg.Segmentation(
+    return highdicom.seg.Segmentation(
         source_images=sources, pixel_array=frames, segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described, series_instance_uid=highdicom.UID(), series_number=900,
         sop_instance_uid=highdicom.UID(), instance_number=1, manufacturer=MAKER, manufacturer_model_name=MAKER,
         software_versions=version, device_serial_number="0", transfer_syntax_uid=ExplicitVRLittleEndian,
         content_label="SEGMENTATION", series_description=f"{MAKER} masks",
     )  # fmt: skip
-    with tempfile.TemporaryFile() as file:
-        segmentation.save_as(file)
-        file.seek(0)
-        return file.read()
 
 
 def _code_of(name: str) -> CodedConcept:

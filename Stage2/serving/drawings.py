@@ -57,7 +57,7 @@ def as_sent(content: Path) -> Path:
 
 def same_voxels(path: Path, voxels: np.ndarray) -> bool:
     """Whether a file holds these voxels."""
-    return path.is_file() and np.array_equal(sitk.GetArrayViewFromImage(read_volume(path)), voxels)
+    return path.is_file() and np.array_equal(sitk.GetArrayFromImage(read_volume(path)), voxels)
 
 
 def keep_version(path: Path, versions: Path) -> Path | None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ MOST_MINUTES = 24 * 60.0
 KEPT = 20  # jobs that have ended
 LOOK_EVERY = 0.25  # seconds
 SECONDS_TO_END = 30.0  # that a job has to keep what it learned
+WORK = (sys.executable, "-m", "Stage2.serving.work")  # does a job: with its folder, and the process to end with
 _ROOT = Path(__file__).resolve().parents[2]
 
 logger = logging.getLogger(__name__)
@@ -42,12 +42,14 @@ class Jobs:
         store: of the workbench.
         networks: of the workbench.
         events: that tell of changes.
+        command: that does a job.
     """
 
-    def __init__(self, store: Store, networks: Networks, events: Events):
-        self.store, self.networks, self.events = store, networks, events
+    def __init__(self, store: Store, networks: Networks, events: Events, command: Sequence[str] = WORK):
+        self.store, self.networks, self.events, self.command = store, networks, events, command
         self.folder = store.state / "jobs"
         self.jobs: list[Job] = self._read()
+        self._last = next((job for job in reversed(self.jobs) if job.has_ended), None)
         self._process: subprocess.Popen | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -64,7 +66,7 @@ class Jobs:
     @property
     def shown(self) -> Job | None:
         """The running job, else the last that has ended."""
-        return self.running or next((job for job in reversed(self.jobs) if job.has_ended), None)
+        return self.running or self._last
 
     def get(self, job_id: str) -> Job:
         """A job; raises Refusal where there is none."""
@@ -110,10 +112,12 @@ class Jobs:
             await self._end(job, CANCELLED)
         elif job.state == RUNNING:
             self._cancelled.add(job.id)
-            if self._process is not None:
-                with suppress(ProcessLookupError):
-                    self._process.send_signal(signal.SIGINT)
+            self._interrupt()
         return job
+
+    def _interrupt(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
 
     async def wait(self, job: Job) -> Job:
         """Returns when a job has ended."""
@@ -172,9 +176,11 @@ class Jobs:
         (folder / PROGRESS).unlink(missing_ok=True)
         with (folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "Stage2.serving.work", str(folder), str(os.getpid())], stdin=subprocess.DEVNULL,
+                [*self.command, str(folder), str(os.getpid())], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
+        if job.id in self._cancelled:
+            self._interrupt()
         seen: dict[str, Any] = {}
         ids = {str(scan.file.path): scan.id for scan in self.store.scans()}
         while True:
@@ -210,6 +216,7 @@ class Jobs:
 
     async def _end(self, job: Job, state: str, error: str | None = None) -> None:
         job.state, job.error, job.seconds_left = state, error, None
+        self._last = job
         if state == DONE:
             job.share = 1.0
         self._write(job)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from Stage2.io.volumes import read_volume
+from Stage2.io.nifti import read_voxels
 from Stage2.serving.folder import Scan
 from Stage2.serving.labels import Label
 from Stage2.serving.predictions import Prediction
@@ -96,7 +95,7 @@ def params_of(prediction: Prediction, labels: Sequence[Label]) -> dict[str, Any]
 
     A label without a voxel is left out: clients take names in the order of the values that they find.
     """
-    shown = {int(value) for value in np.unique(sitk.GetArrayViewFromImage(read_volume(prediction.mask))) if value}
+    shown = {int(value) for value in np.unique(read_voxels(prediction.mask)) if value}
     named = {own.value: own.name for own in labels}
     record = {int(label): own for label, own in prediction.record["labels"].items() if int(label) in shown}
     return {

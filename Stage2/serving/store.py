@@ -141,9 +141,10 @@ class Store:
             Refusal: it does not fit the scan.
             OSError: it cannot be written.
         """
-        volume = self.made(scan).volume
-        named = as_sent(sent)
+        named = sent
         try:
+            volume = self.made(scan).volume
+            named = as_sent(sent)
             facts = facts_of(volume)
             depth = facts.shape[facts.slice_axis]
             wrong = [place for place in slices or () if not 0 <= place < depth]

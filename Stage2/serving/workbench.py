@@ -1,6 +1,6 @@
 """A workbench: its store, its networks, its jobs and who listens, in one object that all routes share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,7 @@ from typing import Any
 from Stage2.io.text import one_line
 from Stage2.serving.descriptions import describe_all
 from Stage2.serving.events import Events
-from Stage2.serving.jobs import Jobs
+from Stage2.serving.jobs import WORK, Jobs
 from Stage2.serving.networks import Networks
 from Stage2.serving.refusals import Refusal
 from Stage2.serving.settings import ServeSettings
@@ -18,13 +18,21 @@ from Stage2.serving.store import Store
 
 
 class Workbench:
-    """Everything behind the routes; raises as `Store`."""
+    """Everything behind the routes.
 
-    def __init__(self, settings: ServeSettings):
+    Args:
+        settings: of the workbench.
+        command: that does a job, see `Jobs`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `Store`.
+    """
+
+    def __init__(self, settings: ServeSettings, command: Sequence[str] = WORK):
         self.settings, self.store = settings, Store(settings)
         self.networks = Networks(settings.adapted or self.store.state / "networks")
         self.events = Events()
-        self.jobs = Jobs(self.store, self.networks, self.events)
+        self.jobs = Jobs(self.store, self.networks, self.events, command)
         self._uploads = 0
 
     def describe(self) -> dict[str, Any]:
