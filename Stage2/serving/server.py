@@ -1,5 +1,6 @@
 """Running the workbench: its socket, its address, and the loop until it is stopped."""
 
+import errno
 import ipaddress
 import logging
 import secrets
@@ -46,7 +47,7 @@ def serve(
             raise FileNotFoundError(f"{path} does not exist; expected a PEM file for TLS.")
     listening = _listen(host, port)
     port = listening.getsockname()[1]
-    everywhere = host not in LOCAL and ipaddress.ip_address(host).is_unspecified
+    everywhere = ipaddress.ip_address(listening.getsockname()[0]).is_unspecified
     known = (*LOCAL, host, socket.gethostname(), *names)
     access = Access(
         token or secrets.token_hex(24), hosts_of(known, port), any_address=everywhere, secure=certificate is not None,
@@ -73,4 +74,5 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(128)
         return listening
     except OSError as error:
-        raise OSError(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port.") from None
+        what = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise OSError(f"{host}:{port} cannot be listened on ({error.strerror}); give another {what}.") from None

@@ -49,13 +49,13 @@ def draw(client: TestClient, folder: Path, scan: str = "a", slices: str | None =
     return answer.json()
 
 
-def until(holds: Callable[[], object], seconds: float = 20.0) -> object:
-    """What `holds` returns, once that is true."""
+def until(holds: Callable[[], object], seconds: float = 20.0, pause: float = 0.03) -> object:
+    """What `holds` returns, once that is true; it is asked after every pause."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := holds():
             return found
-        time.sleep(0.03)
+        time.sleep(pause)
     raise AssertionError("it did not come about")
 
 
