@@ -51,6 +51,7 @@ def routes(bench: Workbench) -> APIRouter:
         scan, places = await asyncio.to_thread(store.scan, scan_id), _slices(slices)
         sent = await receive_body(bench, request)
         await asyncio.to_thread(store.save_drawing, scan, sent, places)
+        jobs.warm()
         return await _told(scan)
 
     @router.put("/scans/{scan_id}/example")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +27,11 @@ from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.store import Store
 
 MOST_MINUTES = 24 * 60.0
+START = "start.txt"  # what the process of the next job says before it has a job
 KEPT = 20  # jobs that have ended
 LOOK_EVERY = 0.25  # seconds
 SECONDS_TO_END = 30.0  # that a job has to keep what it learned
-WORK = (sys.executable, "-m", "Stage2.serving.work")  # does a job: with its folder, and the process to end with
+WORK = (sys.executable, "-m", "Stage2.serving.work")  # does the job whose folder its input names
 _ROOT = Path(__file__).resolve().parents[2]
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Jobs:
         self.jobs: list[Job] = self._read()
         self._last = next((job for job in reversed(self.jobs) if job.has_ended), None)
         self._process: subprocess.Popen | None = None
+        self._spare: subprocess.Popen | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
         self._cancelled: set[str] = set()
@@ -105,6 +108,18 @@ class Jobs:
         self._wake.set()
         return job
 
+    def warm(self) -> None:
+        """Start the process of the next job, which loads what it needs and waits; for when a job is likely to come."""
+        if self._spare is not None and self._spare.poll() is None:
+            return
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / START).open("wb") as log:
+            self._spare = subprocess.Popen(
+                [*self.command, str(os.getpid())], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+
     async def cancel(self, job_id: str) -> Job:
         """End a job; what there is stays. Raises Refusal where there is none."""
         job = self.get(job_id)
@@ -138,14 +153,10 @@ class Jobs:
                 if not self.queue:
                     await self._wake.wait()
         finally:
-            process = self._process
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(SECONDS_TO_END)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            if self._spare is not None:
+                self._spare.kill()
+                self._spare.wait()
+            _end(self._process)
 
     async def _do(self, job: Job) -> None:
         folder = self.folder / job.id
@@ -165,20 +176,20 @@ class Jobs:
             await self._end(job, CANCELLED)
         elif status == 0:
             await self._end(job, DONE)
+            self.warm()  # a mask is looked at, corrected, and the next job comes
         else:
             error = _progress(folder).get("error")
-            ended = f"the process of the job ended with status {status}; memory may be short: see {folder / LOG}"
+            where = f"{LOG} and {START} in {self.folder}"
+            ended = f"its process ended with status {status}; memory may be short, see {where}"
             await self._end(job, FAILED, error or ended)
 
     async def _follow(self, job: Job, folder: Path, plan: dict[str, Any]) -> int:
         """Run the process of a job to its end, and tell of its progress; returns its exit status."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
         (folder / PROGRESS).unlink(missing_ok=True)
-        with (folder / LOG).open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.command, str(folder), str(os.getpid())], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=environment, start_new_session=True,
-            )  # fmt: skip
+        self.warm()
+        self._process, self._spare = self._spare, None
+        with suppress(BrokenPipeError), self._process.stdin as named:
+            named.write(json.dumps(str(folder)).encode() + b"\n")
         if job.id in self._cancelled:
             self._interrupt()
         seen: dict[str, Any] = {}
@@ -250,6 +261,18 @@ class Jobs:
                 job.state = QUEUED
             found.append(job)
         return found
+
+
+def _end(process: subprocess.Popen | None) -> None:
+    """Let a process keep what it learned, and end."""
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _progress(folder: Path) -> dict[str, Any]:

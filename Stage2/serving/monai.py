@@ -149,6 +149,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
                 await asyncio.to_thread(save_file, store, sent.file, path)
         names = read_params(params if isinstance(params, str) else None).get("label_info")
         await asyncio.to_thread(store.save_drawing, scan, path, None, names)
+        jobs.warm()
         await asyncio.to_thread(store.set_example, scan, True)
         bench.events.tell("scan", await asyncio.to_thread(describe, store, scan))
         bench.events.tell("state", {})

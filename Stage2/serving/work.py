@@ -1,10 +1,11 @@
 """The process of one job: what `adapt.py` and `predict.py` do, told in a file as it goes.
 
-`python -m Stage2.serving.work FOLDER PARENT` does the plan in a job's folder. Ctrl-C, or the end of the process PARENT,
-keeps what is learned so far; called again, it goes on there.
+`python -m Stage2.serving.work PARENT` loads what a network needs, reads the folder of a job (JSON) from its input, and
+does the plan in it. Ctrl-C, or the end of the process PARENT, keeps what is learned so far; called again, it goes on.
 """
 
 import csv
+import importlib
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from Stage2.inference.job import PredictionJob
 from Stage2.inference.outputs import TABLE
 from Stage2.inference.request import Preparation, Request
 from Stage2.run_folders.layout import PROTOTYPES
-from Stage2.serving.plan import PLAN, PROGRESS
+from Stage2.serving.plan import LOG, PLAN, PROGRESS
 
 if TYPE_CHECKING:
     from Stage2.adaptation.training import Progress
@@ -232,11 +233,23 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def main(folder: Path, parent: int) -> int:
-    """Do the job of a folder; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+def main(parent: int) -> int:
+    """Do the job whose folder is named on the input, if one is; returns the exit status."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with(parent)
+    try:
+        importlib.import_module("Stage2.inference.adapting")  # with torch: seconds, before they are waited for
+        named = sys.stdin.readline()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return _do_job(Path(json.loads(named))) if named else 0
+
+
+def _do_job(folder: Path) -> int:
+    with (folder / LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     told = Told(folder / PROGRESS)
     try:
         with alone(folder.parent):
@@ -252,4 +265,4 @@ def main(folder: Path, parent: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1])))

@@ -10,8 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-folder = Path(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+named = sys.stdin.readline()
+if not named:
+    sys.exit(0)
+folder = Path(json.loads(named))
 plan = json.loads((folder / "plan.json").read_text())
 told = {
     "stage": "prototypes", "share": 0.0, "seconds_left": None, "looked": [], "done": [], "failed": {}, "minutes": None,
