@@ -38,12 +38,20 @@ def checked_drawing(path: Path, scan: Path, scan_name: str) -> np.ndarray:
     turned = turned_to(image, geometry_of(scan))
     check_same_grid("the drawing", grid_of(turned), scan_name, grid)
     voxels = sitk.GetArrayViewFromImage(turned)
-    values = np.unique(voxels)
+    values = values_of(voxels)
     wrong = [value for value in values if value != int(value) or not 0 <= value <= LARGEST_LABEL]
     if wrong or len(values) > MOST_VALUES:
         found = f"a value of {wrong[0]:.4g}" if wrong else f"{len(values)} values, as an image has"
         raise ValueError(f"the drawing has {found}; expected whole numbers from 0 to {LARGEST_LABEL}, one an organ.")
     return voxels.astype(np.uint8)
+
+
+def values_of(voxels: np.ndarray) -> list[float | int]:
+    """The values in a label map, ascending; slice by slice, as it may be large."""
+    found: set[float | int] = set()
+    for one in voxels:
+        found.update(np.unique(one).tolist())
+    return sorted(found)
 
 
 def as_sent(content: Path) -> Path:

@@ -142,11 +142,9 @@ class Jobs:
 
     async def work(self) -> None:
         """Do what is queued, for ever; cancelled, it interrupts the running job, which the next server goes on with."""
+        await asyncio.to_thread(self._publish_all)
         try:
             while True:
-                for scan in self.store.scans():  # masks that were made when the server before had ended
-                    if scan.error is None:
-                        await asyncio.to_thread(self.store.publish, scan)
                 while self.queue:
                     await self._do(self.queue[0])
                 self._wake.clear()
@@ -158,6 +156,15 @@ class Jobs:
                 self._spare.wait()
             _end(self._process)
 
+    def _publish_all(self) -> None:
+        """Save the masks that were made when the server before had ended."""
+        for scan in self.store.scans():
+            if scan.error is None:
+                try:
+                    self.store.publish(scan)
+                except OSError as error:
+                    logger.error("%s", error)
+
     async def _do(self, job: Job) -> None:
         folder = self.folder / job.id
         job.state, job.stage = RUNNING, None
@@ -168,8 +175,11 @@ class Jobs:
                 await asyncio.to_thread(write_plan, folder, job, self.store, self.networks)
             plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             status = await self._follow(job, folder, plan)
-        except (Refusal, OSError, ValueError) as error:
-            await self._end(job, FAILED, str(error))
+        except Exception as error:  # whatever it is, the next job must have its turn
+            logger.exception("job %s", job.id)
+            await asyncio.to_thread(_end, self._process)
+            self._process = None
+            await self._end(job, FAILED, f"{error}" if isinstance(error, Refusal | OSError) else repr(error))
             return
         if job.id in self._cancelled:
             self._cancelled.discard(job.id)
@@ -246,7 +256,10 @@ class Jobs:
             self._changed.notify_all()
 
     def _write(self, job: Job) -> None:
-        write_json(self.folder / job.id / "job.json", asdict(job))
+        try:
+            write_json(self.folder / job.id / "job.json", asdict(job))
+        except OSError as error:  # the job itself goes on
+            logger.error("%s", error)
 
     def _read(self) -> list[Job]:
         """The jobs of the server before; one that was running is the first to go on."""

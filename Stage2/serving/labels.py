@@ -9,7 +9,7 @@ import numpy as np
 
 from Stage2.drawing.masks import colour_of
 from Stage2.io.text import one_line
-from Stage2.serving.drawings import LARGEST_LABEL
+from Stage2.serving.drawings import LARGEST_LABEL, values_of
 
 LONGEST_NAME = 64
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -77,7 +77,7 @@ def renumbered(voxels: np.ndarray, listed: Any, labels: Sequence[Label]) -> tupl
     """
     entries = [own for own in listed if isinstance(own, dict)] if isinstance(listed, list) else []
     names = {own.get("idx"): one_line(str(own.get("name"))).strip() for own in entries if type(own.get("idx")) is int}
-    shown = {int(value) for value in np.unique(voxels) if value}
+    shown = {int(value) for value in values_of(voxels) if value}
     if not shown or not shown <= names.keys():
         return voxels, list(labels)
     labels = with_names(labels, [names[value] for value in sorted(shown)])

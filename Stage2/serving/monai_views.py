@@ -4,9 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from Stage2.io.nifti import read_voxels
+from Stage2.serving.drawings import values_of
 from Stage2.serving.folder import Scan
 from Stage2.serving.labels import Label
 from Stage2.serving.predictions import Prediction
@@ -95,7 +94,7 @@ def params_of(prediction: Prediction, labels: Sequence[Label]) -> dict[str, Any]
 
     A label without a voxel is left out: clients take names in the order of the values that they find.
     """
-    shown = {int(value) for value in np.unique(read_voxels(prediction.mask)) if value}
+    shown = {int(value) for value in values_of(read_voxels(prediction.mask)) if value}
     named = {own.value: own.name for own in labels}
     record = {int(label): own for label, own in prediction.record["labels"].items() if int(label) in shown}
     return {

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from Stage1.files import write_json
 from Stage2.adaptation.settings import SUFFIX
 
-KEPT = 5  # networks; older ones are removed, but for those that another program wrote
-_CURRENT = "current.json"
+KEPT = 5  # networks that a workbench made; older ones are removed
 
 
 @dataclass(frozen=True)
@@ -28,38 +28,48 @@ class Network:
 
 
 class Networks:
-    """A folder of adapted networks.
+    """A folder of adapted networks, which several workbenches may share.
 
     Args:
         folder: is made when the first network is.
+        note: file in which this workbench notes the one in use, and those that it made.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, note: Path):
+        self.folder, self._note = folder, note
 
     def current(self) -> Network | None:
         """The one in use: the last that was adapted here, else the newest file; None where there is none."""
-        try:
-            content = json.loads((self.folder / _CURRENT).read_text(encoding="utf-8"))
-            file = self.folder / Path(content["file"]).name
-            if file.is_file():
-                return Network(file, dict(content["examples"]), float(content["minutes"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none was adapted here, or the note is damaged: the files themselves are looked at
-        newest = max(self.folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, default=None)
-        return None if newest is None or newest.name.startswith(".") else Network(newest, {}, 0.0)
+        noted = self._read()
+        if noted is not None and (self.folder / noted["file"]).is_file():
+            return Network(self.folder / noted["file"], noted["examples"], noted["minutes"])
+        files = [path for path in self.folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
+        newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return None if newest is None else Network(newest, {}, 0.0)
 
     def take(self, network: Network) -> None:
-        """Use a network from now on, and remove the oldest that were made here.
+        """Use a network that was made here from now on, and remove the oldest that were.
 
         Raises:
             OSError: it cannot be noted.
         """
-        write_json(self.folder / _CURRENT, {**asdict(network), "file": network.file.name})
-        made = sorted(self.folder.glob(f"job-*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
-        for path in made[:-KEPT]:
-            path.unlink(missing_ok=True)
+        noted, name = self._read(), network.file.name
+        made = [own for own in ([] if noted is None else noted["made"]) if own != name] + [name]
+        content = {"file": name, "examples": dict(network.examples), "minutes": network.minutes, "made": made[-KEPT:]}
+        write_json(self._note, content)
+        for old in made[:-KEPT]:
+            (self.folder / old).unlink(missing_ok=True)
 
     def file_for(self, job: str) -> Path:
         """Where the network of a job goes."""
         return self.folder / f"job-{job}{SUFFIX}"
+
+    def _read(self) -> dict[str, Any] | None:
+        """What was noted, with names of files alone; None where nothing was, or the note is damaged."""
+        try:
+            content = json.loads(self._note.read_text(encoding="utf-8"))
+            names = [content["file"], *content["made"]]
+            whole = all(Path(name).name == name for name in names) and isinstance(content["examples"], dict)
+            return {**content, "minutes": float(content["minutes"])} if whole else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None

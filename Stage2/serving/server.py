@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from Stage2.serving.app import create_app
+from Stage2.serving.app import VENDOR, create_app
 from Stage2.serving.security import SHORTEST_TOKEN, Access, hosts_of
 from Stage2.serving.settings import ServeSettings
 
@@ -54,6 +54,8 @@ def serve(
         port=port,
     )  # fmt: skip
     app = create_app(settings, access)
+    if not VENDOR.is_dir():
+        logger.warning("the page's viewer is not installed; run: bash tools/setup.sh --workbench")
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none",
         timeout_graceful_shutdown=SECONDS_TO_CLOSE, proxy_headers=False,

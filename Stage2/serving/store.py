@@ -9,16 +9,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from Stage1.files import hash_file, remove_partial, write_json
+from Stage1.files import hash_file, locked, remove_partial, write_json
 from Stage2.inference.masks import find_truth
 from Stage2.io.volumes import write_volume
-from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels
+from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels, values_of
 from Stage2.serving.folder import Scan, is_inside, scans_of
 from Stage2.serving.labels import Label, read_labels, renumbered, with_values
 from Stage2.serving.pictures import Made, copy_whole, facts_of
@@ -37,7 +35,13 @@ class Store:
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such folder, one whose state lies elsewhere or is of another version,
-            or nothing can be written.
+            or which another workbench serves, or nothing can be written.
+
+    Attributes:
+        root: the folder.
+        state: of what is kept.
+        cache: folder of what can be made again.
+        own: what is remembered, as plain values.
     """
 
     def __init__(self, settings: ServeSettings):
@@ -50,20 +54,18 @@ class Store:
         self.lock = threading.RLock()
         self._making = threading.Lock()
         self._scans: tuple[int, list[Scan]] = (-1, [])
-        self._scratch = None
-        if settings.read_only:
-            self._scratch = tempfile.TemporaryDirectory(prefix="densemp-workbench-")
-        else:
-            self.state.mkdir(exist_ok=True)
-            for folder in (self.root, self.state / "drawings", self.state / "uploads"):
-                remove_partial(folder)
-            shutil.rmtree(self.state / "uploads", ignore_errors=True)
-        self.own = self._read_state()
-
-    @property
-    def cache(self) -> Path:
-        """Folder of what can be made again."""
-        return (self.state if self._scratch is None else Path(self._scratch.name)) / "cache"
+        with ExitStack() as held:
+            if settings.read_only:
+                scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="densemp-workbench-"))
+                self.cache = Path(scratch) / "cache"
+            else:
+                held.enter_context(locked(self.state))
+                self.cache = self.state / "cache"
+                for folder in (self.root, self.state / "drawings"):
+                    remove_partial(folder)
+                shutil.rmtree(self.uploads, ignore_errors=True)
+            self.own = self._read_state()
+            self._held = held.pop_all()
 
     @property
     def uploads(self) -> Path:
@@ -71,9 +73,8 @@ class Store:
         return self.state / "uploads"
 
     def close(self) -> None:
-        """Remove what a workbench that changes nothing made for itself."""
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        """Let another workbench have the folder, and remove what one that changes nothing made for itself."""
+        self._held.close()
 
     # Scans
 
@@ -84,6 +85,11 @@ class Store:
             if self._scans[0] != changed:
                 self._scans = (changed, scans_of(self.root))
             return self._scans[1]
+
+    def look_again(self) -> None:
+        """Look for scans anew, whatever the folder says of its last change."""
+        with self.lock:
+            self._scans = (-1, [])
 
     def scan(self, scan_id: str) -> Scan:
         """One of them that can be used.
@@ -161,7 +167,7 @@ class Store:
                 keep_version(path, self.versions(scan))
                 write_volume(path, voxels, volume)
             places = None if slices is None else sorted(set(slices))
-            values = [int(value) for value in np.unique(voxels) if value]
+            values = [value for value in values_of(voxels) if value]
             self._note(scan, slices=places, values=values, corrected=self.mask(scan) is not None)
             self.own["labels"] = [own.plain() for own in with_values(labels, values)]
             self._write_state()

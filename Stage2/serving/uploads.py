@@ -74,6 +74,7 @@ def take_scan(store: Store, sent: Path, name: str) -> Scan:
         _move_to_free(sent, target)
     finally:
         sent.unlink(missing_ok=True)
+    store.look_again()
     return next(scan for scan in store.scans() if scan.file.path == target)
 
 

@@ -84,10 +84,10 @@ def do(plan: Mapping[str, Any], told: Told) -> bool:
     """
     told.stage(LOOKING)
     network = None if plan["network"] is None else Path(plan["network"])
-    if plan["look"] is not None:
+    if plan["look"] is not None and plan["queries"]:
         if not _look(plan, told):
             return False
-    elif plan["adapt"] is not None:
+    elif plan["adapt"] is not None and network is not None:
         unseen = [path for path in plan["queries"] if not _has_mask(plan, path)]
         if unseen and not _segment(plan, unseen, network, told, "looked"):
             return False

@@ -30,7 +30,7 @@ class Workbench:
 
     def __init__(self, settings: ServeSettings, command: Sequence[str] = WORK):
         self.settings, self.store = settings, Store(settings)
-        self.networks = Networks(settings.adapted or self.store.state / "networks")
+        self.networks = Networks(settings.adapted or self.store.state / "networks", self.store.state / "network.json")
         self.events = Events()
         self.jobs = Jobs(self.store, self.networks, self.events, command)
         self._uploads = 0

@@ -159,6 +159,8 @@ def test_what_is_there_outlives_the_server(folder):
         before = client.get("/api/state").json()
     with serving(folder) as client:
         assert client.get("/api/state").json() == before
+        with pytest.raises(OSError, match="works in"), serving(folder):
+            pass
     (folder / ".workbench" / "workbench.json").write_text("{}")
     with pytest.raises(ValueError, match=r"workbench\.json is damaged"), serving(folder):
         pass
