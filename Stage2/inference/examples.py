@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.inference.masks import labels_in, reach_neighbours
+from Stage2.inference.masks import UNKNOWN, labels_in, reach_neighbours
 from Stage2.inference.predictor import Support, on_grid
 from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network_spacing
 from Stage2.io.axes import slice_axis, upright
 from Stage2.io.grid import millilitres_of
 
-DRAWN, UNKNOWN = "drawn", 255
+DRAWN = "drawn"
 ANY_VOLUME = (0.0, 1e6)  # ml
 
 

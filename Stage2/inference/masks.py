@@ -12,6 +12,7 @@ from Stage2.io.names import MASK_ENDINGS, label_name_of
 from Stage2.io.nifti import NIFTI_SUFFIXES
 from Stage2.io.scans import ScanFile
 
+UNKNOWN = 255  # value of voxels of which an annotation says nothing
 MOST_VALUES = 250  # of a mask: more are those of an image
 
 logger = logging.getLogger(__name__)

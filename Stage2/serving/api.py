@@ -65,9 +65,7 @@ def routes(bench: Workbench) -> APIRouter:
 
     @router.post("/scans")
     async def post_scan(request: Request) -> Response:
-        async with request.form(max_files=1, max_fields=10) as form:
-            scan = await receive_scan(bench, form)
-        return JSONResponse(await _told(scan), status_code=201)
+        return JSONResponse(await _told(await receive_scan(bench, request)), status_code=201)
 
     @router.put("/labels")
     async def put_labels(request: Request) -> dict[str, Any]:

@@ -30,11 +30,10 @@ from Stage2.serving.monai_views import (
 from Stage2.serving.plan import LOG
 from Stage2.serving.predictions import ADAPTED, Prediction
 from Stage2.serving.refusals import Refusal, not_there
-from Stage2.serving.requests import json_of, receive_scan
+from Stage2.serving.requests import form_of, json_of, receive_file, receive_scan
 from Stage2.serving.responses import GZIP, volume_response
 from Stage2.serving.security import BY_PATH, Access
 from Stage2.serving.sessions import MOST_FILES, Sessions
-from Stage2.serving.uploads import save_file
 from Stage2.serving.workbench import Workbench
 
 LINES = 300  # of a log
@@ -73,7 +72,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
     ) -> Response:
         if model != MODEL:
             raise not_there("This model")
-        async with request.form(max_files=3, max_fields=20) as form:
+        async with form_of(bench, request, 3) as (form, _):
             sent = form.get("file")
             if isinstance(sent, UploadFile) and not session_id:
                 files = [(sent.filename or "scan.nii.gz", sent.file)]
@@ -111,9 +110,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
 
     @router.put("/datastore/")
     async def put_image(request: Request, image: str = "") -> dict[str, str]:
-        async with request.form(max_files=1, max_fields=10) as form:
-            scan = await receive_scan(bench, form, image)
-        return {"image": scan.id}
+        return {"image": (await receive_scan(bench, request, image)).id}
 
     @router.delete("/datastore/")
     def delete(id: str, type: str = "image") -> dict[str, Any]:
@@ -140,13 +137,9 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
     @router.put("/datastore/label")
     async def put_label(image: str, request: Request, tag: str = FINAL) -> dict[str, str]:
         scan = await asyncio.to_thread(store.scan, image)
-        async with request.form(max_files=1, max_fields=10) as form:
-            sent, params = form.get("label"), form.get("params")
-            if not isinstance(sent, UploadFile):
-                raise Refusal(400, "the form has no file called label.")
-            async with bench.upload() as folder:
-                path = folder / secrets.token_hex(8)
-                await asyncio.to_thread(save_file, store, sent.file, path)
+        async with form_of(bench, request, 1) as (form, folder):
+            path, _ = await receive_file(bench, form, folder, "label")
+            params = form.get("params")
         names = read_params(params if isinstance(params, str) else None).get("label_info")
         await asyncio.to_thread(store.save_drawing, scan, path, None, names)
         jobs.warm()
@@ -157,7 +150,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
 
     @router.put("/session/")
     async def put_session(request: Request) -> dict[str, Any]:
-        async with request.form(max_files=MOST_FILES, max_fields=20) as form:
+        async with form_of(bench, request, MOST_FILES) as (form, _):
             files = [own for own in form.getlist("files") if isinstance(own, UploadFile)]
             if not files:
                 raise Refusal(400, "the form has no files.")

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ async def json_of(request: Request) -> dict[str, Any]:
 
 
 async def receive_body(bench: Workbench, request: Request) -> Path:
-    """Write the body of a request to a file of its own, which the caller removes. Raises Refusal where that is empty or
-    too many are being sent."""
+    """Write the body of a request to a file, which the caller removes. Raises Refusal where the body is empty."""
     async with bench.upload() as folder:
         path = folder / secrets.token_hex(8)
         try:
@@ -49,14 +49,31 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
             yield piece
 
 
-async def receive_scan(bench: Workbench, form: FormData, name: str = "") -> Scan:
+@asynccontextmanager
+async def form_of(bench: Workbench, request: Request, most_files: int) -> AsyncIterator[tuple[FormData, Path]]:
+    """The form of a request, which may hold files, and the folder for what is sent; its files are gone afterwards."""
+    async with bench.upload() as folder, request.form(max_files=most_files, max_fields=20) as form:
+        yield form, folder
+
+
+async def receive_file(bench: Workbench, form: FormData, folder: Path, field: str) -> tuple[Path, str]:
+    """Keep a file of a form in the folder for what is sent; returns its path and the name that the client gave.
+
+    Raises:
+        Refusal: the form has none, or the disk is full.
+    """
+    sent = form.get(field)
+    if not isinstance(sent, UploadFile):
+        raise Refusal(400, f"the form has no file called {field}.")
+    path = folder / f"{secrets.token_hex(8)}.nii.gz"
+    await asyncio.to_thread(save_file, bench.store, sent.file, path)
+    return path, sent.filename or ""
+
+
+async def receive_scan(bench: Workbench, request: Request, name: str = "") -> Scan:
     """Take the file of a form as a new scan of the folder, under a name; raises Refusal where that cannot be."""
-    sent = next((own for own in form.values() if isinstance(own, UploadFile)), None)
-    if sent is None:
-        raise Refusal(400, "the form has no file.")
-    async with bench.upload() as folder:
-        path = folder / f"{secrets.token_hex(8)}.nii.gz"
-        await asyncio.to_thread(save_file, bench.store, sent.file, path)
-    scan = await asyncio.to_thread(take_scan, bench.store, path, name or sent.filename or "")
+    async with form_of(bench, request, 1) as (form, folder):
+        path, given = await receive_file(bench, form, folder, "file")
+    scan = await asyncio.to_thread(take_scan, bench.store, path, name or given)
     bench.events.tell("state", {})
     return scan

@@ -19,7 +19,7 @@ class Limits:
         drawing: bytes of a label map.
         small: bytes of any other request.
         scans: that the folder may hold, uploads included.
-        at_once: uploads at one time.
+        at_once: uploads at one time; others wait.
         queue: jobs that wait.
         listeners: streams of events at one time.
         labels: of one workbench.

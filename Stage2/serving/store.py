@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from Stage1.files import hash_file, locked, remove_partial, write_json
-from Stage2.inference.masks import find_truth
+from Stage2.inference.masks import UNKNOWN, find_truth
 from Stage2.io.volumes import write_volume
 from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels, values_of
 from Stage2.serving.folder import Scan, is_inside, scans_of
@@ -167,7 +167,7 @@ class Store:
                 keep_version(path, self.versions(scan))
                 write_volume(path, voxels, volume)
             places = None if slices is None else sorted(set(slices))
-            values = [value for value in values_of(voxels) if value]
+            values = [value for value in values_of(voxels) if value not in (0, UNKNOWN)]
             self._note(scan, slices=places, values=values, corrected=self.mask(scan) is not None)
             self.own["labels"] = [own.plain() for own in with_values(labels, values)]
             self._write_state()

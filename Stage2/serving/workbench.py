@@ -1,5 +1,6 @@
 """A workbench: its store, its networks, its jobs and who listens, in one object that all routes share."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -12,7 +13,6 @@ from Stage2.serving.descriptions import describe_all
 from Stage2.serving.events import Events
 from Stage2.serving.jobs import WORK, Jobs
 from Stage2.serving.networks import Networks
-from Stage2.serving.refusals import Refusal
 from Stage2.serving.settings import ServeSettings
 from Stage2.serving.store import Store
 
@@ -33,7 +33,7 @@ class Workbench:
         self.networks = Networks(settings.adapted or self.store.state / "networks", self.store.state / "network.json")
         self.events = Events()
         self.jobs = Jobs(self.store, self.networks, self.events, command)
-        self._uploads = 0
+        self._uploads = asyncio.Semaphore(settings.limits.at_once)
 
     def describe(self) -> dict[str, Any]:
         """The state as clients see it."""
@@ -54,16 +54,10 @@ class Workbench:
 
     @asynccontextmanager
     async def upload(self) -> AsyncIterator[Path]:
-        """Within it, something is being sent; gives the folder for it. Raises Refusal where too much is."""
-        most = self.settings.limits.at_once
-        if self._uploads >= most:
-            raise Refusal(429, f"{self._uploads} uploads are under way; send this one again when one is done.")
-        self._uploads += 1
-        try:
+        """Within it, something is being sent; gives the folder for it. Others wait until some of them are done."""
+        async with self._uploads:
             self.store.uploads.mkdir(exist_ok=True)
             yield self.store.uploads
-        finally:
-            self._uploads -= 1
 
 
 def program_version() -> str:
