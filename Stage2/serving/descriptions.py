@@ -1,5 +1,6 @@
 """What clients are told of the scans of a workbench."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from Stage2.inference.outputs import mean_confidence
@@ -11,13 +12,13 @@ from Stage2.serving.store import Store
 _APPROACHES = {PREVIEW: "prototypes", ADAPTED: "adapted"}
 
 
-def describe(store: Store, scan: Scan, rank: int | None = None) -> dict[str, Any]:
+def describe(store: Store, scan: Scan, ranks: Mapping[str, int] | None = None) -> dict[str, Any]:
     """A scan as plain values.
 
     Args:
         store: that keeps it.
         scan: to describe.
-        rank: its place among the scans that are to be annotated next.
+        ranks: of `ranks_of`, where they are known.
     """
     noted, found = store.noted(scan), store.mask(scan)
     drawing = None if scan.error else store.drawing(scan)
@@ -38,7 +39,7 @@ def describe(store: Store, scan: Scan, rank: int | None = None) -> dict[str, Any
         "example": is_example,
         "volumes": {label: own["volume_ml"] for label, own in labels.items()},
         "confidence": {label: own["confidence"] for label, own in labels.items()},
-        "next": rank,
+        "next": (ranks_of(store) if ranks is None else ranks).get(scan.id),
         "error": scan.error or error or noted.get("failure"),
         "annotated_slices": None if drawing is None else noted.get("slices"),
         "approach": None if found is None else _APPROACHES[found.kind],
@@ -46,16 +47,21 @@ def describe(store: Store, scan: Scan, rank: int | None = None) -> dict[str, Any
 
 
 def describe_all(store: Store) -> list[dict[str, Any]]:
-    """Every scan; those that are segmented and not drawn in are ranked, the least trusted mask first."""
-    scans = store.scans()
+    """Every scan."""
+    ranks = ranks_of(store)
+    return [describe(store, scan, ranks) for scan in store.scans()]
+
+
+def ranks_of(store: Store) -> dict[str, int]:
+    """Id -> place, from 1 up, among the scans to annotate next: those that are segmented and in which nothing is drawn,
+    the least trusted mask first."""
     trusted = {}
-    for scan in scans:
+    for scan in store.scans():
         found = None if scan.error or store.drawing(scan) is not None else store.mask(scan)
         value = None if found is None else mean_confidence(found.record)
         if value is not None:
             trusted[scan.id] = value
-    ranks = {scan_id: place for place, scan_id in enumerate(sorted(trusted, key=trusted.get), start=1)}
-    return [describe(store, scan, ranks.get(scan.id)) for scan in scans]
+    return {scan_id: place for place, scan_id in enumerate(sorted(trusted, key=trusted.get), start=1)}
 
 
 def _facts(store: Store, scan: Scan) -> tuple[dict[str, Any], str | None]:

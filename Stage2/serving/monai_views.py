@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Stage2.io.nifti import read_voxels
+from Stage2.serving.descriptions import ranks_of
 from Stage2.serving.drawings import values_of
 from Stage2.serving.folder import Scan
 from Stage2.serving.labels import Label
@@ -85,7 +86,7 @@ def next_scan(bench: Workbench, strategy: str) -> Scan | None:
     open_ones = [scan for scan in store.scans() if scan.error is None and store.drawing(scan) is None]
     if strategy == "first" or not open_ones:
         return next(iter(open_ones), None)
-    ranks = {own["id"]: own["next"] for own in bench.describe()["scans"] if own["next"] is not None}
+    ranks = ranks_of(store)
     return min(open_ones, key=lambda scan: ranks.get(scan.id, len(ranks) + 1))
 
 
