@@ -241,6 +241,7 @@ class Jobs:
         if state == DONE:
             job.share = 1.0
         self._write(job)
+        self.networks.discard(job.id)
         for path in (self.folder / job.id).glob(f"*{SUFFIX}"):
             path.unlink()  # of the first look
         ended = [old for old in self.jobs if old.has_ended]

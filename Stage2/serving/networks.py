@@ -64,6 +64,13 @@ class Networks:
         """Where the network of a job goes."""
         return self.folder / f"job-{job}{SUFFIX}"
 
+    def discard(self, job: str) -> None:
+        """Remove what a job that has ended left of a network that it did not finish."""
+        file, noted = self.file_for(job), self._read()
+        if noted is None or file.name not in noted["made"]:
+            for path in self.folder.glob(f"*job-{job}.*"):
+                path.unlink(missing_ok=True)
+
     def _read(self) -> dict[str, Any] | None:
         """What was noted, with names of files alone; None where nothing was, or the note is damaged."""
         try:

@@ -25,6 +25,12 @@ def test_the_last_own_network_is_used_and_only_own_ones_are_removed(tmp_path):
     assert other.current() == Network(file, {}, 0.0)  # of examples that another folder has, nothing is known
     left = {path.name.removesuffix(".safetensors") for path in folder.glob("*.safetensors")}
     assert left == {"old", "new", ".half", *(f"job-{number}" for number in range(2, KEPT + 2))}
+    for name in ("job-9.safetensors", ".job-9.state.pth"):
+        (folder / name).touch()
+    networks.discard("9")  # cancelled
+    networks.discard("6")  # in use
+    assert networks.current().file == file
+    assert not list(folder.glob("*job-9*"))
     (tmp_path / "one.json").write_text('{"file": "../x.safetensors"}')
     assert networks.current().examples == {}
     file.unlink()
