@@ -242,8 +242,9 @@ class Jobs:
             job.share = 1.0
         self._write(job)
         self.networks.discard(job.id)
-        for path in (self.folder / job.id).glob(f"*{SUFFIX}"):
-            path.unlink()  # of the first look
+        for pattern in (f"*{SUFFIX}", "*.pth"):  # of the first look
+            for path in (self.folder / job.id).glob(pattern):
+                path.unlink()
         ended = [old for old in self.jobs if old.has_ended]
         for old in ended[:-KEPT]:
             self.jobs.remove(old)
