@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,10 +14,8 @@ from starlette.types import ASGIApp
 
 from Stage2.io.text import one_line
 from Stage2.serving import api, downloads, monai
-from Stage2.serving.jobs import WORK
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.security import Access, Guard, TooLong
-from Stage2.serving.settings import ServeSettings
 from Stage2.serving.workbench import Workbench
 
 STATIC = Path(__file__).with_name("static")
@@ -31,18 +29,14 @@ KINDS = {
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: ServeSettings, access: Access, command: Sequence[str] = WORK) -> ASGIApp:
+def create_app(bench: Workbench, access: Access) -> ASGIApp:
     """The application of a workbench.
 
     Args:
-        settings: of the workbench.
+        bench: the workbench; the application closes it at its end.
         access: what lets a request in.
-        command: that does a job, see `Jobs`.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: as `Store`.
     """
-    bench = Workbench(settings, command)
+    settings = bench.settings
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

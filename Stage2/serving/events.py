@@ -13,7 +13,7 @@ class Events:
     """The listeners of a workbench; used in the event loop of the server only."""
 
     def __init__(self):
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners: set[asyncio.Queue[str | None]] = set()
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -28,16 +28,26 @@ class Events:
                 text = "event: state\ndata: {}\n\n"
             queue.put_nowait(text)
 
+    def close(self) -> None:
+        """End all streams, as the server does."""
+        for queue in self._listeners:
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
     async def listen(self) -> AsyncIterator[str]:
-        """The text of a stream of events, endless."""
-        queue: asyncio.Queue[str] = asyncio.Queue(WAITING)
+        """The text of a stream of events, until `close`."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue(WAITING)
         self._listeners.add(queue)
         try:
             yield "event: state\ndata: {}\n\n"
             while True:
                 try:
-                    yield await asyncio.wait_for(queue.get(), SECONDS_OF_SILENCE)
+                    text = await asyncio.wait_for(queue.get(), SECONDS_OF_SILENCE)
                 except TimeoutError:
-                    yield ": alive\n\n"
+                    text = ": alive\n\n"
+                if text is None:
+                    return
+                yield text
         finally:
             self._listeners.discard(queue)

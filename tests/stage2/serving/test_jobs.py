@@ -134,6 +134,9 @@ def test_events_tell_everybody_and_a_slow_listener_only_that_much_changed():
         assert await anext(slow) == "event: state\ndata: {}\n\n"
         await slow.aclose()
         assert len(events) == 1
+        events.close()
+        assert [text async for text in fast] == []
+        assert len(events) == 0
 
     assert SECONDS_OF_SILENCE == 15
     asyncio.run(run())
