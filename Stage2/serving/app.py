@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from Stage2.io.text import one_line
 from Stage2.serving import api, downloads, monai
+from Stage2.serving.jobs import WORK
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.security import Access, Guard, TooLong
+from Stage2.serving.settings import ServeSettings
 from Stage2.serving.workbench import Workbench
 
 STATIC = Path(__file__).with_name("static")
@@ -29,14 +30,18 @@ KINDS = {
 logger = logging.getLogger(__name__)
 
 
-def create_app(bench: Workbench, access: Access) -> ASGIApp:
-    """The application of a workbench.
+def create_app(settings: ServeSettings, access: Access, command: Sequence[str] = WORK) -> Guard:
+    """The application of a workbench; `app.state.events` of what it guards are its streams.
 
     Args:
-        bench: the workbench; the application closes it at its end.
+        settings: of the workbench.
         access: what lets a request in.
+        command: that does a job, see `Jobs`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `Store`.
     """
-    settings = bench.settings
+    bench = Workbench(settings, command)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,6 +58,7 @@ def create_app(bench: Workbench, access: Access) -> ASGIApp:
             bench.store.close()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.events = bench.events
     app.include_router(api.routes(bench))
     app.include_router(downloads.routes(bench))
     app.include_router(monai.routes(bench, access))

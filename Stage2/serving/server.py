@@ -14,7 +14,6 @@ from Stage2.serving.app import VENDOR, create_app
 from Stage2.serving.events import Events
 from Stage2.serving.security import SHORTEST_TOKEN, Access, hosts_of
 from Stage2.serving.settings import ServeSettings
-from Stage2.serving.workbench import Workbench
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 SECONDS_TO_CLOSE = 2  # that open connections have when the server is stopped
@@ -55,18 +54,18 @@ def serve(
         token or secrets.token_hex(24), hosts_of(known, port), any_address=everywhere, secure=certificate is not None,
         port=port,
     )  # fmt: skip
-    bench = Workbench(settings)
+    app = create_app(settings, access)
     if not VENDOR.is_dir():
         logger.warning("the page's viewer is not installed; run: bash tools/setup.sh --workbench")
     config = uvicorn.Config(
-        create_app(bench, access), log_level="warning", access_log=False, server_header=False, date_header=False,
+        app, log_level="warning", access_log=False, server_header=False, date_header=False,
         ws="none", timeout_graceful_shutdown=SECONDS_TO_CLOSE, proxy_headers=False,
         ssl_certfile=certificate and certificate[0], ssl_keyfile=certificate and certificate[1],
     )  # fmt: skip
     shown = names[0] if names else socket.gethostname() if everywhere else host
     shown = f"[{shown}]" if ":" in shown else shown
     tell(f"{'https' if certificate else 'http'}://{shown}:{port}/?token={access.token}")
-    _Server(config, bench.events).run(sockets=[listening])
+    _Server(config, app.app.state.events).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 from Stage2.serving.app import create_app
 from Stage2.serving.security import Access, hosts_of
 from Stage2.serving.settings import ServeSettings
-from Stage2.serving.workbench import Workbench
 
 TOKEN = "a1" * 12
 ADDRESS = "http://127.0.0.1:8000"
@@ -37,7 +36,7 @@ def fill(folder: Path) -> Path:
 def serving(folder: Path, **settings) -> Iterator[TestClient]:
     """A client with the token of a workbench that serves a folder; its jobs are done by `fake_work.py`."""
     access = Access(TOKEN, hosts_of(["127.0.0.1", "localhost"], 8000), port=8000)
-    app = create_app(Workbench(ServeSettings(data=folder, **settings), FAKE), access)
+    app = create_app(ServeSettings(data=folder, **settings), access, FAKE)
     with TestClient(app, base_url=ADDRESS, headers={"authorization": f"Bearer {TOKEN}"}) as client:
         yield client
 
