@@ -29,8 +29,10 @@ def routes(bench: Workbench) -> APIRouter:
 
     @router.get("/scans/{scan_id}/mask.dcm")
     def dicom(scan_id: str) -> Response:
-        from Stage2.serving.dicom_seg import dicom_segmentation
-
+        try:
+            from Stage2.serving.dicom_seg import dicom_segmentation
+        except ModuleNotFoundError as error:
+            raise Refusal(501, f"DICOM-SEG needs {error.name}, which is not here; take the mask as .nii.gz.") from None
         scan = store.scan(scan_id)
         if scan.kind != "dicom":
             raise Refusal(409, f"{scan.name} is no DICOM series; take its mask as .nii.gz.")
