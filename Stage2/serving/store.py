@@ -52,7 +52,7 @@ class Store:
         if not is_inside(self.root, self.state):
             raise ValueError(f"{self.state} is a link out of the folder; remove it.")
         self.lock = threading.RLock()
-        self._making = threading.Lock()
+        self._making, self._listing = threading.Lock(), threading.Lock()
         self._scans: tuple[int, list[Scan]] = (-1, [])
         with ExitStack() as held:
             if settings.read_only:
@@ -80,7 +80,7 @@ class Store:
 
     def scans(self) -> list[Scan]:
         """Of the folder, by name; looked for again when the folder has changed."""
-        with self.lock:
+        with self._listing:
             changed = self.root.stat().st_mtime_ns
             if self._scans[0] != changed:
                 self._scans = (changed, scans_of(self.root))
@@ -88,7 +88,7 @@ class Store:
 
     def look_again(self) -> None:
         """Look for scans anew, whatever the folder says of its last change."""
-        with self.lock:
+        with self._listing:
             self._scans = (-1, [])
 
     def scan(self, scan_id: str) -> Scan:
