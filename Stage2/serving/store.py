@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from Stage1.files import hash_file, locked, remove_partial, write_json
+from Stage1.files import PARTIAL, hash_file, locked, remove_partial, write_json
 from Stage2.inference.masks import UNKNOWN, find_truth
 from Stage2.io.volumes import write_volume
 from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels, values_of
@@ -61,8 +61,9 @@ class Store:
             else:
                 held.enter_context(locked(self.state))
                 self.cache = self.state / "cache"
-                for folder in (self.root, self.state / "drawings"):
-                    remove_partial(folder)
+                remove_partial(self.state / "drawings")
+                for path in self.root.glob(f".*_mask.*{PARTIAL}.nii.gz"):  # in the user's own folder: masks alone
+                    path.unlink(missing_ok=True)
                 shutil.rmtree(self.uploads, ignore_errors=True)
             self.own = self._read_state()
             self._held = held.pop_all()

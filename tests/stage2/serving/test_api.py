@@ -161,6 +161,10 @@ def test_what_is_there_outlives_the_server(folder):
         assert client.get("/api/state").json() == before
         with pytest.raises(OSError, match="works in"), serving(folder):
             pass
+    (folder / ".a_mask.77.partial.nii.gz").touch()  # of a server that was killed as it wrote
+    (folder / ".a.partial").touch()  # somebody else's
+    with serving(folder):
+        assert sorted(path.name for path in folder.glob(".*partial*")) == [".a.partial"]
     (folder / ".workbench" / "workbench.json").write_text("{}")
     with pytest.raises(ValueError, match=r"workbench\.json is damaged"), serving(folder):
         pass
