@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from Stage2.benchmarks.options import add_one_scan, add_workbench
+from Stage2.benchmarks.options import add_one_scan, add_workbench, add_workbench_page
 from Stage2.benchmarks.printing import print_networks, print_ratios, print_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,6 +208,13 @@ def run_workbench(options: argparse.Namespace) -> None:
         print_table(f"Four organs by hand and by network, {options.scans} scans", header, rows)
 
 
+def run_workbench_page(options: argparse.Namespace) -> None:
+    from Stage2.benchmarks.workbench_page import measure_page
+
+    rows = measure_page(tuple(options.shape))
+    print_table(f"The page with a scan of {' x '.join(map(str, options.shape))} voxels", ("", "measured"), rows)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -249,6 +256,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_one_scan(commands).set_defaults(run=run_one_scan)
     add_workbench(commands).set_defaults(run=run_workbench)
+    add_workbench_page(commands).set_defaults(run=run_workbench_page)
     return parser
 
 

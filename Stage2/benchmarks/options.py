@@ -75,3 +75,13 @@ def add_workbench(commands: argparse._SubParsersAction) -> argparse.ArgumentPars
     add("--minutes", type=minutes, default=1.0, help="of processor time of each adaptation (default %(default)g)")
     add("--every", type=positive, default=3, help="slices from one that is drawn to the next (default %(default)s)")
     return workbench
+
+
+def add_workbench_page(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The command `workbench-page`."""
+    page = commands.add_parser("workbench-page", help="the workbench's page in a browser, with a large drawn scan")
+    page.add_argument(
+        "--shape", type=positive, nargs=3, default=(512, 512, 600), metavar=("X", "Y", "Z"),
+        help="voxels of the scan (default 512 512 600)",
+    )  # fmt: skip
+    return page

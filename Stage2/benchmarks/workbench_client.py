@@ -28,7 +28,8 @@ class Client:
     """
 
     def __init__(self, address: str, token: str, process: int):
-        self.address, self.headers, self.process = address, {"authorization": f"Bearer {token}"}, process
+        self.address, self.token, self.process = address, token, process
+        self.headers = {"authorization": f"Bearer {token}"}
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
         """The body of the answer."""
@@ -75,8 +76,19 @@ def served(data: Path, scan_ids: Sequence[str], folder: Path) -> Iterator[Client
     folder.mkdir()
     for scan_id in scan_ids:
         shutil.copyfile(image_path(data, scan_id), folder / image_path(data, scan_id).name)
-    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--data", str(folder), "--prepared"]
-    with subprocess.Popen([*command, "--modality", "MR"], stdout=subprocess.PIPE, text=True) as process:
+    with running(folder, "--prepared", "--modality", "MR") as client:
+        yield client
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Client]:
+    """A workbench of a folder, with further options of tools/serve.py.
+
+    Raises:
+        ValueError: it did not start.
+    """
+    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--data", str(folder), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             found = re.fullmatch(r"open (.*)/\?token=(\w+)\n", process.stdout.readline())
             if found is None:
