@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from Stage1.command_line import positive
+from Stage2.benchmarks.options import add_one_scan, add_workbench, add_workbench_page
 from Stage2.benchmarks.printing import print_networks, print_ratios, print_table
-from Stage2.inference.arguments import labels, minutes, named_start
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWN = 64  # images drawn where no folder is given
@@ -202,8 +202,25 @@ def measure_one_scan(options: argparse.Namespace) -> None:
     run_one_scan(settings, options.out[0], lambda line: print(line, flush=True))
 
 
-def slice_count(text: str) -> int | None:
-    return None if text == "all" else positive(text)
+def run_workbench(options: argparse.Namespace) -> None:
+    from Stage2.benchmarks.workbench_load import measure_load
+    from Stage2.benchmarks.workbench_organs import measure_organs
+
+    if options.only != "organs":
+        rows = measure_load(options.data, options.clients, options.requests)
+        header = ("requests", "seconds", "a second", "median, ms", "slowest, ms", "failed", "server's memory, MiB")
+        print_table(f"{options.clients} clients at once, while a network is adapted", header, rows)
+    if options.only != "load":
+        rows = measure_organs(options.data, options.scans, options.rounds, options.minutes, options.every)
+        header = ("annotated scans", "strokes and clicks", "minutes of drawing", "minutes of waiting", "mean Dice")
+        print_table(f"Four organs by hand and by network, {options.scans} scans", header, rows)
+
+
+def run_workbench_page(options: argparse.Namespace) -> None:
+    from Stage2.benchmarks.workbench_page import measure_page
+
+    rows = measure_page(tuple(options.shape))
+    print_table(f"The page with a scan of {' x '.join(map(str, options.shape))} voxels", ("", "measured"), rows)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -251,38 +268,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--slices", type=positive, default=2, help="of each (default %(default)s)")
     add("--cores", nargs="+", type=positive, default=[1, 2], help="of the Ray cluster (default: 1 2)")
     cohort.set_defaults(run=run_cohort)
-    one_scan = commands.add_parser(
-        "one_scan", help="masks from one annotated scan: adapted networks, prototypes, registration",
-        description="In every fold of a processed folder, one annotated scan segments the test scans. What --out "
-        "holds already is not measured again; after changes of the code, give another folder.",
-    )  # fmt: skip
-    add = one_scan.add_argument
-    add("--data", type=Path, metavar="DIR", help="processed folder (default: that of the data set)")
-    add("--dataset", default="CHAOST2", help="CHAOST2, SABS or FILE.yaml (default %(default)s)")
-    add("--folds", nargs="+", type=int, metavar="K", help="(default: all)")
-    add("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="of adapting (default: 0 1)")
-    add(
-        "--starts", nargs="+", type=named_start, metavar="NAME=FILE",
-        help="what networks are adapted from, or random (default: the starting network, if it is there, and random)",
-    )  # fmt: skip
-    budget = one_scan.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", nargs="+", type=minutes, default=[1.0, 3.0, 10.0], metavar="M",
-        help="of processor time, for adapting (default: 1 3 10)",
-    )  # fmt: skip
-    budget.add_argument("--steps", nargs="+", type=positive, metavar="N", help="of adapting, in place of minutes")
-    add("--labels", type=labels, metavar="1[,2,3]", help="to segment (default: all that the data set evaluates)")
-    add("--slices", type=slice_count, metavar="all|N", help="annotated slices of every organ (default: all)")
-    add("--unlabelled", action="store_true", help="learn from the images of the queries too, without their labels")
-    add("--snapshot", type=Path, metavar="FILE", help="of Stage 2: compare with its prototypes")
-    add("--registration", action="store_true", help="compare with registration of the annotated scan")
-    add("--threads", type=positive, default=1, help="(default %(default)s)")
-    add(
-        "--out", nargs="+", type=Path, default=[Path("exps/one_scan")], metavar="DIR",
-        help="folder of values and tables (default exps/one_scan); one for each process",
-    )  # fmt: skip
-    add("--only-table", action="store_true", help="measure nothing; the tables of what all --out folders hold")
-    one_scan.set_defaults(run=run_one_scan)
+    add_one_scan(commands).set_defaults(run=run_one_scan)
+    add_workbench(commands).set_defaults(run=run_workbench)
+    add_workbench_page(commands).set_defaults(run=run_workbench_page)
     return parser
 
 

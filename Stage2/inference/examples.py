@@ -9,13 +9,13 @@ import SimpleITK as sitk
 from torch import Tensor
 
 from Stage2.adaptation.confidence import Range, spread_of
-from Stage2.inference.masks import labels_in, reach_neighbours
+from Stage2.inference.masks import UNKNOWN, labels_in, reach_neighbours
 from Stage2.inference.predictor import Support, on_grid
 from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network_spacing
 from Stage2.io.axes import slice_axis, upright
 from Stage2.io.grid import millilitres_of
 
-DRAWN, UNKNOWN = "drawn", 255
+DRAWN = "drawn"
 ANY_SIZE = (0.0, 1e6)  # ml or mm
 
 

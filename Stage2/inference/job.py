@@ -3,11 +3,10 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
-from Stage2.inference.outputs import TABLE, Outputs, ResultsTable, read_record
+from Stage2.inference.outputs import TABLE, Outputs, ResultsTable, mean_confidence, read_record
 from Stage2.inference.query import QuerySegmenter
 from Stage2.inference.request import Request
 from Stage2.io.scans import ScanFile, find_scans, list_scans_of
@@ -53,7 +52,7 @@ class PredictionJob:
             if "error" in record:
                 failures[number] = record
             elif self.request.suggest and record["labels"]:
-                trusted[record["query"]] = float(np.mean([own["confidence"] for own in record["labels"].values()]))
+                trusted[record["query"]] = mean_confidence(record)
         if ray is not None:
             table.rewrite(failures.get(number) or self._kept(query) for number, query in enumerate(self.queries))
         self._suggest(trusted)
@@ -80,8 +79,9 @@ class PredictionJob:
 
     def _queries(self) -> list[ScanFile]:
         request = self.request
-        source = request.query or request.listed
-        found = find_scans(request.query) if request.query else list_scans_of(request.listed)
+        asked = [request.query] if isinstance(request.query, Path) else list(request.query or [])
+        source = ", ".join(map(str, asked or [request.listed]))
+        found = [scan for path in asked for scan in find_scans(path)] if asked else list_scans_of(request.listed)
         own = {file.path.resolve() for pair in self.segmenter.supports for file in pair}
         queries = [query for query in found if query.path.resolve() not in own or len(found) == 1]
         if not queries:
@@ -93,6 +93,6 @@ class PredictionJob:
             raise ValueError(f"--out {request.out} is the folder of the queries; choose another one.")
         name, times = Counter(query.name for query in queries).most_common(1)[0]
         if times > 1:
-            remedy = "rename one" if request.query else "give each a name of its own in a column `name`"
+            remedy = "rename one" if asked else "give each a name of its own in a column `name`"
             raise ValueError(f"{source} holds two scans called {name}; {remedy}.")
         return queries

@@ -8,13 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.io.grid import on_grid_of
-from Stage2.io.names import label_name_of
+from Stage2.io.names import MASK_ENDINGS, label_name_of
 from Stage2.io.nifti import NIFTI_SUFFIXES
 from Stage2.io.scans import ScanFile
 
+UNKNOWN = 255  # value of voxels of which an annotation says nothing
 MOST_VALUES = 250  # of a mask: more are those of an image
-# What people add to the name of a scan to name its mask; the plain name last, as it may be that of the scan.
-TRUTH_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", "")
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def find_truth(path: Path, query: ScanFile) -> Path:
         return path
     label = label_name_of(query.name)
     names = [label] if label != query.name else []
-    names += [query.name + end for end in TRUTH_ENDINGS if end or not names]
+    names += [query.name + end for end in MASK_ENDINGS if end or not names]
     for candidate in (path / f"{name}{suffix}" for name in names for suffix in NIFTI_SUFFIXES):
         if candidate.is_file() and candidate.resolve() != query.path.resolve():
             return candidate

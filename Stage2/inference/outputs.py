@@ -93,6 +93,12 @@ def read_record(path: Path) -> dict | None:
     return record if is_own else None
 
 
+def mean_confidence(record: Mapping) -> float | None:
+    """Of all labels of a record: the lower, the more an annotation of that scan teaches; None where it has none."""
+    found = [own["confidence"] for own in record.get("labels", {}).values()]
+    return float(np.mean(found)) if found else None
+
+
 class ResultsTable:
     """The table of a folder: a line for every query and label, one for every query that failed, written as they come.
 

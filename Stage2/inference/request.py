@@ -35,7 +35,7 @@ class Request(Preparation):
     """Everything that a call asks for.
 
     Attributes:
-        query: a scan, or a folder of them; None: they are `listed`.
+        query: a scan, a folder of them, or several of either; None: they are `listed`.
         listed: CSV file that names them, see `Stage2.io.scans.list_scans_of`.
         out: folder to write to.
         supports: scans with their masks; none for a network that is adapted already.
@@ -55,7 +55,7 @@ class Request(Preparation):
         force: do again what is done.
     """
 
-    query: Path | None = None
+    query: Path | Sequence[Path] | None = None
     out: Path
     listed: Path | None = None
     supports: Sequence[tuple[Path, Path]] = ()

@@ -35,16 +35,21 @@ def expect_fits(path: Path, size: Sequence[int], bytes_per_voxel: int) -> None:
     Raises:
         ValueError: more than MAX_VOXELS, or two copies are more than the memory that is free.
     """
-    voxels = math.prod(size)
-    shown = " x ".join(map(str, size))
-    if voxels > MAX_VOXELS:
-        raise ValueError(f"{path} has {shown} voxels by its header; expected up to {MAX_VOXELS}: crop or resample it.")
+    expect_few(path, size)
+    voxels, shown = math.prod(size), " x ".join(map(str, size))
     needed, free = 2 * voxels * bytes_per_voxel, _free_memory()
     if free is not None and needed > free:
         raise ValueError(
             f"{path} has {shown} voxels by its header, which need {needed / 2**30:.1f} GiB of memory, but "
             f"{free / 2**30:.1f} GiB are free; crop it, or use a machine with more."
         )
+
+
+def expect_few(path: Path, size: Sequence[int]) -> None:
+    """Refuse a size of more than MAX_VOXELS, as a ValueError."""
+    if math.prod(size) > MAX_VOXELS:
+        shown = " x ".join(map(str, size))
+        raise ValueError(f"{path} has {shown} voxels by its header; expected up to {MAX_VOXELS}: crop or resample it.")
 
 
 def _free_memory() -> int | None:

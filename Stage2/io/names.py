@@ -3,12 +3,15 @@
 <id> is the number of a scan as text.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 SUFFIX = ".nii.gz"
 IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `superpixel_kind`, `supervoxel_kind`
 SUPERPIXELS, SUPERVOXELS = "superpix", "supervox"
 MANIFEST = "manifest.json"  # beside the volumes: what the folder was made from
+# What people add to the name of a scan to name its mask; the plain name last, as it may be that of the scan.
+MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", "")
 
 
 def superpixel_kind(scale: str) -> str:
@@ -71,3 +74,16 @@ def label_name_of(image: str) -> str:
     """What a label is called whose image has this name; names of another form stay as they are."""
     start = f"{IMAGE}_"
     return f"{LABEL}_{image.removeprefix(start)}" if image.startswith(start) else image
+
+
+def masks_among(names: Iterable[str]) -> set[str]:
+    """Those of some names of volumes that belong to another one of them: its mask, its label, its superpixels."""
+    names = set(names)
+    masks = {name + ending for name in names for ending in MASK_ENDINGS if ending}
+    for name in names:
+        if name.startswith(f"{IMAGE}_"):
+            scan_id = name.removeprefix(f"{IMAGE}_")
+            masks |= {f"{LABEL}_{scan_id}", f"{BODY}_{scan_id}"}
+            starts, end = (f"{SUPERPIXELS}-", f"{SUPERVOXELS}-"), f"_{scan_id}"
+            masks |= {other for other in names if other.startswith(starts) and other.endswith(end)}
+    return names & masks

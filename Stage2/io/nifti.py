@@ -20,12 +20,13 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
 from Stage2.io.grid import Grid, check_same_grid, distance_of, times
-from Stage2.io.guards import expect_fits, one_line
+from Stage2.io.guards import expect_few, expect_fits, one_line
 from Stage2.io.names import SUFFIX, SUPERPIXELS, SUPERVOXELS
 
 NIFTI_SUFFIXES = (SUFFIX, ".nii")
 _MM = {"meter": 1000.0, "micron": 0.001}
 _MAX_REST = 1 << 24  # bytes behind the voxels of a compressed file
+_PIECE = 1 << 22  # voxels that are checked at a time
 _START = nibabel.Nifti2Header.sizeof_hdr  # the longer one of both headers
 
 logger = logging.getLogger(__name__)
@@ -147,6 +148,32 @@ def read_voxels(path: Path) -> np.ndarray:
             voxels = voxels.astype(np.float64)
     expect_finite(path, voxels)
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+
+
+def check_voxels(path: Path) -> VolumeHeader:
+    """The header of a volume whose voxels are all there and finite; they are read piece by piece, and never all held.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_voxels`, but for memory.
+    """
+    with _opened(path) as stream:
+        start = stream.read(_START)
+        header = _parse(path, start)
+        header.grid  # noqa: B018, raises what is wrong with it
+        header.raw.get_slope_inter()
+        dtype, count = header.raw.get_data_dtype(), int(np.prod(header.size))
+        expect_few(path, header.size)
+        offset = max(int(header.raw["vox_offset"]), header.raw.single_vox_offset)
+        stream.seek(offset)
+        for first in range(0, count, _PIECE):
+            size = min(_PIECE, count - first) * dtype.itemsize
+            content = stream.read(size)
+            if len(content) < size:
+                raise ValueError(f"{path} is truncated or damaged; copy it again.")
+            expect_finite(path, np.frombuffer(content, dtype))
+        if isinstance(stream, gzip.GzipFile) and len(stream.read(_MAX_REST)) == _MAX_REST:
+            raise ValueError(f"{path} holds more than its volume; copy or export it again.")
+    return header
 
 
 def expect_finite(path: Path, voxels: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from Stage1.files import hash_file
 from Stage2.io.dicom import holds_dicom, read_series_of
+from Stage2.io.names import masks_among
 from Stage2.io.nifti import NIFTI_SUFFIXES
 from Stage2.io.volumes import SUFFIXES, read_volume
 
@@ -71,7 +72,8 @@ class ScanFile:
 def find_scans(path: Path) -> list[ScanFile]:
     """The scans that a path means, by name: a file, a folder with a DICOM series, or all scans that a folder holds.
 
-    NIfTI files beside a DICOM series are taken for its masks and left out with a warning.
+    NIfTI files beside a DICOM series are taken for its masks and left out with a warning, and so are those that are
+    named as masks of another scan of the folder (`Stage2.io.names.masks_among`).
 
     Raises:
         FileNotFoundError: there are none.
@@ -84,9 +86,14 @@ def find_scans(path: Path) -> list[ScanFile]:
         for scan in files:
             logger.warning("%s lies beside a DICOM series and is not taken for a scan.", scan.path)
         return [ScanFile(path)]
+    folders = [ScanFile(entry) for entry in entries if entry.is_dir() and holds_dicom(entry)]
+    masks = masks_among(scan.name for scan in files + folders)
+    for scan in files:
+        if scan.name in masks:
+            logger.warning("%s is named as the mask of another scan and is not taken for one.", scan.path)
+    files = [scan for scan in files if scan.name not in masks]
     if files:
         return files
-    folders = [ScanFile(entry) for entry in entries if entry.is_dir() and holds_dicom(entry)]
     if not folders:
         raise FileNotFoundError(
             f"{path} holds no scan; expected .nii.gz or .nii files, a DICOM series, or folders with one each."

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from Stage1.files import whole_file
 from Stage2.io.grid import at_right_angles, grid_of
 from Stage2.io.guards import expect_fits, one_line, plain_name
-from Stage2.io.nifti import NIFTI_SUFFIXES, expect_finite, read_header, read_voxels
+from Stage2.io.nifti import NIFTI_SUFFIXES, VolumeHeader, expect_finite, read_header, read_voxels
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file with the same stem
@@ -37,17 +37,22 @@ def read_volume(path: Path) -> sitk.Image:
         raise ValueError(f"{path} is of an unknown format; expected {', '.join(SUFFIXES)}.")
     if path.name.endswith(NIFTI_SUFFIXES):
         header = read_header(path)
-        grid, spacing = header.grid, header.spacing[::-1]
+        header.grid  # noqa: B018, errors of the header before those of the voxels
         with one_line(path):
-            image = sitk.GetImageFromArray(read_voxels(path))
-        to_lps = np.diag([-1.0, -1.0, 1.0])
-        image.SetSpacing(spacing)
-        image.SetOrigin((to_lps @ grid.affine[:3, 3]).tolist())
-        image.SetDirection((to_lps @ grid.affine[:3, :3] / grid.spacing[::-1]).ravel().tolist())
+            image = placed(header, sitk.GetImageFromArray(read_voxels(path)))
     else:
         image = _read_by_itk(path)
         expect_finite(path, sitk.GetArrayViewFromImage(image))
     return at_right_angles(path, image)
+
+
+def placed(header: VolumeHeader, image: sitk.Image) -> sitk.Image:
+    """The image, which has the first voxel of a NIfTI file, with its spacing, origin and direction."""
+    grid, to_lps = header.grid, np.diag([-1.0, -1.0, 1.0])
+    image.SetSpacing(header.spacing[::-1])
+    image.SetOrigin((to_lps @ grid.affine[:3, 3]).tolist())
+    image.SetDirection((to_lps @ grid.affine[:3, :3] / grid.spacing[::-1]).ravel().tolist())
+    return image
 
 
 def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: str = "") -> None:

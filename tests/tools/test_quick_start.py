@@ -13,11 +13,12 @@ HEAVY = (
 )  # fmt: skip
 TOOLS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tools/*.py"))
 ENTRIES = ["Stage2/predict.py"]  # the other three show sacred's own help, which needs the experiment
+BENCHMARKS = ("stage1", "stage2", "preparation", "one_scan", "workbench")
 COMMANDS = [
     *((path, "--help") for path in (*TOOLS, *ENTRIES)),
     *((path, "--no-such-option") for path in TOOLS),
     *(("tools/prepare_data.py", command, "--help") for command in ("custom", "chaos", "sabs", "roco", "superpixels")),
-    *(("tools/benchmark.py", command, "--help") for command in ("stage1", "stage2", "preparation", "one_scan")),
+    *(("tools/benchmark.py", command, "--help") for command in BENCHMARKS),
     ("tools/train.py", "configs/absent.py"),
     ("tools/train.py", "configs/selfsup/densecl/densecl_demo.py", "--cfg-options", "data_root"),
 ]

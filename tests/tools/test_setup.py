@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE_FROM = [*(f"requirements{kind}.txt" for kind in ("", "-dev", "-selfsup", "-cluster")), "pyproject.toml"]
+MADE_FROM = [
+    *(f"requirements{kind}.txt" for kind in ("", "-dev", "-selfsup", "-cluster", "-workbench")),
+    "pyproject.toml",
+]
+PAGE = Path("Stage2") / "serving"  # the npm project of the workbench's page
 NEEDED_COMMANDS = [
     "bash",
     "awk",
@@ -36,13 +40,19 @@ FAKE_PYTHON = """#!/usr/bin/env bash
 case "$*" in
     *sys.version_info*) echo "${FAKE_VERSION:-3.12}" ;;
     *"import venv"*) exit "${FAKE_NO_VENV:-0}" ;;
-    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$(dirname "$CALLS")/commands/npm" "$3/bin" ;;
     "-m pip --version") ;;
     "-m pip "*)
         echo "$*" >>"$CALLS"
         if [[ -n "${FAKE_PIP_SLEEP:-}" ]]; then sleep "$FAKE_PIP_SLEEP"; fi
         if [[ -n "${FAKE_PIP_OUTPUT:-}" ]]; then echo "$FAKE_PIP_OUTPUT"; exit 1; fi ;;
 esac
+"""
+# npm, which brings the viewer; every call goes to $CALLS too.
+FAKE_NPM = """#!/usr/bin/env bash
+echo "npm $*" >>"$CALLS"
+if [[ -n "${FAKE_NPM_FAILS:-}" ]]; then exit 1; fi
+mkdir -p node_modules/@niivue/niivue/dist && echo viewer >node_modules/@niivue/niivue/dist/index.js
 """
 FAKE_DF = """#!/usr/bin/env bash
 echo "Filesystem 1024-blocks Used Available Capacity Mounted on"
@@ -62,6 +72,10 @@ class Checkout:
             (self.root / name).write_text(f"# {name}\n")
         for name in NEEDED_COMMANDS:
             (self.commands / name).symlink_to(shutil.which(name))
+        (self.root / PAGE).mkdir(parents=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            (self.root / PAGE / name).write_text("{}\n")
+        self.add_command("npm", FAKE_NPM)
         self.add_command("python3.12", FAKE_PYTHON)
         self.add_command("df", FAKE_DF)
 
@@ -87,7 +101,17 @@ class Checkout:
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def pip_calls(self) -> list[str]:
+        return [call for call in self._called() if not call.startswith("npm ")]
+
+    def npm_calls(self) -> list[str]:
+        return [call for call in self._called() if call.startswith("npm ")]
+
+    def _called(self) -> list[str]:
         return self.calls.read_text().splitlines() if self.calls.exists() else []
+
+
+def viewer_of(checkout: "Checkout") -> Path:
+    return checkout.root / ".venv" / "workbench" / "vendor" / "niivue.js"
 
 
 @pytest.fixture
@@ -145,6 +169,45 @@ def test_cluster_after_plain_installs_ray_and_submitit(checkout):
     assert checkout.run("--cluster").returncode == 0
     assert checkout.pip_calls()[2].endswith("requirements-cluster.txt") and len(checkout.pip_calls()) == 4
     assert checkout.run("--cluster").returncode == 0 and len(checkout.pip_calls()) == 4
+    assert checkout.npm_calls() == []
+
+
+def test_two_extras_are_installed_in_one_call(checkout):
+    assert checkout.run("--cluster", "--workbench").returncode == 0
+    pins = checkout.pip_calls()[0]
+    assert "requirements-cluster.txt" in pins and pins.endswith("requirements-workbench.txt")
+    for extra in ("--cluster", "--workbench"):
+        assert checkout.run(extra).stderr == ""
+    assert len(checkout.pip_calls()) == 2 and len(checkout.npm_calls()) == 1
+
+
+def test_the_workbench_brings_its_server_and_the_viewer_of_its_page(checkout):
+    done = checkout.run("--workbench")
+    assert done.returncode == 0, done.stderr
+    assert checkout.pip_calls()[0].endswith("requirements-workbench.txt")
+    assert ["--omit=dev" in call for call in checkout.npm_calls()] == [True]
+    assert viewer_of(checkout).read_text() == "viewer\n"
+    assert checkout.run("--workbench").stderr == "" and len(checkout.npm_calls()) == 1
+    assert checkout.run("--dev").returncode == 0  # and what checks the page
+    assert ["--omit=dev" in call for call in checkout.npm_calls()] == [True, False]
+    assert checkout.run("--workbench").stderr == ""
+    (checkout.root / PAGE / "package-lock.json").write_text("{1}\n")
+    before = checkout.pip_calls()
+    assert checkout.run("--workbench").returncode == 0 and len(checkout.npm_calls()) == 3
+    assert checkout.pip_calls() == before
+
+
+def test_the_plain_install_brings_no_page(checkout):
+    assert checkout.run().returncode == 0
+    assert checkout.npm_calls() == [] and not viewer_of(checkout).exists()
+
+
+def test_no_npm_registry(checkout):
+    done = checkout.run("--workbench", FAKE_NPM_FAILS="1")
+    assert_one_sentence(done, "npm registry gave no packages", "run this again")
+    done = checkout.run("--dev", FAKE_NPM_FAILS="1")
+    assert done.returncode == 0 and "its tests will be skipped" in done.stderr
+    assert checkout.run("--dev").returncode == 0 and viewer_of(checkout).exists()
 
 
 def test_moved_repository_is_installed_again(checkout):
@@ -199,7 +262,7 @@ def test_missing_venv_module(checkout):
 
 def test_no_disk_space_before_the_install(checkout):
     done = checkout.run(FAKE_FREE_KB="1000000")
-    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "7300 MB")
+    assert_one_sentence(done, "not enough disk space", "found 976 MB free", "8300 MB")
     assert not checkout.pip_calls()
 
 

@@ -132,3 +132,16 @@ def test_a_folder_that_cannot_be_entered_does_not_end_the_listing(tmp_path, volu
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     assert [scan.name for scan in find_scans(tmp_path)] == ["a"]
+
+
+def test_masks_of_other_scans_are_no_scans(tmp_path, volume, caplog):
+    write_series(tmp_path / "series", volume[:2])
+    image = sitk.GetImageFromArray(volume)
+    names = ("a", "a_mask", "b_seg", "image_1", "label_1", "label_2", "superpix-MIDDLE_1", "fgmask_1", "series_mask")
+    for name in names:
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a", "b_seg", "image_1", "label_2"]
+    assert "a_mask.nii.gz is named as the mask of another scan" in caplog.text
+    for name in ("a", "b_seg", "image_1", "label_2"):
+        (tmp_path / f"{name}.nii.gz").unlink()
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a_mask", "fgmask_1", "label_1", "superpix-MIDDLE_1"]

@@ -1,0 +1,97 @@
+"""The scans of a folder, each under a name that is safe in an address, and nothing outside the folder."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from Stage2.io.dicom import holds_dicom
+from Stage2.io.names import masks_among
+from Stage2.io.nifti import NIFTI_SUFFIXES
+from Stage2.io.scans import ScanFile
+from Stage2.io.text import one_line
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan of the folder.
+
+    Attributes:
+        id: its name in addresses; stays the same as long as the file keeps its name.
+        file: where it is.
+        error: why it is not used, in one line; None where nothing is wrong.
+    """
+
+    id: str
+    file: ScanFile
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As people see it."""
+        return one_line(self.file.name)
+
+    @property
+    def kind(self) -> str:
+        return "nifti" if self.file.is_nifti else "dicom"
+
+    def fingerprint(self) -> str:
+        """Changes when the scan does: names, sizes and times of its files.
+
+        Raises:
+            OSError: it is not there any more.
+        """
+        paths = sorted(self.file.path.iterdir()) if self.file.path.is_dir() else [self.file.path]
+        seen = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in paths]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
+
+
+def scans_of(root: Path) -> list[Scan]:
+    """NIfTI files and folders with a DICOM series in a folder, by name; masks of others and hidden entries left out.
+
+    A folder that is a series itself is its only scan. What lies outside of it, which a link can point to, and a second
+    scan of one name have an error.
+
+    Args:
+        root: resolved.
+    """
+    if holds_dicom(root):
+        return [_scan(root, root, {})]
+    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    files = [
+        ScanFile(entry)
+        for entry in entries
+        if (entry.is_file() and entry.name.endswith(NIFTI_SUFFIXES)) or (entry.is_dir() and holds_dicom(entry))
+    ]
+    masks = masks_among(file.name for file in files)
+    found: dict[str, Scan] = {}
+    for file in files:
+        if file.is_nifti and file.name in masks:
+            continue
+        scan = _scan(root, file.path, found)
+        found[scan.id] = scan
+    return list(found.values())
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether a path, after all links, is the folder or lies in it."""
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _scan(root: Path, path: Path, others: dict[str, Scan]) -> Scan:
+    file = ScanFile(path)
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    own = file.name if _PLAIN.fullmatch(file.name) else f"{re.sub('[^A-Za-z0-9]+', '-', file.name)[:40]}-{digest}"
+    own = own.lstrip("-")
+    twin = next((scan for scan in others.values() if scan.file.name == file.name), None)
+    error = None
+    if twin is not None or own in others:
+        own = f"{own}-{digest}"
+        error = f"two scans are called {one_line(file.name)}; rename one of them."
+    inner = path.iterdir() if path.is_dir() else ()
+    if not all(is_inside(root, one) for one in (path, *inner)):
+        error = "it lies outside of the folder, where a link points to; copy it into the folder."
+    return Scan(own, file, error)
