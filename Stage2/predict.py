@@ -11,9 +11,9 @@ def __getattr__(name: str) -> Any:
     """What is offered here, imported when it is asked for, so that the command's help needs no network."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from Stage2.inference import predictor
+    from Stage2.inference import predictor, segment
 
-    return getattr(predictor, name)
+    return getattr(segment if name == "segment" else predictor, name)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,14 +12,13 @@ from Stage2.inference.feature_cache import FeatureCache, hash_of
 from Stage2.inference.label_maps import labels_on_scan
 from Stage2.inference.lazy import ProbabilityMaps
 from Stage2.inference.masks import labels_in, mask_on_scan
-from Stage2.inference.network import Network, load_network, normalised_by_volume, training_statistics
+from Stage2.inference.network import Network, normalised_by_volume, training_statistics
 from Stage2.inference.transform import (
     ScanTransform,
     back_to_scan,
     normalise,
     prepare_image,
     prepare_masks,
-    scan_transform,
 )  # fmt: skip
 from Stage2.io.axes import DEFAULT_AXES, STORED, direction_of, slice_axis
 from Stage2.models.alp import DegenerateEpisodeError
@@ -29,9 +26,6 @@ from Stage2.segmentation.clean_up import clean_label_map
 from Stage2.segmentation.matching import body_extent
 from Stage2.segmentation.method import Method
 from Stage2.segmentation.scans import PreparedScan, encode_slices, label_map, organ_probability, reverse_dice
-
-if TYPE_CHECKING:
-    from Stage2.inference.adapted_predictor import Adapted
 
 Array = np.ndarray
 Scan = sitk.Image | tuple[Array, Sequence[float]]
@@ -174,59 +168,6 @@ class Predictor:
             return known
         logger.warning("mean and deviation of the CT of training are not known; those of the supports are taken")
         return pooled_statistics(sitk.GetArrayViewFromImage(image) for image in images)
-
-
-def segment(
-    query: Scan,
-    supports: Sequence[tuple[Scan, sitk.Image | Array]],
-    labels: Sequence[int],
-    checkpoint: "str | Path | Network | Adapted",
-    *,
-    modality: str = "MR",
-    transform: ScanTransform | None = None,
-    method: Method | None = None,
-    clean_up: bool = False,
-    cache: str | Path | None = None,
-) -> Segmentation:
-    """Segment a scan from annotated examples.
-
-    Args:
-        query: a SimpleITK image, or an array (Z, H, W) with its spacing along Z, H, W in mm. An array must have the
-            axes of training: rows run to the front, columns to the left, slices to the head.
-        supports: scans, in either form, with their masks of whole numbers: images, or arrays; none with an adapted
-            network.
-        labels: to segment, as numbered in the masks.
-        checkpoint: snapshot of Stage 2, or a network that `load_network` gave: by prototypes of the supports; or what
-            `Stage2.adapt` gave, or its file.
-        modality: "MR" or "CT".
-        transform: how the training scans were prepared; None: as the published data sets of the modality.
-        method: how the query is segmented; None: the measured default.
-        clean_up: keep the largest piece of each organ and fill its holes.
-        cache: folder in which features of supports are kept between calls; None: they are not.
-
-    Returns:
-        labels and probabilities on the query's own grid, and a confidence for every label.
-
-    Raises:
-        FileNotFoundError, ValueError: what does not fit, in one sentence.
-    """
-    from Stage2.adaptation.network_file import names_adapted
-    from Stage2.inference.adapted_predictor import Adapted, AdaptedPredictor, load_adapted
-
-    if isinstance(checkpoint, Adapted) or (not isinstance(checkpoint, Network) and names_adapted(Path(checkpoint))):
-        adapted = checkpoint if isinstance(checkpoint, Adapted) else load_adapted(Path(checkpoint))
-        if supports:
-            raise ValueError("an adapted network needs no supports; leave them out, or adapt on with Stage2.adapt.")
-        return AdaptedPredictor(adapted, labels).segment(as_image(query, adapted.transform.axes))
-    network = checkpoint if isinstance(checkpoint, Network) else load_network(Path(checkpoint))
-    transform = transform or scan_transform(modality)
-    annotated = []
-    for scan, mask in supports:
-        image = as_image(scan, transform.axes)
-        annotated.append(Support(image, mask_image(mask, image)))
-    kept = FeatureCache(None if cache is None else Path(cache))
-    predictor = Predictor(network, annotated, labels, transform, method, clean_up=clean_up, cache=kept)
-    return predictor.segment(as_image(query, transform.axes))
 
 
 def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:

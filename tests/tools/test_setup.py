@@ -17,23 +17,9 @@ MADE_FROM = [
 ]
 PAGE = Path("Stage2") / "serving"  # the npm project of the workbench's page
 NEEDED_COMMANDS = [
-    "bash",
-    "awk",
-    "cat",
-    "cp",
-    "dirname",
-    "du",
-    "env",
-    "flock",
-    "grep",
-    "head",
-    "mkdir",
-    "mv",
-    "rm",
-    "sed",
-    "sleep",
-    "tail",
-]
+    "bash", "awk", "cat", "cp", "dirname", "du", "env", "flock", "grep", "head", "mkdir", "mv", "rm", "sed",
+    "sleep", "tail",
+]  # fmt: skip
 
 # Plays python and, through `-m pip`, pip; every pip call goes to $CALLS.
 FAKE_PYTHON = """#!/usr/bin/env bash
