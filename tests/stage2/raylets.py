@@ -26,6 +26,7 @@ class Raylets:
 
         self.ray = ray
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
+        head["_system_config"] = {"health_check_timeout_ms": 60_000}  # a busy machine is no lost one
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.machines = []
         self.complete()

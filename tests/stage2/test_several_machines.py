@@ -145,7 +145,8 @@ def test_a_killed_driver_of_a_cohort_goes_on_where_it_was(machines, scans, tmp_p
     command = [sys.executable, str(ROOT / "tools" / "predict.py"), *words]
     given = {"cwd": scans, "env": os.environ | where, "stderr": subprocess.PIPE, "text": True}
     first = subprocess.Popen(command, **given)
-    wait_for(lambda: list((tmp_path / "out").glob("*.json")))
+    table = tmp_path / "out" / "results.csv"
+    wait_for(lambda: table.exists() and table.read_text().count("\n") > 1)
     first.kill()
     first.communicate(timeout=20)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*_mask.nii.gz")}
