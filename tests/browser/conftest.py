@@ -9,7 +9,7 @@ from Stage2.benchmarks.workbench_page import OPTIONS, browser_program
 from Stage2.serving.app import VENDOR
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # with its event loop, it is gone before other tests begin
 def browser() -> Iterator:
     try:
         program = browser_program()
