@@ -31,7 +31,7 @@ Variables, values separated by spaces
   ALL_EV NSTEP GPUS DRY_RUN ...    as in examples/run_experiment.sh, which see (--help)
 
 In docs/measurements.md:
-  MODELNAME=dlfcn_res18 USE_DENSECL_INIT=False ALL_EV="0 3" SEEDS="1234 1235" NSTEP=STEPS \
+  MODELNAME=dlfcn_res18 USE_DENSECL_INIT=False ALL_EV="0 3" SEEDS="1234 1235" NSTEP=100 SNAPSHOT_INTERVAL=100 \
       bash examples/ablations/heads_and_episodes.sh
 TEXT
 }
