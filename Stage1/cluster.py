@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ TRIES = 3  # of a job whose process ended: a lost machine, or the job's own faul
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_kill_child_processes_on_worker_exit": "0"}
 SHOWN = "CUDA_VISIBLE_DEVICES"
 RETRIES = 10  # of a task whose machine was lost
+ASK_AGAIN = 5.0  # seconds after which a task is asked to stop once more
 OBJECT_STORE = 200 * 2**20  # bytes of memory on this machine: jobs and results are small
 
 Job = TypeVar("Job")
@@ -223,11 +225,15 @@ class RayTasks:
             raise OSError(f"a job was given up, for {RETRIES + 1} processes of the cluster were lost.") from error
 
     def stop(self, patience: float) -> None:
-        """Raise KeyboardInterrupt in what is at work, and wait for its end as long as there is patience."""
-        for reference in self.at_work:
-            self.ray.cancel(reference)
-        if self.at_work:
-            self.ray.wait(list(self.at_work), num_returns=len(self.at_work), timeout=patience)
+        """Raise KeyboardInterrupt in what is at work, and wait for its end as long as there is patience.
+
+        An interrupt of Ray is lost where it comes at the wrong moment, so it is repeated.
+        """
+        left, end = list(self.at_work), time.monotonic() + patience
+        while left and time.monotonic() < end:
+            for reference in left:
+                self.ray.cancel(reference)
+            _, left = self.ray.wait(left, num_returns=len(left), timeout=ASK_AGAIN)
 
 
 def run_jobs_over(

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -79,17 +80,37 @@ def run_process(words: Sequence[str], log: Path, title: str, environment: Mappin
         try:
             status = run.wait(WITHOUT_END)
         finally:
-            if run.poll() is None:
-                run.terminate()
-                try:
-                    run.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    run.kill()
+            with _uninterrupted():
+                _end(run)
     if copy and copy.wait():
         raise OSError(f"{title} was stopped, for its log {log} could not be written; {full}")
     if status == HELD:
         raise ValueError(f"{title}: another process is at this run (it holds {log}); wait for it, or end it.")
     return status if status >= 0 else 128 - status
+
+
+def _end(run: subprocess.Popen) -> None:
+    """Ask a process that is still there to stop, and end it where it does not."""
+    if run.poll() is None:
+        run.terminate()
+        try:
+            run.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            run.kill()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Within it, to be asked to stop once more changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def last_lines(log: Path, count: int = 20) -> list[str]:

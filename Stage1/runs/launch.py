@@ -75,8 +75,9 @@ def whole_number(environment: Mapping[str, str], name: str, default: int, minimu
 
 def describe(error: ChildFailedError) -> str:
     """One sentence on the process that failed first, after its traceback if it left one."""
-    # One that only lost another may be noticed first.
-    by_cause = sorted(error.failures.items(), key=lambda item: (item[1].exitcode == LOST_ANOTHER, item[1].timestamp))
+    # One that only lost another may be noticed first; gloo's threads may abort it as it ends.
+    lost = (LOST_ANOTHER, -signal.SIGABRT)
+    by_cause = sorted(error.failures.items(), key=lambda item: (item[1].exitcode in lost, item[1].timestamp))
     rank, failure = by_cause[0]
     if isinstance(failure.message, dict):
         kind, _, sentence = failure.message["message"].partition(": ")

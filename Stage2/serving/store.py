@@ -56,8 +56,8 @@ class Store:
         self._scans: tuple[int, list[Scan]] = (-1, [])
         with ExitStack() as held:
             if settings.read_only:
-                scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="densemp-workbench-"))
-                self.cache = Path(scratch) / "cache"
+                scratch = tempfile.TemporaryDirectory(prefix="densemp-workbench-", ignore_cleanup_errors=True)
+                self.cache = Path(held.enter_context(scratch)) / "cache"
             else:
                 held.enter_context(locked(self.state))
                 self.cache = self.state / "cache"
@@ -75,7 +75,8 @@ class Store:
 
     def close(self) -> None:
         """Let another workbench have the folder, and remove what one that changes nothing made for itself."""
-        self._held.close()
+        with self._making:
+            self._held.close()
 
     # Scans
 

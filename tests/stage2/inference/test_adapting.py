@@ -15,7 +15,7 @@ from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import AnnotatedSlices
 from Stage2.inference.adapted_predictor import Adapted
 from Stage2.inference.adapting import adapt_network
-from Stage2.inference.examples import ANY_VOLUME, Example, labels_of
+from Stage2.inference.examples import ANY_SIZE, Example, labels_of
 from Stage2.inference.predictor import Support
 from Stage2.inference.transform import scan_transform
 
@@ -98,7 +98,7 @@ def test_only_the_slices_that_are_listed_are_known(prepared):
     assert found.known[:, 0].tolist() == found.known[:, 1].tolist() == [False, True, False, True, False]
     assert (found.labels[[0, 2, 4]] == IGNORED).all()
     assert found.annotated.tolist() == [1, 3]
-    assert adapted.reference.volumes == (ANY_VOLUME, ANY_VOLUME)  # a part of an organ tells no volume
+    assert adapted.reference.volumes == (ANY_SIZE, ANY_SIZE)  # a part of an organ tells no volume
 
 
 def test_three_slices_of_every_organ(prepared):
@@ -125,7 +125,7 @@ def test_voxels_of_value_255_are_unknown_unless_that_is_a_label(prepared):
     mask = masked(drawn_scan()[1], unsure)
     found, adapted = one(prepared, mask)
     assert [(found.labels[z] == IGNORED).any().item() for z in range(5)] == [False, False, True, False, False]
-    assert adapted.reference.volumes == (ANY_VOLUME, ANY_VOLUME)
+    assert adapted.reference.volumes == (ANY_SIZE, ANY_SIZE)
     assert labels_of([Example(Support(drawn_scan()[0], mask))]) == [2, 3]
     found, adapted = one(prepared, mask, labels=(2, 255))
     assert set(found.labels.unique().tolist()) == {0, 1, 2}
@@ -143,7 +143,7 @@ def test_an_annotated_slice_between_those_that_the_network_sees_is_not_lost(prep
     (found,), adapted = prepared(Example(Support(scan, mask), slices), modality="CT")
     assert (found.annotated.tolist(), found.showing.tolist()) == ([3], [3])
     assert (found.labels[3] == 1).any() and (found.labels[3] == 2).any()
-    assert adapted.reference.volumes == (ANY_VOLUME, ANY_VOLUME)
+    assert adapted.reference.volumes == (ANY_SIZE, ANY_SIZE)
 
 
 @pytest.mark.parametrize("axes", ["LAS", "stored"])
