@@ -1,8 +1,8 @@
 """Work over the machines of a Ray cluster: connecting to it, and actors that take one job at a time."""
 
 import os
+import signal
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,6 @@ TRIES = 3  # of a job whose process ended: a lost machine, or the job's own faul
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_kill_child_processes_on_worker_exit": "0"}
 SHOWN = "CUDA_VISIBLE_DEVICES"
 RETRIES = 10  # of a task whose machine was lost
-ASK_AGAIN = 5.0  # seconds after which a task is asked to stop once more
 OBJECT_STORE = 200 * 2**20  # bytes of memory on this machine: jobs and results are small
 
 Job = TypeVar("Job")
@@ -198,13 +197,13 @@ class RayTasks:
     def __init__(self, ray: ModuleType, function: Callable[..., Result], per_device: int = 1, device: str = "auto"):
         self.cores, gpus = share_of(ray, per_device, device)
         self.at_once = count_places(ray, self.cores, gpus)
-        self.ray = ray
-        self.task = ray.remote(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES)(function)
+        self.ray, self.function = ray, function
+        self.task = ray.remote(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES)(_interruptible)
         self.at_work: dict[Any, Any] = {}  # what is awaited -> its key
 
     def start(self, key: Any, *given: Any, **named: Any) -> None:
         """Call the function, on some machine."""
-        self.at_work[self.task.remote(*given, **named)] = key
+        self.at_work[self.task.remote(self.function, *given, **named)] = key
 
     def next_ended(self, seconds: float) -> tuple[Any, Result] | None:
         """Key and result of one that has ended; None: none has in so many seconds.
@@ -225,15 +224,17 @@ class RayTasks:
             raise OSError(f"a job was given up, for {RETRIES + 1} processes of the cluster were lost.") from error
 
     def stop(self, patience: float) -> None:
-        """Raise KeyboardInterrupt in what is at work, and wait for its end as long as there is patience.
+        """Raise KeyboardInterrupt in what is at work, and wait for its end as long as there is patience."""
+        for reference in self.at_work:
+            self.ray.cancel(reference)
+        if self.at_work:
+            self.ray.wait(list(self.at_work), num_returns=len(self.at_work), timeout=patience)
 
-        An interrupt of Ray is lost where it comes at the wrong moment, so it is repeated.
-        """
-        left, end = list(self.at_work), time.monotonic() + patience
-        while left and time.monotonic() < end:
-            for reference in left:
-                self.ray.cancel(reference)
-            _, left = self.ray.wait(left, num_returns=len(left), timeout=ASK_AGAIN)
+
+def _interruptible(function: Callable[..., Result], *given: Any, **named: Any) -> Result:
+    """Call a function so that Ray can interrupt it: a cluster started in the background ignores SIGINT otherwise."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return function(*given, **named)
 
 
 def run_jobs_over(

@@ -1,6 +1,7 @@
 """What the tests of Ray share: several raylets on this machine, and work that ends its process."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +33,11 @@ class Raylets:
         self.complete()
 
     def complete(self) -> None:
-        """Add machines until there are two."""
+        """Add machines until there are two, which ignore SIGINT, as what a script starts in the background does."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         while len(self.machines) < 2:
             self.machines.append(self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
+        signal.signal(signal.SIGINT, before)
 
     def lose_one(self) -> None:
         """End a machine at once, as if its power were cut."""
