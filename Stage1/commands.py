@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from Stage1.signals import signal_handlers
+
 PATIENCE = 120  # seconds that a run has for keeping its state when it is asked to stop
 WITHOUT_END = 1e8  # seconds: a wait that a cancelled Ray task can interrupt
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,12 +30,8 @@ def interrupted_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt(number)
 
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
-    before = {number: signal.signal(number, interrupt) for number in heeded}
-    try:
+    with signal_handlers(dict.fromkeys(heeded, interrupt)):
         yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
 
 
 def run_process(words: Sequence[str], log: Path, title: str, environment: Mapping[str, str], *, wait: float = 0,
@@ -81,7 +79,7 @@ def run_process(words: Sequence[str], log: Path, title: str, environment: Mappin
             status = run.wait(WITHOUT_END)
         finally:
             with _uninterrupted():
-                _end(run)
+                end_process(run, signal.SIGTERM, PATIENCE)
     if copy and copy.wait():
         raise OSError(f"{title} was stopped, for its log {log} could not be written; {full}")
     if status == HELD:
@@ -89,14 +87,15 @@ def run_process(words: Sequence[str], log: Path, title: str, environment: Mappin
     return status if status >= 0 else 128 - status
 
 
-def _end(run: subprocess.Popen) -> None:
-    """Ask a process that is still there to stop, and end it where it does not."""
-    if run.poll() is None:
-        run.terminate()
+def end_process(process: subprocess.Popen, asked_by: signal.Signals, patience: float) -> None:
+    """Ask a process that is still there to stop, by a signal, and kill it where it has not after so many seconds."""
+    if process.poll() is None:
+        process.send_signal(asked_by)
         try:
-            run.wait(PATIENCE)
+            process.wait(patience)
         except subprocess.TimeoutExpired:
-            run.kill()
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -105,12 +104,8 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
+    with signal_handlers(dict.fromkeys(SIGNALS, signal.SIG_IGN)):
         yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def last_lines(log: Path, count: int = 20) -> list[str]:

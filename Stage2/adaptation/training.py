@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from Stage1.signals import signal_handlers
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 from Stage2.adaptation.augmentation import change_geometry, change_intensities
 from Stage2.adaptation.learner import Learner
@@ -208,14 +209,10 @@ def _whole_step() -> Iterator[None]:
             raise KeyboardInterrupt
         pressed.append(number)
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # ignored, or somebody else's
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or somebody else's
         yield
         return
-    signal.signal(signal.SIGINT, note)
-    try:
+    with signal_handlers({signal.SIGINT: note}):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt

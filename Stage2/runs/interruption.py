@@ -2,11 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from sacred.utils import SacredInterrupt
+
+from Stage1.signals import signal_handlers
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LONGEST_STEP = 30.0  # seconds that a run has for the step or test at hand, and for keeping its state
@@ -36,7 +38,7 @@ def interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise RunInterrupted(number)
 
-    with _handlers(dict.fromkeys(SIGNALS, interrupt)):
+    with signal_handlers(dict.fromkeys(SIGNALS, interrupt)):
         yield
 
 
@@ -64,18 +66,8 @@ def deferred() -> Iterator[Callable[[], int | None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    with _handlers(dict.fromkeys(SIGNALS, note) | {signal.SIGALRM: give_up}):
+    with signal_handlers(dict.fromkeys(SIGNALS, note) | {signal.SIGALRM: give_up}):
         try:
             yield lambda: received[0] if received else None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@contextmanager
-def _handlers(handlers: Mapping[int, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)

@@ -12,7 +12,7 @@ from Stage2.serving.descriptions import describe
 from Stage2.serving.folder import Scan
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.requests import json_of, receive_body, receive_scan
-from Stage2.serving.responses import GZIP, volume_response
+from Stage2.serving.responses import GZIP, image_response, volume_response
 from Stage2.serving.workbench import Workbench
 
 
@@ -27,9 +27,7 @@ def routes(bench: Workbench) -> APIRouter:
 
     @router.get("/scans/{scan_id}/image.nii.gz")
     def image(scan_id: str) -> Response:
-        scan = store.scan(scan_id)
-        path = store.made(scan).volume if scan.kind == "dicom" else scan.file.path
-        return volume_response(path, f"{scan.id}.nii.gz")
+        return image_response(store, store.scan(scan_id))
 
     @router.get("/scans/{scan_id}/thumbnail.png")
     def thumbnail(scan_id: str) -> Response:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from Stage1.commands import end_process
 from Stage1.files import write_json
 from Stage2.adaptation.settings import SUFFIX
 from Stage2.serving.descriptions import describe
@@ -280,14 +281,8 @@ class Jobs:
 
 def _end(process: subprocess.Popen | None) -> None:
     """Let a process keep what it learned, and end."""
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if process is not None:
+        end_process(process, signal.SIGINT, SECONDS_TO_END)
 
 
 def _progress(folder: Path) -> dict[str, Any]:

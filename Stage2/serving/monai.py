@@ -31,7 +31,7 @@ from Stage2.serving.plan import LOG
 from Stage2.serving.predictions import ADAPTED, Prediction
 from Stage2.serving.refusals import Refusal, not_there
 from Stage2.serving.requests import form_of, json_of, receive_file, receive_scan
-from Stage2.serving.responses import GZIP, volume_response
+from Stage2.serving.responses import GZIP, image_response, volume_response
 from Stage2.serving.security import BY_PATH, Access
 from Stage2.serving.sessions import MOST_FILES, Sessions
 from Stage2.serving.workbench import Workbench
@@ -121,9 +121,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
 
     @router.get("/datastore/image")
     def get_image(image: str) -> Response:
-        scan = store.scan(image)
-        path = store.made(scan).volume if scan.kind == "dicom" else scan.file.path
-        return volume_response(path, f"{scan.id}.nii.gz")
+        return image_response(store, store.scan(image))
 
     @router.get("/datastore/label")
     def get_label(image: str = "", label: str = "", tag: str = FINAL) -> Response:

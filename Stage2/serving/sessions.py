@@ -75,8 +75,8 @@ class Sessions:
         self._remove_old()
         if self.folder.is_dir() and len(list(self.folder.iterdir())) >= MOST:
             raise Refusal(429, f"there are {MOST} sessions already; end one, or wait until one expires.")
-        session = Session(secrets.token_hex(16), self.folder)
-        session = Session(session.id, self.folder / session.id)
+        session_id = secrets.token_hex(16)
+        session = Session(session_id, self.folder / session_id)
         inside = session.folder / "scan"
         inside.mkdir(parents=True)
         try:

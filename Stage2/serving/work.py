@@ -4,7 +4,6 @@
 does the plan in it. Ctrl-C, or the end of the process PARENT, keeps what is learned so far; called again, it goes on.
 """
 
-import csv
 import importlib
 import json
 import logging
@@ -22,7 +21,6 @@ from Stage1.files import locked, write_json
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.inference.adapt_job import AdaptJob, AdaptRequest
 from Stage2.inference.job import PredictionJob
-from Stage2.inference.outputs import TABLE
 from Stage2.inference.request import Preparation, Request
 from Stage2.run_folders.layout import PROTOTYPES
 from Stage2.serving.plan import LOG, PLAN, PROGRESS
@@ -88,8 +86,7 @@ def do(plan: Mapping[str, Any], told: Told) -> bool:
             return False
     elif plan["adapt"] is not None and network is not None:
         unseen = [path for path in plan["queries"] if not _has_mask(plan, path)]
-        if unseen and not _segment(plan, unseen, network, told, "looked"):
-            return False
+        _segment(plan, unseen, network, told, "looked")
     if plan["adapt"] is not None:
         told.stage(ADAPTING)
         network = Path(plan["adapt"]["out"])
@@ -119,7 +116,8 @@ def _look(plan: Mapping[str, Any], told: Told) -> bool:
         return True
     if not _adapt(look, None):
         return False
-    return _segment({**plan, "out": plan["look_out"]}, plan["queries"], Path(look["out"]), told, "looked")
+    _segment({**plan, "out": plan["look_out"]}, plan["queries"], Path(look["out"]), told, "looked")
+    return True
 
 
 def _adapt(learning: Mapping[str, Any], told: Told | None) -> bool:
@@ -138,14 +136,13 @@ def _adapt(learning: Mapping[str, Any], told: Told | None) -> bool:
     return job.run(report=report)
 
 
-def _segment(plan: Mapping[str, Any], queries: Sequence[str], network: Path, told: Told, key: str) -> bool:
+def _segment(plan: Mapping[str, Any], queries: Sequence[str], network: Path, told: Told, key: str) -> None:
     """Segment scans with a network; those that fail are told of and do not stop the others."""
     if queries:
         request = Request(
             query=[Path(path) for path in queries], out=Path(plan["out"]), checkpoint=network, dataset=plan["dataset"]
         )
         _predict(request, told, key)
-    return True
 
 
 def _predict(request: Request, told: Told, key: str) -> None:
@@ -155,14 +152,12 @@ def _predict(request: Request, told: Told, key: str) -> None:
         for place, record in records:
             yield place, record
             told.content[key].append(record["query"])
+            if "error" in record:
+                told.content["failed"][record["query"]] = record["error"]
             told.share((place + 1) / len(job.queries))
             told.write()
 
     job.run(progress=follow)
-    with (request.out / TABLE).open(newline="", encoding="utf-8") as file:
-        failed = {row["query"]: row["error"] for row in csv.DictReader(file) if row.get("error")}
-    told.content["failed"] |= failed
-    told.write()
 
 
 def _has_mask(plan: Mapping[str, Any], path: str) -> bool:
