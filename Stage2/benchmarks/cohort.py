@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 
 from Stage1.cluster import OBJECT_STORE
+from Stage2.benchmarks.memory import resident_memory
 from Stage2.inference.job import PredictionJob
 from Stage2.inference.request import Request
 from Stage2.models.few_shot import FewShotSegmenter
@@ -107,7 +108,7 @@ def _measure(folder: Path, name: str, ray: ModuleType | None) -> Spent:
     def note(records: Iterable) -> Iterator:
         for record in records:
             spent.at.append(time.monotonic() - begun)
-            spent.memory.append(_memory())
+            spent.memory.append(resident_memory())
             yield record
 
     given = {"supports": [(folder / "scan.nii.gz", folder / "mask.nii.gz")], "checkpoint": folder / "0.pth"}
@@ -118,9 +119,3 @@ def _measure(folder: Path, name: str, ray: ModuleType | None) -> Spent:
     PredictionJob(request).run(ray, note)
     spent.seconds = time.monotonic() - begun
     return spent
-
-
-def _memory() -> float:
-    """MiB of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from Stage2.benchmarks.memory import resident_memory
 from Stage2.io.names import image_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,8 +61,7 @@ class Client:
 
     def memory(self) -> float:
         """Resident memory of the server, MiB."""
-        text = Path(f"/proc/{self.process}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
+        return resident_memory(self.process)
 
 
 @contextmanager
