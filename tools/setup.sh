@@ -32,7 +32,7 @@ venv="$root/.venv"
 log="$venv/install.log"
 page="$root/Stage2/serving"
 fetched="$venv/workbench"
-# What stays in .venv, measured with --dev: 7,900 MB, half of it torch's CUDA libraries, and a little to work in.
+# What stays in .venv, measured with --dev: 7,600 MB, half of it torch's CUDA libraries, and the rest to work in.
 needed_mb=8300
 
 extras=()
