@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from Stage1.files import hash_file
 from Stage2.evaluation.metrics import METRICS, compute_metrics, heading
 from Stage2.inference.engines import Engine, engine_for
 from Stage2.inference.feature_cache import hash_of
@@ -100,7 +99,7 @@ class QuerySegmenter:
             return False
 
     def _identity(self, query: ScanFile, truth: Path | None) -> str:
-        truth_hash = None if truth is None else hash_file(truth)
+        truth_hash = None if truth is None else ScanFile(truth).content_hash()
         return hash_of(query.content_hash(), truth_hash, *self.settings.items())
 
     def _planned(self, outputs: Outputs) -> list[Path]:

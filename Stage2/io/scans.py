@@ -12,7 +12,7 @@ from Stage1.files import hash_file
 from Stage2.io.dicom import holds_dicom, read_series_of
 from Stage2.io.names import masks_among
 from Stage2.io.nifti import NIFTI_SUFFIXES
-from Stage2.io.volumes import SUFFIXES, read_volume
+from Stage2.io.volumes import SUFFIXES, read_volume, voxel_file
 
 _EXPECTED = "expected .nii.gz, .nii, or a folder with a DICOM series"
 
@@ -35,7 +35,8 @@ class ScanFile:
     def name(self) -> str:
         """That is given, or of the file without its suffix, or of the folder."""
         suffix = next((end for end in SUFFIXES if self.path.name.endswith(end)), "")
-        return self.given or self.path.name.removesuffix(suffix)
+        own = self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
+        return self.given or own.removesuffix(suffix)
 
     @property
     def is_nifti(self) -> bool:
@@ -55,16 +56,20 @@ class ScanFile:
         raise FileNotFoundError(f"{self.path} {reason}; {_EXPECTED}.")
 
     def content_hash(self) -> str:
-        """SHA-256 of the file, or of the names and contents of all files of the folder.
+        """SHA-256 of the file, or of the names and contents of all files of the folder, or of a header and its voxels.
 
         Raises:
             FileNotFoundError: there is no such file or folder.
         """
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} does not exist; {_EXPECTED}.")
-        if not self.path.is_dir():
-            return hash_file(self.path)
-        files = [path for path in sorted(self.path.iterdir()) if path.is_file()]
+        if self.path.is_dir():
+            files = [path for path in sorted(self.path.iterdir()) if path.is_file()]
+        else:
+            voxels = voxel_file(self.path)
+            if voxels is None:
+                return hash_file(self.path)
+            files = [self.path, voxels]
         names_and_contents = "".join(f"{path.name} {hash_file(path)}\n" for path in files)
         return hashlib.sha256(names_and_contents.encode(errors="surrogateescape")).hexdigest()
 

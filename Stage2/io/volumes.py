@@ -17,6 +17,7 @@ from Stage2.io.nifti import NIFTI_SUFFIXES, VolumeHeader, expect_finite, read_he
 SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file with the same stem
 _LEVEL = 4  # of compression
+_START = 1 << 16  # bytes of a file in which a header of NRRD or MetaImage is looked for
 # In headers of NRRD and MetaImage: where voxels lie that are in no file of their own, and how large they are.
 _VOXEL_FILE = re.compile(rb"^(?:data ?file: |ElementDataFile\s*=\s*)(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
 _SIDES = re.compile(rb"^(?:space directions:|spacings:|Element(?:Spacing|Size)\s*=)", re.MULTILINE | re.IGNORECASE)
@@ -53,6 +54,16 @@ def placed(header: VolumeHeader, image: sitk.Image) -> sitk.Image:
     image.SetOrigin((to_lps @ grid.affine[:3, 3]).tolist())
     image.SetDirection((to_lps @ grid.affine[:3, :3] / grid.spacing[::-1]).ravel().tolist())
     return image
+
+
+def voxel_file(path: Path) -> Path | None:
+    """The file beside a NRRD or MetaImage header that holds its voxels; None: they are in the same file, or nowhere."""
+    if path.name.endswith(NIFTI_SUFFIXES) or not path.name.endswith(SUFFIXES):
+        return None
+    with path.open("rb") as file:
+        name = _voxel_file_named(file.read(_START))
+    inside = name is not None and not Path(name).is_absolute() and ".." not in Path(name).parts
+    return path.parent / name if inside and (path.parent / name).is_file() else None
 
 
 def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: str = "") -> None:
@@ -101,7 +112,7 @@ def _read_by_itk(path: Path) -> sitk.Image:
     """A NRRD or MetaImage file."""
     reader = sitk.ImageFileReader()
     with one_line(path), plain_name(path) as name, path.open("rb") as file:
-        start = file.read(1 << 16)
+        start = file.read(_START)
         _expect_own_voxels(path, start, is_plain=name == str(path))
         if not _SIDES.search(start):
             logger.warning("%s does not say how large its voxels are; 1 mm is assumed.", path)
@@ -118,10 +129,9 @@ def _read_by_itk(path: Path) -> sitk.Image:
 
 def _expect_own_voxels(path: Path, start: bytes, is_plain: bool) -> None:
     """Refuse a header whose voxels lie in several files, or outside its own folder, or which ITK cannot be told."""
-    found = _VOXEL_FILE.search(start)
-    if not found or found[1].upper() == b"LOCAL":
+    name = _voxel_file_named(start)
+    if name is None:
         return
-    name = found[1].decode(errors="surrogateescape")
     if name.startswith("LIST") or "%" in name:
         raise ValueError(f"{path} spreads its voxels over several files; expected one: convert it to .nii.gz.")
     if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -130,3 +140,9 @@ def _expect_own_voxels(path: Path, start: bytes, is_plain: bool) -> None:
         raise ValueError(f"{path} takes its voxels from {name}, which is missing; copy it beside the header.")
     if not is_plain:
         raise ValueError(f"{path} has a name that is not in UTF-8, and its voxels in another file; rename it.")
+
+
+def _voxel_file_named(start: bytes) -> str | None:
+    """What the start of a header names as the place of its voxels; None: they follow it."""
+    found = _VOXEL_FILE.search(start)
+    return None if not found or found[1].upper() == b"LOCAL" else found[1].decode(errors="surrogateescape")

@@ -145,3 +145,27 @@ def test_masks_of_other_scans_are_no_scans(tmp_path, volume, caplog):
     for name in ("a", "b_seg", "image_1", "label_2"):
         (tmp_path / f"{name}.nii.gz").unlink()
     assert [scan.name for scan in find_scans(tmp_path)] == ["a_mask", "fgmask_1", "label_1", "superpix-MIDDLE_1"]
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr", "a.mha", "a.nrrd", "a.nii"])
+def test_other_voxels_give_another_hash_wherever_they_lie(tmp_path, volume, name):
+    hashes = []
+    for voxels in (volume, volume + 1, volume):
+        sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / name))
+        hashes.append(ScanFile(tmp_path / name).content_hash())
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_voxels_outside_the_folder_of_their_header_are_not_looked_at(tmp_path, volume):
+    sitk.WriteImage(sitk.GetImageFromArray(volume), str(tmp_path / "a.mhd"))
+    header = (tmp_path / "a.mhd").read_bytes()
+    for place in (b"/dev/zero", b"../a.raw", b"absent.raw", b"LIST"):
+        (tmp_path / "a.mhd").write_bytes(header.replace(b"a.raw", place))
+        assert len(ScanFile(tmp_path / "a.mhd").content_hash()) == 64
+
+
+@pytest.mark.parametrize("path", [".", "..", "../b/..", "../b/."])
+def test_a_folder_that_is_named_by_dots_has_its_own_name(tmp_path, monkeypatch, path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert ScanFile(Path(path)).name == Path(path).resolve().name in ("a", "b")
