@@ -12,8 +12,8 @@ from Stage2.runs.settings import DEFAULTS, flatten, with_protocol_defaults
 # the node of the day. Other data need another log folder.
 WITHOUT_EFFECT = frozenset(
     {
-        "device", "num_workers", "print_interval", "save_snapshot_every", "eval_every", "eval_scans", "resume",
-        "exp_prefix", "select", "selection.rule",
+        "device", "num_workers", "print_interval", "save_snapshot_every", "eval_every", "eval_scans", "picture_every",
+        "resume", "exp_prefix", "select", "selection.rule",
         "selection.reason", "path.log_dir", "path.data_dir", "path.cache_dir",
     }
 )  # fmt: skip

@@ -90,6 +90,11 @@ def test_snapshots_and_weights_are_the_same_wherever_folders_lie(tmp_path):
         assert [line.partition("=")[0] for line in differences(run, same | {key: value})] == [key]
 
 
+def test_pictures_change_no_result(tmp_path):
+    run = make_run(tmp_path / "1", picture_every=50)
+    assert differences(run, WANTED) == differences(run, WANTED | {"picture_every": 0}) == []
+
+
 def test_a_test_is_finished_if_any_run_has_its_results(tmp_path):
     wanted = {"val_wsize": 2, "modelname": "dlfcn_res18", "optim.lr": 1e-3}
     make_run(tmp_path / "1", results={"mean": {}}, val_wsize=2)
