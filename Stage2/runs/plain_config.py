@@ -45,17 +45,8 @@ def read_config_words(words: Sequence[str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for word in words:
         if word and "=" not in word:
-            config |= read_config_file(Path(word))
-    for key, value in parse_settings([word for word in words if "=" in word]).items():
-        *groups, name = key.split(".")
-        place = config
-        for group in groups:
-            if place.get(group) is None:
-                place[group] = {}
-            place = place[group]
-            if not isinstance(place, dict):
-                raise ValueError(f"{key}={value}: {group} is given as a value of its own too; give one of them.")
-        place[name] = value
+            config = _with_settings(config, with_present_names(read_config_file(Path(word))))
+    config = _with_settings(config, parse_settings([word for word in words if "=" in word]))
     return with_present_names(config)
 
 
@@ -96,6 +87,23 @@ def merge(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def _with_settings(config: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others, which win; a dotted key of these is one within groups, as in path.data_dir."""
+    for key, value in settings.items():
+        *groups, name = str(key).split(".")
+        changes, place = {name: value}, config
+        for group in groups:
+            place = place.get(group)
+            if place is None:
+                break
+            if not isinstance(place, Mapping):
+                raise ValueError(f"{key}={value}: {group} is given as a value of its own too; give one of them.")
+        for group in reversed(groups):
+            changes = {group: changes}
+        config = merge(config, changes)
+    return config
 
 
 def _parse_value(key: str, text: str) -> Any:

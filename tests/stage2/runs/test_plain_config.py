@@ -47,6 +47,18 @@ def test_words_are_nested_and_win_over_a_runs_config(tmp_path):
     assert read_config_words([str(config)])["selection"] == {"rule": None, "reason": None}
 
 
+def test_files_add_up_and_may_write_dotted_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("path: {data_dir: a, log_dir: a}\nselection: 'test: the best'\noptim.lr: 0.5\n")
+    (tmp_path / "b.yaml").write_text("path: {log_dir: b}\n")
+    (tmp_path / "c.json").write_text('{"path.cache_dir": "c", "selection.reason": "of two"}')
+    assert read_config_words(["a.yaml", "path.data_dir=d", "b.yaml", "c.json"]) == {
+        "path": {"data_dir": "d", "log_dir": "b", "cache_dir": "c"},
+        "optim": {"lr": 0.5},
+        "selection": {"rule": "test", "reason": "of two"},
+    }
+
+
 def test_what_would_run_code_stays_plain_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"exp_prefix": CODE}))
