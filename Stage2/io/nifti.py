@@ -24,7 +24,8 @@ from Stage2.io.guards import expect_few, expect_fits, one_line
 from Stage2.io.names import SUFFIX, SUPERPIXELS, SUPERVOXELS
 
 NIFTI_SUFFIXES = (SUFFIX, ".nii")
-_MM = {"meter": 1000.0, "micron": 0.001}
+_MM = {1: 1000.0, 3: 0.001}  # of the codes of units for m and micrometre
+_SPACE_UNITS = 0b111  # the bits of xyzt_units that tell the unit of places
 _MAX_REST = 1 << 24  # bytes behind the voxels of a compressed file
 _PIECE = 1 << 22  # voxels that are checked at a time
 _START = nibabel.Nifti2Header.sizeof_hdr  # the longer one of both headers
@@ -92,8 +93,8 @@ class VolumeHeader:
 
     @property
     def unit(self) -> float:
-        """What the header counts places in, mm; one without a unit is taken for mm."""
-        return _MM.get(self.raw.get_xyzt_units()[0], 1.0)
+        """What the header counts places in, mm; one without a unit, or with an unknown one, is taken for mm."""
+        return _MM.get(int(self.raw["xyzt_units"]) & _SPACE_UNITS, 1.0)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -121,6 +121,12 @@ def roads(path: Path) -> tuple[sitk.Image, ...]:
     return ScanFile(path).read(), custom, read_pair(names, "v", None, {})[0]
 
 
+@pytest.mark.parametrize("code", [4, 5, 7, 64, 255])
+def test_an_unknown_unit_is_taken_for_mm(tmp_path, code):
+    header = read_header(save(tmp_path / "x.nii", xyzt_units=code))
+    assert header.spacing == read_header(save(tmp_path / "y.nii")).spacing
+
+
 def sides(x: float = 1.25, y: float = 1.25, z: float = 7.7) -> list[float]:
     return [1, x, y, z, 1, 1, 1, 1]
 
