@@ -12,8 +12,8 @@ default_folder: data/heart/normalized           # optional: processed folder
 preparation: {images: ..., ...}                 # optional: how raw data become this folder (Stage2/preparation)
 """
 
-import math
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -59,7 +59,7 @@ def expect(fits: object, sentence: str) -> None:
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number; True and False are none."""
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def nearest(key: object, known: Iterable[str]) -> str:
@@ -154,6 +154,13 @@ class _Loader(yaml.SafeLoader):
         if self.values[node] > MAX_VALUES:
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} values", problem_mark=mark)
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):  # of int(), a pattern, a table
+            problem = f"{str(node.value)[:40]!r} is no {node.tag.rsplit(':')[-1]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
