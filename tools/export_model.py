@@ -8,6 +8,7 @@ How to run the files: docs/export.md.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,10 +54,13 @@ def run_snapshot(options: argparse.Namespace) -> None:
 
     if options.label is not None and options.check is None:
         raise ValueError("--label names organs of the scan in --check IMAGE LABEL, which is missing; give both.")
-    if options.statistics is not None and not options.statistics[1] > 0:
-        raise ValueError(
-            f"--statistics has a standard deviation of {options.statistics[1]}; expected a number above 0."
-        )
+    if options.statistics is not None:
+        mean, std = options.statistics
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise ValueError(
+                f"--statistics has the mean {mean} and the standard deviation {std}; expected numbers, the latter "
+                "above 0."
+            )
     snapshot = resolve_choice(options.snapshot).snapshot
     run_config = read_config(run_of(snapshot))
     model = segmenter_of_snapshot(

@@ -36,6 +36,8 @@ class Fold:
                     f"support_idx={list(index)}: {place} is outside the fold's {len(scans)} test and support scans; "
                     f"choose -1 for the fold's support scan, or 0 to {len(scans) - 1}."
                 )
+            if scans[place] in chosen:
+                raise ValueError(f"support_idx={list(index)} names scan {scans[place]} twice; name each scan once.")
             chosen.append(scans[place])
         if not chosen:
             raise ValueError("support_idx=[] names no support scan; choose [-1] for the fold's support scan.")

@@ -80,7 +80,7 @@ def export_adapted(adapted: Adapted, folder: Path, *, name: str | None = None) -
         write_graph(module, written / NETWORK_FILE, graph)
         comparison = compare_network(module, written / NETWORK_FILE, images)
         described = describe_adapted(adapted, graph, comparison, name)
-        (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2) + "\n")
+        (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2, allow_nan=False) + "\n")
     return comparison
 
 

@@ -69,7 +69,7 @@ def export_segmenter(
         write_graph(head, written / HEAD_FILE)
         comparison = compare(model, window, written / ENCODER_FILE, written / HEAD_FILE, slices)
         described = describe(model, head, window, snapshot, statistics, comparison)
-        (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2) + "\n")
+        (written / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2, allow_nan=False) + "\n")
     return comparison
 
 

@@ -19,8 +19,10 @@ def choose_device(name: str, threads: int | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name} is unknown; choose auto, cpu or cuda.") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={name} is unknown; choose auto, cpu or cuda.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name}: this machine has no CUDA device; choose auto or cpu.")
     return device

@@ -134,6 +134,9 @@ AT_LEAST = {
     "seed": 0, "eval_every": 0, "eval_scans": 1, "print_interval": 1, "save_snapshot_every": 1, "picture_every": 0,
     "n_sup_part": 1, "val_wsize": 1, "z_margin": 0, "query_prototypes": 0, "adapt_steps": 0,
 }  # fmt: skip
+FEATURE_GRID = 32  # cells of the features of a slice along a side
+# A volume has no more slices than parts; NumPy takes no larger seed.
+AT_MOST = {"n_sup_part": 1000, "val_wsize": FEATURE_GRID, "seed": 2**32 - 1}
 
 
 def with_protocol_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,8 +177,13 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Collection[str
     for key, least in AT_LEAST.items():
         if settings[key] < least:
             raise ValueError(f"{key}={settings[key]} is too small; choose {least} or more.")
+    for key, most in AT_MOST.items():
+        if settings[key] > most:
+            raise ValueError(f"{key}={settings[key]} is too large; choose {most} or less.")
     if settings["optim.lr"] <= 0:
         raise ValueError(f"optim.lr={settings['optim.lr']} must be above 0.")
+    if not 0 < settings["lr_step_gamma"] <= 1:
+        raise ValueError(f"lr_step_gamma={settings['lr_step_gamma']} must be above 0 and at most 1, such as 0.95.")
     if settings["adapt_minutes"] <= 0:
         raise ValueError(f"adapt_minutes={settings['adapt_minutes']} must be above 0.")
     if not 0 <= settings["ema_decay"] < 1:

@@ -61,6 +61,12 @@ def test_support_index_outside_the_fold_is_refused():
         Fold(train=["1"], test=["2", "3"], support=["4"]).choose_support([7])
 
 
+@pytest.mark.parametrize("index", [[-1, -1], [2, -1], [0, 1, 0]], ids=str)
+def test_a_scan_is_a_support_once(index):
+    with pytest.raises(ValueError, match=r"names scan [24] twice; name each scan once"):
+        Fold(train=["1"], test=["2", "3"], support=["4"]).choose_support(index)
+
+
 @given(st.lists(st.integers(0, 80), min_size=1, max_size=40, unique=True), st.sampled_from([1, 3, 5]))
 def test_support_slices_lie_in_the_class_in_order(slices, n_parts):
     chosen = support_slices(sorted(slices), n_parts)

@@ -9,8 +9,12 @@ from Stage2.models.devices import choose_device
 def test_devices():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ValueError, match="device=abacus is unknown"):
-        choose_device("abacus")
+
+
+@pytest.mark.parametrize("name", ["abacus", "meta", "xpu"])
+def test_other_devices_are_unknown(name):
+    with pytest.raises(ValueError, match=f"device={name} is unknown; choose auto, cpu or cuda"):
+        choose_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the sentence is for machines without CUDA")

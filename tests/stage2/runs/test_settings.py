@@ -4,9 +4,11 @@ import copy
 
 import pytest
 
+from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.finetuning import PUBLISHED
+from Stage2.models.encoders import OUTPUT_STRIDE
 from Stage2.runs.experiment import registered_choices
-from Stage2.runs.settings import DEFAULTS, check_config, check_trains, flatten, with_protocol_defaults
+from Stage2.runs.settings import DEFAULTS, FEATURE_GRID, check_config, check_trains, flatten, with_protocol_defaults
 
 PUBLISHED_NAMES = [
     "modelname", "usealign", "use_coco_init", "use_densecl_init", "pretrained_backbone", "reload_model_path",
@@ -80,6 +82,13 @@ def test_defaults_are_the_published_values():
         ),
         ({"clsname": "x"}, "clsname=x is unknown; choose one of grid_proto, global_proto, anomaly, anomaly_query."),
         ({"optim": {"lr": 0}}, "optim.lr=0 must be above 0."),
+        *(
+            ({"lr_step_gamma": own}, f"lr_step_gamma={own} must be above 0 and at most 1, such as 0.95.")
+            for own in (-1.0, 0, 1.5)
+        ),
+        ({"val_wsize": 33}, "val_wsize=33 is too large; choose 32 or less."),
+        ({"n_sup_part": 10**9}, "n_sup_part=1000000000 is too large; choose 1000 or less."),
+        ({"seed": 2**32}, "seed=4294967296 is too large; choose 4294967295 or less."),
         ({"scan_per_load": 0}, "scan_per_load=0 must be -1 (all scans) or 1 or more."),
         (
             {"dataset": "LUNG"},
@@ -127,6 +136,11 @@ def test_wrong_settings_are_named(change, sentence):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         check_config(changed(**change), registered_choices())
     assert str(error.value) == sentence
+
+
+def test_the_largest_window_is_the_feature_grid():
+    check_config(changed(val_wsize=FEATURE_GRID))
+    assert FEATURE_GRID == SLICE_SIZE // OUTPUT_STRIDE
 
 
 def test_whole_numbers_will_do_for_floats():
