@@ -55,8 +55,6 @@ PYTHON=$ROOT/.venv/bin/python
 STAGE1_CONFIG=$ROOT/configs/selfsup/densecl/densecl_demo.py
 STAGE1_BATCH=32
 N_STEPS=12
-unset RELOAD SNAPSHOTS SNAPSHOT_STEP TESTED_STEPS SELECT RUN_NAME DRY_RUN EXPERIMENT VARIANT MODALITY LOGS GPUS \
-    JOBS_PER_GPU LAUNCHER PROTOCOL FOLD_SCHEME EXCLUDE_RULE CT_STATISTICS
 
 radiographs='' data='' dataset=CHAOST2 fold=0 label_set=0 model=dlfcn_res18 pretrain_epochs=3 steps=200
 finetune_steps=50 precision=fp32 device=auto out=$ROOT/exps/quickstart restart=0 dry_run=0

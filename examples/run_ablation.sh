@@ -28,6 +28,7 @@ TEXT
 }
 
 help_if_asked "$@"
+check_switches DRY_RUN RESTART
 [ $# -ge 2 ] || fail "expected a name and the arms (see --help)"
 name=$1
 shift
@@ -35,6 +36,7 @@ shift
 modality=${MODALITY:-mri}
 exps=${EXPS:-$ROOT/exps}
 read -r -a experiments <<<"${EXPERIMENTS:-mri_ct_s1_l0}"
+unset EXPERIMENTS # each script has its own
 read -r -a steps <<<"${STEPS:-train test ft_train ft_test}"
 variant=02_DenseCL_Medical
 for experiment in "${experiments[@]}"; do

@@ -26,7 +26,7 @@ Experiment
   PROTOCOL       paper, clean or adnet (docs/protocols.md); of adnet, SUPP_ID is [2] unless it is set
   FOLD_SCHEME    disjoint or overlapping; EXCLUDE_RULE: any or all; CT_STATISTICS: training or volume
 Several in one call
-  EXPERIMENTS    in place of EXPERIMENT, names separated by spaces: "mri_ct_s1_l0 mri_ct_s2_l0"
+  EXPERIMENTS    where EXPERIMENT is not set (every script sets its own): "mri_ct_s1_l0 mri_ct_s2_l0"
   SEEDS          in place of SEED: "1 2 3"; where LOGDIR is set, each of several gets a folder of its own in it
   FT_NSTEP FT_LR FT_SNAPSHOT_INTERVAL
                  of the mode "all": what NSTEP, LR and SNAPSHOT_INTERVAL are for its training, for its fine-tuning. There,
@@ -71,6 +71,7 @@ TEXT
 
 help_if_asked "$@"
 
+check_switches DRY_RUN RESTART
 [ $# -ge 1 ] || fail "expected a mode: train, test, finetune, finetune-test or all (see --help)"
 MODE=$1
 shift
@@ -88,7 +89,11 @@ for argument in "$@"; do
     [[ $argument == [a-z]*=* ]] || fail "'$argument' is not of the form key=value (see --help)"
     [[ $argument != protocol=* ]] || PROTOCOL=${argument#protocol=} # other settings go by it
 done
-read -r -a experiments <<<"${EXPERIMENTS:-${EXPERIMENT:-}}"
+if [ -n "${EXPERIMENT:-}" ] && [ -n "${EXPERIMENTS:-}" ]; then # of a script, say, after a graph of several
+    [ "$EXPERIMENTS" = "$EXPERIMENT" ] ||
+        echo "${0##*/}: this is $EXPERIMENT alone; EXPERIMENTS=$EXPERIMENTS counts where EXPERIMENT is not set" >&2
+fi
+read -r -a experiments <<<"${EXPERIMENT:-${EXPERIMENTS:-}}"
 read -r -a seeds <<<"${SEEDS:-${SEED:-}}"
 [ ${#experiments[@]} -gt 0 ] || experiments=("")
 [ ${#seeds[@]} -gt 0 ] || seeds=("")

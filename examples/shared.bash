@@ -67,6 +67,14 @@ check_choice() {
     fail "$option $value is not possible; choose one of: $*"
 }
 
+# check_switches VARIABLE ...: that each is 1 (yes), or 0 or nothing (no).
+check_switches() {
+    local variable
+    for variable in "$@"; do
+        [[ ${!variable:-0} == [01] ]] || fail "$variable=${!variable} is not possible; give 1, or leave it out"
+    done
+}
+
 check_count() {
     [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 $2 is not possible; give a whole number, 1 or more"
 }

@@ -4,6 +4,10 @@
 #
 # The script that uses them sets `out` (stamps are kept in out/.steps), `dry_run` (0 or 1) and `N_STEPS`.
 
+# What the environment holds for experiments of the driver is not for its calls in these steps.
+unset EXPERIMENT EXPERIMENTS VARIANT MODALITY SEEDS RUN_NAME LOGS DRY_RUN RESTART RELOAD SNAPSHOTS SNAPSHOT_STEP \
+    TESTED_STEPS SELECT PROTOCOL FOLD_SCHEME EXCLUDE_RULE CT_STATISTICS LAUNCHER GPUS JOBS_PER_GPU
+
 started=$SECONDS
 step_number=0
 

@@ -37,6 +37,7 @@ TEXT
 }
 
 help_if_asked "$@"
+check_switches DRY_RUN RESTART
 [ $# -eq 0 ] || fail "'$1' is not expected: settings are variables (see --help)"
 read -r -a heads <<<"${HEADS:-grid_proto anomaly global_proto}"
 read -r -a kinds <<<"${EPISODES:-superpixel supervoxel}"
@@ -60,7 +61,7 @@ test=$scripts/test_ssl_abdominal_${modality}_densecl_5_fold.sh
 
 table=${EXPS:-$ROOT/exps}/ablations/heads_and_episodes
 # The variables that this script has under the same names are none of the driver's.
-unset EXPERIMENT HEADS EPISODES PROTOCOLS QUERY_PROTOTYPES SEEDS RUN_NAME
+unset EXPERIMENT EXPERIMENTS HEADS EPISODES PROTOCOLS QUERY_PROTOTYPES SEEDS RUN_NAME
 for seed in "${seeds[@]}"; do
     for head in "${heads[@]}"; do
         for kind in "${kinds[@]}"; do

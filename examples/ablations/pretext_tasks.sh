@@ -38,8 +38,6 @@ TEXT
 }
 
 help_if_asked "$@"
-unset RELOAD SNAPSHOTS SNAPSHOT_STEP TESTED_STEPS SELECT RUN_NAME DRY_RUN EXPERIMENT VARIANT MODALITY LOGS GPUS \
-    JOBS_PER_GPU LAUNCHER
 radiographs='' data='' dataset=CHAOST2 recipes=demo tasks='densecl simclr simmim mae random' folds=0 label_set=0
 finetune_steps='' workers=2 out=$ROOT/exps/ablations/pretext_tasks dry_run=0
 while [ $# -gt 0 ]; do

@@ -66,9 +66,23 @@ def test_the_arms_differ_in_what_is_stated(name: str, recorder: Path):
     assert collected[1:] == [*searched, "--out", f"{ROOT}/exps/ablations/{name}"]
 
 
+def test_each_of_several_experiments_runs_itself_alone(recorder: Path):
+    done = run("superpixel_scale", recorder, EXPERIMENTS="mri_ct_s1_l0 mri_ct_s2_l0", EXPS="/e", STEPS="train")
+    assert done.returncode == 0 and done.stderr == ""
+    *calls, _ = [line.split("\0")[:-1] for line in done.stdout.splitlines() if not line.startswith("=== ")]
+    assert all("--and" not in words for words in calls)
+    found = [settings_of(words) for words in calls]
+    small = "/e/ablations/superpixel_scale/small"
+    assert [(own["path.log_dir"], own["exclude_cls_list"]) for own in found] == [
+        ("/e/mri_ct_s1_l0/02_DenseCL_Medical", "[]"), ("/e/mri_ct_s2_l0/02_DenseCL_Medical", "[2,3]"),
+        (f"{small}/mri_ct_s1_l0", "[]"), (f"{small}/mri_ct_s2_l0", "[2,3]"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "sentence"),
     [
+        ([], {"DRY_RUN": "true"}, "DRY_RUN=true is not possible; give 1, or leave it out"),
         (["more"], {}, "the arm 'more' has no VARIABLE=value"),
         (["more steps=3"], {}, "'steps=3' in the arm 'more steps=3' is not of the form VARIABLE=value"),
         (["method NSTEP=3"], {}, "give the arm 'method NSTEP=3' another name"),

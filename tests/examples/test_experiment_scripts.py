@@ -224,6 +224,11 @@ def test_folders_of_runs_and_logs(recorder: Path, tmp_path: Path):
     assert folders(LOGS="there")[1] == "there"
 
 
+def test_a_script_is_its_own_experiment_whatever_is_set_for_graphs_of_several(recorder: Path):
+    several = handed_over(ROOT / SCRIPT, recorder, EXPERIMENTS="mri_ct_s1_l0 mri_ct_s2_l0")
+    assert several == handed_over(ROOT / SCRIPT, recorder)
+
+
 def test_a_script_works_from_inside_stage2(recorder: Path):
     direct = handed_over(ROOT / SCRIPT, recorder)
     assert handed_over(Path(SCRIPT), recorder, cwd=ROOT / "Stage2") == direct
