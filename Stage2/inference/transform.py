@@ -3,6 +3,7 @@
 Everything goes through the geometry of the headers, so that a mask returns to the very voxels that its scan has.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,11 @@ class ScanTransform:
         check_axes(self.axes)
         if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < step < 1e3 for step in self.spacing)):
             raise ValueError(f"spacing {self.spacing}: expected three positive numbers of mm, along columns, rows, z.")
+        own = self.statistics
+        if own is not None and not (math.isfinite(own.mean) and 0 < own.std < math.inf):
+            raise ValueError(
+                f"statistics {own.mean:g} and {own.std:g}: expected a finite mean, and a finite deviation above 0."
+            )
 
 
 def scan_transform(modality: str, **settings) -> ScanTransform:
@@ -93,10 +99,8 @@ def transform_for(request: Preparation, data_set: DataSet | None) -> ScanTransfo
     if request.axes is not None:
         settings["axes"] = request.axes
     if request.ct_statistics is not None:
-        if modality != "CT" or not request.ct_statistics[1] > 0:
-            raise ValueError(
-                "--ct-statistics MEAN STD is for CT, with a deviation above 0; MR is normalised by itself."
-            )
+        if modality != "CT":
+            raise ValueError("--ct-statistics MEAN STD is for CT; MR is normalised by itself: leave it out.")
         settings["statistics"] = Statistics(*request.ct_statistics)
     return scan_transform(modality, **settings)
 
@@ -160,7 +164,7 @@ def prepare_masks(
     Each label moves as its own linear map and holds where more than one half of it does, as in preparation.
     """
     shares = {label: sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32) for label in labels}
-    moved = {label: sitk.GetArrayFromImage(to_network_grid(share, transform)) for label, share in shares.items()}
+    moved = {label: sitk.GetArrayFromImage(to_network_grid(share, transform, outside=0)) for label, share in shares.items()}
     return {label: np.rint(share[: image.GetDepth()]).astype(bool) for label, share in moved.items()}
 
 
@@ -181,8 +185,8 @@ def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> 
     return (volume - np.float32(own.mean)) / np.float32(own.std)
 
 
-def to_network_grid(image: sitk.Image, transform: ScanTransform) -> sitk.Image:
-    """The geometry alone: axes, voxel size, 256 x 256; linear, 0 outside the scan, padded with the volume's minimum."""
+def to_network_grid(image: sitk.Image, transform: ScanTransform, outside: float | None = None) -> sitk.Image:
+    """The geometry alone: axes, voxel size, 256 x 256; linear, `outside_value` outside, padded by `centre_crop_or_pad`."""
     image = upright(image, transform.axes)
     if transform.prepared:
         if not all(side in (SLICE_SIZE[0], SLICE_SIZE[0] + 1) for side in image.GetSize()[:2]):
@@ -197,7 +201,7 @@ def to_network_grid(image: sitk.Image, transform: ScanTransform) -> sitk.Image:
         image = crop_border(image)
     if not np.allclose(spacing, image.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0):
         image = resample(image, spacing)
-    return centre_crop_or_pad(image, SLICE_SIZE)
+    return centre_crop_or_pad(image, SLICE_SIZE, outside)
 
 
 def network_spacing(image: sitk.Image, transform: ScanTransform) -> tuple[float, float, float]:

@@ -10,6 +10,8 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.io.grid import outside_value
+
 DEFAULT_AXES = "LAS"
 STORED = "stored"  # take the slices as they lie in the file: for planes that follow the organ, as in cardiac MR
 MAX_TILT = 5.0  # degrees: what training's augmentation turns slices by; scans tilted further are resampled
@@ -57,7 +59,7 @@ def upright(image: sitk.Image, axes: str) -> sitk.Image:
     """The image with its axes in this order and direction: exchanged and flipped, and resampled if it is tilted.
 
     A tilt of up to MAX_TILT stays, as it does in training. Beyond, linear interpolation at the voxel size that the
-    image has, on a grid that holds all of it, 0 outside.
+    image has, on a grid that holds all of it, `outside_value` outside.
     """
     image = exchanged(image, axes)
     if axes == STORED or tilt(image) <= MAX_TILT:
@@ -82,7 +84,7 @@ def upright(image: sitk.Image, axes: str) -> sitk.Image:
         origin.tolist(),
         spacing.tolist(),
         direction.flatten().tolist(),
-        0.0,
+        outside_value(image),
         image.GetPixelID(),
     )
 

@@ -82,6 +82,11 @@ def image_on_grid(voxels: np.ndarray, like: sitk.Image) -> sitk.Image:
     return image
 
 
+def outside_value(image: sitk.Image) -> float:
+    """What voxels outside an image are taken for: 0 as published, or its minimum where that is less, as air is then."""
+    return min(0.0, float(sitk.GetArrayViewFromImage(image).min()))
+
+
 def slabs_of(size: Sequence[int]) -> Iterator[slice]:
     """Consecutive slices of a volume of size (W, H, Z) that are worked on at a time, in order."""
     step = max(1, VOXELS_AT_ONCE // (size[0] * size[1]))

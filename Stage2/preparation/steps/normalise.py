@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import CHAOS_GREY_VALUES
-from Stage2.io.grid import changed_voxels, image_on_grid
+from Stage2.io.grid import changed_voxels, image_on_grid, outside_value
 
 MR_SPACING = (1.25, 1.25, 7.70)  # mm
 MR_PERCENTILE = 99.5
@@ -55,13 +55,13 @@ def window_intensities(
 def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> list[int]:
     """Voxels along each axis after resampling, by the published formula, floor(extent / new spacing + 1).
 
-    The one more can put the last row, column or slice outside the scan, where it is zero.
+    The one more can put the last row, column or slice outside the scan.
     """
     return [int(n * old / new + 1) for n, old, new in zip(size, spacing, new_spacing, strict=True)]
 
 
 def resample(image: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
-    """Resample linearly to a spacing in mm; origin, direction and pixel type stay, outside is 0."""
+    """Resample linearly to a spacing in mm; origin, direction and pixel type stay, outside is `outside_value`."""
     return sitk.Resample(
         image,
         resampled_size(image.GetSize(), image.GetSpacing(), spacing),
@@ -70,7 +70,7 @@ def resample(image: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
         image.GetOrigin(),
         [float(value) for value in spacing],
         image.GetDirection(),
-        0.0,
+        outside_value(image),
         image.GetPixelID(),
     )
 
@@ -104,28 +104,37 @@ def crop_border(image: sitk.Image, pixels: int = CT_BORDER) -> sitk.Image:
     return sitk.Crop(image, (pixels, pixels, 0), (pixels, pixels, 0))
 
 
-def centre_crop_or_pad(image: sitk.Image, size: tuple[int, int] = SLICE_SIZE) -> sitk.Image:
-    """Slices of a size (W, H), cropped or padded about their centre, padded with the volume's minimum.
+def centre_crop_or_pad(
+    image: sitk.Image, size: tuple[int, int] = SLICE_SIZE, outside: float | None = None
+) -> sitk.Image:
+    """Slices of a size (W, H), cropped or padded about their centre.
 
     An odd pixel goes to the far side. The published preparation keeps the old origin; here it moves with the first
     voxel, so that every voxel stays at its place in the patient.
+
+    Args:
+        image: 3D.
+        size: of its slices then.
+        outside: what they are padded with, 0 for labels; None: the volume's minimum, as published for images.
     """
     old = image.GetSize()
     surplus = [old[0] - size[0], old[1] - size[1], 0]
     cut = [max(amount, 0) for amount in surplus]
     added = [max(-amount, 0) for amount in surplus]
-    minimum = float(sitk.GetArrayViewFromImage(image).min())
-    return sitk.ConstantPad(sitk.Crop(image, *_halves(cut)), *_halves(added), minimum)
+    if outside is None:
+        outside = float(sitk.GetArrayViewFromImage(image).min())
+    return sitk.ConstantPad(sitk.Crop(image, *_halves(cut)), *_halves(added), outside)
 
 
 def drop_blank_trailing_slice(
     image: sitk.Image, label: sitk.Image | None = None
 ) -> tuple[sitk.Image, sitk.Image | None]:
-    """Leave out the last slice of an image, and of its label, if all its voxels are zero.
+    """Leave out the last slice of an image, and of its label, if all voxels of the image's are `outside_value`.
 
     The size formula of `resampled_size` often adds one. Published volumes keep it, so this is optional.
     """
-    if sitk.GetArrayViewFromImage(image)[-1].any() or image.GetDepth() == 1:
+    last = sitk.GetArrayViewFromImage(image)[-1]
+    if image.GetDepth() == 1 or (last != outside_value(image)).any():
         return image, label
     return image[:, :, :-1], None if label is None else label[:, :, :-1]
 

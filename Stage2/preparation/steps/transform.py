@@ -42,7 +42,7 @@ class VolumeTransform:
         spacing: mm along x, y, z; None along an axis keeps its spacing.
         coarsening: factor for the in-plane spacing, instead of `spacing`.
         centre: slices cropped or padded about their centre to 256 x 256.
-        drop_blank_slice: the last slice left out where it is zero, as the size formula of resampling often adds one.
+        drop_blank_slice: the last slice left out where it is blank, as the size formula of resampling often adds one.
     """
 
     window: tuple[float, float] | None = None
@@ -113,7 +113,7 @@ def normalise_scan(image: sitk.Image, label: sitk.Image | None, transform: Volum
     if spacing is not None:
         volumes = [resample(volumes[0], spacing), *(resample_labels(volume, spacing) for volume in volumes[1:])]
     if transform.centre:
-        volumes = [centre_crop_or_pad(volume) for volume in volumes]
+        volumes = [centre_crop_or_pad(volumes[0]), *(centre_crop_or_pad(one, outside=0) for one in volumes[1:])]
     done: RawVolumes = (volumes[0], volumes[1] if label is not None else None)
     if transform.drop_blank_slice:
         done = drop_blank_trailing_slice(*done)

@@ -118,6 +118,13 @@ def test_outside_the_pixels_that_are_looked_at_nothing_is_found():
     assert back[:, :21].max() == back[:, :, :71].max() == 0
 
 
+def test_an_organ_that_fills_a_scan_does_not_go_on_outside():
+    scan = hounsfield((100, 100, 3), (1.25, 1.25, 7.7))
+    transform = scan_transform("MR")
+    mask = prepare_masks(sitk.Cast(scan * 0 + 2, sitk.sitkUInt8), [2], prepare_image(scan, transform), transform)[2]
+    assert mask.sum() == 3 * 100 * 100
+
+
 def test_own_voxel_size_and_axes():
     scan, _ = drawn_scan()
     image = to_network_grid(scan, scan_transform("MR", spacing=(2.0, 2.0, 4.0), axes="RPI"))

@@ -65,6 +65,14 @@ def test_a_small_tilt_stays_and_a_large_one_is_resampled_where_it_lies():
     assert volume[0] == pytest.approx(volume[1], rel=0.03)  # the grid holds all of it
 
 
+def test_outside_a_tilted_scan_lies_its_minimum_or_0():
+    for lowest, outside in ((-900.0, -900.0), (5.0, 0.0)):
+        voxels = np.full((4, 8, 8), 40.0, np.float32)
+        voxels[2, 4, 4] = lowest
+        image = tilted(sitk.GetImageFromArray(voxels), 25.0)
+        assert sitk.GetArrayFromImage(upright(image, "LPS"))[0, 0, 0] == outside
+
+
 def centre_of_mass(image: sitk.Image) -> tuple[float, ...]:
     weights = sitk.GetArrayFromImage(image)
     index = [float((weights * grid).sum() / weights.sum()) for grid in np.indices(weights.shape)][::-1]

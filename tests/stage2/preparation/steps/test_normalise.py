@@ -1,5 +1,7 @@
 """Steps from raw to processed volumes, on small volumes with a geometry that is easy to get wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -17,6 +19,7 @@ from Stage2.preparation.steps.normalise import (
     resampled_size,
     window_intensities,
 )
+from Stage2.preparation.steps.transform import VolumeTransform, normalise_scan
 
 
 def make_image(voxels: np.ndarray, spacing=(1.5, 2.0, 4.0)) -> sitk.Image:
@@ -125,6 +128,24 @@ def test_an_odd_pixel_goes_to_the_far_side():
     row = make_image(np.array([[[1.0, 2.0, 3.0, 4.0]]]))
     assert voxels_of(centre_crop_or_pad(row, (1, 1))).ravel().tolist() == [2]
     assert voxels_of(centre_crop_or_pad(row, (7, 1))).ravel().tolist() == [1, 1, 2, 3, 4, 1, 1]
+
+
+def test_labels_are_padded_with_background():
+    """An organ in every voxel would go on in all that is added."""
+    volumes = [make_image(np.full((3, 100, 100), value, np.uint8), (1.25, 1.25, 4.0)) for value in (90, 2)]
+    image, label = map(voxels_of, normalise_scan(*volumes, VolumeTransform(percentile=99.5)))
+    assert (image == 90).all() and label.sum() == 2 * 3 * 100 * 100
+
+
+@pytest.mark.parametrize("pixel_type", [np.int16, np.float32])
+def test_outside_a_scan_with_negative_values_there_is_none_above_its_minimum(pixel_type):
+    voxels = np.random.default_rng(0).integers(-900, -100, (3, 90, 90)).astype(pixel_type)
+    transform = VolumeTransform(percentile=99.5, spacing=(1.25, 1.25, None))
+    image = voxels_of(normalise_scan(make_image(voxels), None, transform)[0])
+    assert image.shape[0] == 4 and image.max() < -100
+    assert (image[3] == voxels.min()).all() and (image[:, 0] == voxels.min()).all()
+    dropped = normalise_scan(make_image(voxels), None, replace(transform, drop_blank_slice=True))[0]
+    assert np.array_equal(voxels_of(dropped), image[:3])
 
 
 def test_border_crop_moves_the_origin():
