@@ -164,8 +164,10 @@ def prepare_masks(
     Each label moves as its own linear map and holds where more than one half of it does, as in preparation.
     """
     shares = {label: sitk.Cast(sitk.Equal(mask, float(label)), sitk.sitkFloat32) for label in labels}
-    moved = {label: sitk.GetArrayFromImage(to_network_grid(share, transform, outside=0)) for label, share in shares.items()}
-    return {label: np.rint(share[: image.GetDepth()]).astype(bool) for label, share in moved.items()}
+    moved = {label: to_network_grid(share, transform, outside=0) for label, share in shares.items()}
+    return {
+        label: np.rint(sitk.GetArrayFromImage(share)[: image.GetDepth()]).astype(bool) for label, share in moved.items()
+    }
 
 
 def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> np.ndarray:
@@ -186,7 +188,7 @@ def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> 
 
 
 def to_network_grid(image: sitk.Image, transform: ScanTransform, outside: float | None = None) -> sitk.Image:
-    """The geometry alone: axes, voxel size, 256 x 256; linear, `outside_value` outside, padded by `centre_crop_or_pad`."""
+    """The geometry alone: axes, voxel size, 256 x 256; linear, outside as `resample` and `centre_crop_or_pad` have it."""
     image = upright(image, transform.axes)
     if transform.prepared:
         if not all(side in (SLICE_SIZE[0], SLICE_SIZE[0] + 1) for side in image.GetSize()[:2]):
