@@ -188,7 +188,7 @@ def normalise(image: sitk.Image, transform: ScanTransform, scan: sitk.Image) -> 
 
 
 def to_network_grid(image: sitk.Image, transform: ScanTransform, outside: float | None = None) -> sitk.Image:
-    """The geometry alone: axes, voxel size, 256 x 256; linear, outside as `resample` and `centre_crop_or_pad` have it."""
+    """The geometry alone: axes, voxel size, 256 x 256; linear, outside as in `resample` and `centre_crop_or_pad`."""
     image = upright(image, transform.axes)
     if transform.prepared:
         if not all(side in (SLICE_SIZE[0], SLICE_SIZE[0] + 1) for side in image.GetSize()[:2]):
