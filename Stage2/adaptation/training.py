@@ -1,6 +1,7 @@
 """Adapting a network to annotated scans: minutes or steps, resumable, the same again for the same seed and steps."""
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -94,6 +95,7 @@ class Adaptation:
 
         Raises:
             OSError: the state cannot be written.
+            ValueError: the loss is no finite number any more.
         """
         identity = dict(identity or {})
         if state_file is not None and state_file.is_file():
@@ -106,6 +108,11 @@ class Adaptation:
                     images, labels, known = self._draw()
                     loss = self.learner.step(images, labels, self.share, known)
                     self.spent = time.process_time() - start
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the loss is {loss} after {self.learner.steps} steps; check the values of the scans, what "
+                        "normalises them, and the start, or start from another one."
+                    )
                 report(Progress(self.learner.steps, loss, min(self.share, 1.0), self._seconds_left()))
                 if state_file is not None and self.spent - kept > KEEP_EVERY:
                     self._keep(state_file, identity)

@@ -151,6 +151,12 @@ def test_without_a_slice_that_shows_an_organ_it_is_refused():
             adapt_slices([replace(scan, labels=labels)], 2, "random", SETTINGS)
 
 
+def test_a_network_of_numbers_that_are_not_finite_is_no_result(tmp_path):
+    scan = disc_scan()
+    with pytest.raises(ValueError, match="the loss is nan after 1 steps; check the values"):
+        adapt_slices([replace(scan, images=scan.images * torch.nan)], 2, "random", SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -1,5 +1,6 @@
 """How scans are prepared follows from what is asked for and from the run that trained the network."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,9 @@ def test_transforms(request_, tmp_path):
     transform = transform_for(replace(request_, modality="CT", axes="stored", ct_statistics=(90.0, 60.0)), heart)
     assert (transform.modality, transform.axes, transform.statistics) == ("CT", "stored", Statistics(90.0, 60.0))
     assert transform.foreground_threshold == get_dataset("SABS").foreground_threshold
-    with pytest.raises(ValueError, match="deviation above 0"):
-        transform_for(replace(request_, modality="CT", ct_statistics=(90.0, 0.0)), None)
+    for wrong in ((90.0, 0.0), (90.0, -1.0), (math.nan, 5.0), (math.inf, 5.0), (90.0, math.nan), (90.0, math.inf)):
+        with pytest.raises(ValueError, match="a finite mean, and a finite deviation above 0"):
+            transform_for(replace(request_, modality="CT", ct_statistics=wrong), None)
 
 
 def test_names_of_labels():
