@@ -141,8 +141,7 @@ class Predictor:
         probabilities = ProbabilityMaps(self.labels, lambda label: back_to_scan(found[label], prepared, query))
         labels = labels_on_scan(found, prepared, query)
         if self.clean_up:
-            axis = 0 if self.transform.axes == STORED else slice_axis(query)
-            labels = clean_label_map(labels, axis)
+            labels = clean_label_map(labels, slice_axis(query, self.transform.axes))
         image = sitk.GetImageFromArray(labels)
         image.CopyInformation(query)
         return Segmentation(labels, probabilities, confidence, image)
@@ -174,7 +173,7 @@ def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:
     """A scan with its geometry; an array gets the axes of training and lies at the origin.
 
     Raises:
-        ValueError: not 3D, colours, values that are not finite, or no three positive spacings.
+        ValueError: not 3D, colours, values that are no real numbers or not finite, or no three positive spacings.
     """
     if isinstance(scan, sitk.Image):
         if scan.GetDimension() != 3 or scan.GetNumberOfComponentsPerPixel() != 1:
@@ -190,7 +189,7 @@ def as_image(scan: Scan, axes: str = DEFAULT_AXES) -> sitk.Image:
                 f"an array of shape {voxels.shape} with spacing {tuple(spacing)}; expected (Z, H, W) and three "
                 "positive numbers of mm."
             )
-        image = sitk.GetImageFromArray(voxels)
+        image = _image_of(voxels)
         image.SetSpacing([float(step) for step in spacing[::-1]])
         image.SetDirection(direction_of(DEFAULT_AXES if axes == STORED else axes).flatten().tolist())
     wrong = np.count_nonzero(~np.isfinite(sitk.GetArrayViewFromImage(image)))
@@ -224,13 +223,25 @@ def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[in
 
 
 def mask_image(mask: sitk.Image | Array, scan: sitk.Image) -> sitk.Image:
-    """A mask with its geometry; an array gets that of its scan."""
+    """A mask with its geometry; an array gets that of its scan.
+
+    Raises:
+        ValueError: its values are no real numbers.
+    """
     if isinstance(mask, sitk.Image):
         return mask
-    image = sitk.GetImageFromArray(mask.astype(np.uint8) if mask.dtype == bool else mask)
+    image = _image_of(mask)
     if image.GetSize() == scan.GetSize():
         image.CopyInformation(scan)
     return image
+
+
+def _image_of(voxels: Array) -> sitk.Image:
+    """An array of real numbers, (Z, H, W), of any type and order of bytes, as an image."""
+    if voxels.dtype.kind not in "buif":
+        raise ValueError(f"an array of {voxels.dtype}; expected real numbers.")
+    kinds = {"bool": np.uint8, "float16": np.float32, "float128": np.float64}
+    return sitk.GetImageFromArray(voxels.astype(kinds.get(voxels.dtype.name, voxels.dtype.newbyteorder("=")), copy=False))
 
 
 def named(name: str, step, *arguments):

@@ -11,6 +11,7 @@ from stage2.drawn import MR_SPACING, dice, drawn_scan
 
 from Stage2.inference.feature_cache import FeatureCache
 from Stage2.inference.network import Network
+from Stage2.inference.predictor import as_image, mask_image
 from Stage2.inference.transform import scan_transform
 from Stage2.predict import Predictor, Segmentation, Support, segment
 from Stage2.segmentation.method import Method
@@ -150,6 +151,30 @@ def test_clean_up_leaves_one_piece(predictor, base):
     assert not np.array_equal(array(sitk.DICOMOrient(cleaned.image, "LAS")), base.labels)
 
 
+@pytest.mark.parametrize(("axes", "expected"), [("LAS", 0), ("LSA", 1), ("ASL", 2), ("stored", 0)])
+def test_clean_up_fills_holes_in_the_slices_that_the_network_sees(predictor, monkeypatch, axes, expected):
+    seen = []
+    monkeypatch.setattr("Stage2.inference.predictor.clean_label_map", lambda labels, axis: seen.append(axis) or labels)
+    cleaning = Predictor.__new__(Predictor)
+    own = replace(predictor.transform, axes=axes, spacing=(5.0, 5.0, 5.0))
+    cleaning.__dict__ = {**predictor.__dict__, "clean_up": True, "transform": own}
+    cleaning.segment(drawn_scan((40, 32, 3), (5.0, 5.0, 10.0))[0])
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("kind", ["?", "f2", ">f4", ">i2", "g", "i8"])
+def test_arrays_of_every_type_and_order_of_bytes_are_images(kind):
+    voxels = (np.arange(24).reshape(2, 3, 4) % 2).astype(kind)
+    scan = as_image((voxels, (1, 1, 1)))
+    for image in (scan, mask_image(voxels, scan)):
+        np.testing.assert_array_equal(array(image), voxels.astype(float))
+    for wrong in (voxels.astype(complex), voxels.astype(str), voxels.astype(object)):
+        with pytest.raises(ValueError, match="expected real numbers"):
+            as_image((wrong, (1, 1, 1)))
+        with pytest.raises(ValueError, match="expected real numbers"):
+            mask_image(wrong, scan)
+
+
 def masked(mask: sitk.Image, change) -> sitk.Image:
     image = sitk.GetImageFromArray(change(array(mask)))
     image.CopyInformation(mask)
@@ -185,6 +210,12 @@ def speck() -> dict:
     return {"scan": scan, "mask": masked(mask, lambda _: one)}
 
 
+def nothing_but_organ() -> dict:
+    """A scan of as many pixels as the network sees, all of which are marked."""
+    scan, mask = drawn_scan((256, 256, 1), (1.25, 1.25, 7.7))
+    return {"scan": scan, "mask": masked(mask, lambda v: v * 0 + 2)}
+
+
 def test_a_support_mask_in_another_direction_of_axes_is_turned(network, base):
     scan, mask = drawn_scan()
     turned = Predictor(network, [Support(scan, sitk.DICOMOrient(mask, "SPR"))], [2, 3], scan_transform("MR"))
@@ -204,7 +235,7 @@ def test_a_support_mask_in_another_direction_of_axes_is_turned(network, base):
         (lambda scan, mask: {"labels": [0]}, "expected whole numbers from 1 up"),
         (lambda scan, mask: {"labels": []}, "expected whole numbers from 1 up"),
         (lambda scan, mask: {"mask": masked(mask, lambda v: v * 0.3)}, "expected whole numbers: 0 for background"),
-        (lambda scan, mask: {"mask": masked(mask, lambda v: v * 0 + 2)}, "shows nothing but organ"),
+        (lambda scan, mask: nothing_but_organ(), "shows nothing but organ"),
         (lambda scan, mask: speck(), "label 2 is gone after preparation of its mask"),
         (lambda scan, mask: {"scan": masked(mask, lambda v: v * 0.0)}, "all voxels have the same value"),
         (lambda scan, mask: {"query": masked(mask, lambda v: v * 0.0)}, "all voxels have the same value"),
