@@ -5,6 +5,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ class FeatureCache:
         path = self.folder / f"{key}.pth"
         kept = _read(path)
         if kept is not None:
-            path.touch()
+            mark_used(path)
             return kept
         features = encode()
         try:
@@ -103,10 +104,22 @@ class FeatureMemory:
 
 
 def prune(folder: Path, pattern: str, most: int = MOST_ENTRIES) -> None:
-    """Remove the files of a folder that were least recently used, but for `most` of them."""
-    entries = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
-    for path in entries[:-most]:
+    """Remove the files of a folder that were least recently used, but for `most` of them; others may do so meanwhile."""
+
+    def used(path: Path) -> int:
+        try:
+            return path.stat().st_mtime_ns
+        except FileNotFoundError:  # another process has just removed it
+            return 0
+
+    for path in sorted(folder.glob(pattern), key=used)[:-most]:
         path.unlink(missing_ok=True)
+
+
+def mark_used(path: Path) -> None:
+    """Keep a file from being the next to be removed; one that is gone or only to be read stays so."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _read(path: Path) -> "Tensor | None":

@@ -1,12 +1,13 @@
 """Features are computed once, and never wrongly taken for others."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from Stage2.inference.feature_cache import FeatureCache, FeatureMemory, default_cache, hash_of
+from Stage2.inference.feature_cache import FeatureCache, FeatureMemory, default_cache, hash_of, mark_used, prune
 
 
 def never() -> torch.Tensor:
@@ -38,6 +39,33 @@ def test_the_least_recently_used_go_first(tmp_path):
     for key in ("a", "b", "a", "c"):
         cache.features(key, lambda: torch.zeros(1, 1, 1, 1))
     assert {path.stem for path in tmp_path.iterdir()} == {"a", "c"}
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / f"{name}.pth").touch()
+    glob = Path.glob
+
+    def racing(folder, pattern):
+        found = list(glob(folder, pattern))
+        (tmp_path / "b.pth").unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", racing)
+    prune(tmp_path, "*.pth", most=2)
+    assert {path.stem for path in tmp_path.iterdir()} == {"a", "c"}
+
+
+def test_a_cache_that_is_only_read_is_no_obstacle(tmp_path, monkeypatch):
+    FeatureCache(tmp_path).features("a", lambda: torch.zeros(1, 1, 1, 1))
+
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refuse)
+    assert FeatureCache(tmp_path).features("a", never).shape == (1, 1, 1, 1)
+    mark_used(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path, caplog):
