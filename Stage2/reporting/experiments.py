@@ -12,6 +12,7 @@ import pandas as pd
 from Stage2.adaptation.settings import RANDOM_START
 from Stage2.datasets.folds import ANY
 from Stage2.reporting.checks import metrics_of
+from Stage2.reporting.names import without_fold_and_seed
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
@@ -143,7 +144,7 @@ def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
     """
     groups: dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]] = {}
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
-        key = (_without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
+        key = (without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
         groups.setdefault(key, {})[FoldSeed(run.results["fold"], run.seed)] = run
     for (name, setting), of_best in _best_by_test_dice(groups).items():
         groups[name, setting, BEST] = of_best
@@ -202,26 +203,6 @@ def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> Test
         problem = "fits no experiment" if not found else f"fits {len(found)} experiments"
         raise ValueError(f"'{words}' {problem}; give words that only one of these contains: {listed}")
     return found[0]
-
-
-def short_name(name: str) -> str:
-    """`a/mySSL_test_vfold*_CHAOST2_Superpix_sets_0_1shot` -> `a/test`; one shot is not worth a word."""
-    folder, _, experiment = name.rpartition("/")
-    found = re.fullmatch(r"mySSL_(.*?)_?(?:vfold(?:\*|\d+)_?)?[^_]+(?:_Superpix)?_sets_[\d*]+_(\d+)shot", experiment)
-    if found:
-        experiment = (found[1] or experiment) + ("" if found[2] == "1" else f" ({found[2]} shots)")
-    return f"{folder}/{experiment}" if folder else experiment
-
-
-def over_label_sets(name: str) -> str:
-    """The name with * for the label set, so that experiments that differ in it only can be put side by side."""
-    name = re.sub(r"_l\d+(?=[/_]|$)", "_l*", name)
-    return re.sub(r"(sets_|lbgroup)\d+", r"\1*", name)
-
-
-def _without_fold_and_seed(name: str) -> str:
-    """The name with * for the fold, and without the `_seed<n>` that a log folder of another seed ends in."""
-    return re.sub(r"_seed\d+(?=/|$)", "", re.sub(r"vfold\d+", "vfold*", name))
 
 
 def _best_by_test_dice(

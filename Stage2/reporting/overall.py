@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from Stage2.datasets.folds import ANY
-from Stage2.reporting.experiments import TestedExperiment, over_label_sets, published_setting, short_name
+from Stage2.reporting.experiments import TestedExperiment, published_setting
+from Stage2.reporting.names import over_label_sets, short_name
 from Stage2.reporting.published import PROTOCOL as PAPER
 from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import MEAN

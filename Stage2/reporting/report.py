@@ -15,8 +15,9 @@ from Stage2.io.text import csv_text
 from Stage2.reporting.cases import best_median_worst, case_panel
 from Stage2.reporting.charts import SERIES_PER_CHART, bar_figure, curve_figure
 from Stage2.reporting.curves import Curves
-from Stage2.reporting.experiments import BEST, TestedExperiment, short_name
+from Stage2.reporting.experiments import BEST, TestedExperiment
 from Stage2.reporting.latex import PREAMBLE, as_latex
+from Stage2.reporting.names import short_name
 from Stage2.reporting.overall import overall_results
 from Stage2.reporting.runs import MEAN, RunState, TestedRun, TrainedRun
 from Stage2.reporting.summaries import (

@@ -6,7 +6,8 @@ from Stage2.drawing.pages import render
 from Stage2.evaluation.metrics import mean_of_defined
 from Stage2.evaluation.over_supports import over_supports
 from Stage2.io.text import csv_text
-from Stage2.reporting.experiments import TestedExperiment, group_runs, short_name
+from Stage2.reporting.experiments import TestedExperiment, group_runs
+from Stage2.reporting.names import short_name
 from Stage2.reporting.report import Part, Section
 from Stage2.reporting.runs import MEAN, TestedRun
 from Stage2.reporting.supports import HEADER, NOTE, cells, rows_of_supports, support_tables

@@ -5,7 +5,7 @@ Files that are damaged leave their run out, with one line that names them; the o
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from Stage2.io.names import MANIFEST
 from Stage2.io.text import one_line
 from Stage2.reporting.checks import check_config, check_results, check_status
 from Stage2.reporting.curves import STAGE2_KINDS, Curves, read_curves
+from Stage2.reporting.names import over_label_sets, without_fold_and_seed
 from Stage2.run_folders.layout import (
     CONFIG,
     FULL_VOLUME,
@@ -237,7 +238,27 @@ def _runs_with(folders: Iterable[Path], file: str) -> Iterator[tuple[str, Path]]
             inside = run != folder and run.parent != folder
             experiment = run.parent.relative_to(folder).as_posix() if inside else run.resolve().parent.name
             found[run.resolve()] = (experiment, run)
-    yield from sorted(found.values(), key=lambda pair: (pair[0], int(pair[1].name)))
+    yield from sorted(_told_apart(found.values()), key=lambda pair: (pair[0], int(pair[1].name)))
+
+
+def _told_apart(runs: Collection[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """The runs, with names from where all of them lie for experiments that lie apart and have names alike.
+
+    Names are alike that differ in fold, seed and label set only. Where their folders do too, they are one experiment.
+    """
+
+    def alike(name: str | Path) -> str:
+        return over_label_sets(without_fold_and_seed(str(name)))
+
+    lying = {run: run.parent.absolute() for _, run in runs}
+    places: dict[str, set[str]] = {}
+    for name, run in runs:
+        places.setdefault(alike(name), set()).add(alike(lying[run]))
+    shared = [lying[run].parent for name, run in runs if len(places[alike(name)]) > 1]
+    common = Path(os.path.commonpath(shared)) if shared else Path()
+    return [
+        (lying[run].relative_to(common).as_posix() if len(places[alike(name)]) > 1 else name, run) for name, run in runs
+    ]
 
 
 def _files_named(folder: Path, file: str) -> Iterator[Path]:

@@ -27,6 +27,26 @@ def test_runs_are_found_below_nested_folders_once(tmp_path: Path):
     assert open_tested_run(tmp_path / "s1" / "mySSL_test_vfold0").run == 10
 
 
+def test_experiments_of_two_folders_are_told_apart_where_their_names_are_alike(tmp_path: Path):
+    clean, test = "clean_vfold0_sets_0", "test_vfold1_sets_0"
+    deep_lab, test_1 = "test_vfold0_sets_0", "test_vfold0_sets_1"
+    for name in (f"s_l0/b/{clean}", f"s_l0/b/{test}", f"s_l0/a/{deep_lab}", f"s_l1/b/{test_1}"):
+        run = write_run(tmp_path, name, 1, make_results({"RK": [0.5]}))
+        (run / "metrics.json").write_text('{"query_loss": {"steps": [1], "values": [0.5]}}')
+
+    def found(*folders: str) -> set[str]:
+        given = [tmp_path / folder for folder in folders]
+        trained = [run.experiment for run in find_trained_runs(given)]
+        assert [run.experiment for run in find_tested_runs(given)] == trained
+        return set(trained)
+
+    assert found("s_l0/b") == {clean, test}
+    assert found("s_l0/b", "s_l1/b") == {clean, test, test_1}  # one method with both label sets
+    assert found("s_l0/b", "s_l0/a") == {clean, f"a/{deep_lab}", f"b/{test}"}
+    assert found("s_l0/a", "s_l1/b") == {f"s_l0/a/{deep_lab}", f"s_l1/b/{test_1}"}
+    assert found(f"s_l0/a/{deep_lab}", f"s_l0/b/{test}/1") == {f"a/{deep_lab}", f"b/{test}"}
+
+
 def test_no_folder_and_no_results_are_errors(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         find_tested_runs([tmp_path / "absent"])
