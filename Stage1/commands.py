@@ -62,7 +62,7 @@ def run_process(words: Sequence[str], log: Path, title: str, environment: Mappin
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab", buffering=0)
-        file.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode())
+        file.write(f"{HEADER}{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(words)}\n".encode(errors="surrogateescape"))
     except OSError as error:
         raise OSError(f"{log} could not be written ({error.strerror}); {full}") from error
     apart = {"start_new_session": True}  # Ctrl-C comes from here, once

@@ -11,6 +11,13 @@ from Stage1.commands import interrupted_by_signals, run_process
 STOPPING = "trap 'sleep 1; echo kept >kept; exit 0' TERM; echo begun >begun; while :; do sleep 0.05; done"
 
 
+def test_a_command_with_bytes_that_are_no_text_is_run_and_logged(tmp_path):
+    log = tmp_path / os.fsdecode(b"caf\xe9") / "run.log"
+    assert run_process(["echo", os.fsdecode(b"to=caf\xe9")], log, "run", {}) == 0
+    header, printed = log.read_bytes().splitlines()
+    assert header.endswith(b"echo 'to=caf\xe9'") and printed == b"to=caf\xe9"
+
+
 def test_to_be_asked_twice_cuts_nothing_short(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
