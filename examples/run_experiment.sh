@@ -14,7 +14,8 @@ and shows the end of its log. The scripts in examples/<experiment>/<variant>/ sa
 this. "all" is the four modes as one graph: in each fold, one follows the other.
 
 Every setting is an environment variable: NSTEP=200 ALL_EV="0 1" bash SCRIPT. Further key=value arguments go to the
-entry point as they are (Stage2/runs/settings.py lists them) and win: bash SCRIPT print_interval=10.
+entry point as they are (Stage2/runs/settings.py lists them) and win: bash SCRIPT print_interval=10. What is chosen for
+each run (eval_fold, exp_prefix, reload_model_path, resume) is refused there.
 
 Experiment
   DATASET        CHAOST2_Superpix (MR), SABS_Superpix (CT), or the .yaml file of your own (docs/datasets.md)

@@ -20,9 +20,12 @@ from Stage2.launching.progress import Status
 from Stage2.launching.slurm import submit
 from Stage2.run_folders.modes import MODES
 from Stage2.run_folders.selection import LAST, RULES
+from Stage2.runs.plain_config import merge, read_config_words
+from Stage2.runs.settings import DEFAULTS, check_config, with_protocol_defaults
 
 ROOT = Path(__file__).resolve().parents[1]
 AND = "--and"  # between experiments, each with its own options; an experiment follows those before it in its folder
+CHOSEN = {"eval_fold": "ALL_EV", "exp_prefix": "RUN_NAME", "reload_model_path": "RELOAD", "resume": "RESTART=1"}
 logger = logging.getLogger("run_folds")
 
 
@@ -52,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def numbers(text: str) -> list[int]:
-    return [positive(word) for word in text.split()]
+    return list(dict.fromkeys(map(positive, text.split())))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -72,9 +75,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def experiment_of(arguments: argparse.Namespace) -> ExperimentLaunch:
-    """What is to run; raises a ValueError where settings are missing."""
+    """What is to run; raises a ValueError where settings are missing, wrong, or chosen here for every run."""
     given = {part.name: getattr(arguments, part.name) for part in fields(ExperimentLaunch) if part.init}
     experiment = ExperimentLaunch(**given)
+    for key, value in experiment.parsed.items():
+        if key in CHOSEN and (experiment.kind.source or key != "reload_model_path"):  # a training may start from any
+            raise ValueError(f"{key}={value} is chosen for each run; set {CHOSEN[key]} instead.")
+    check_config(merge(DEFAULTS, with_protocol_defaults(read_config_words(experiment.settings))))
     needed = ["dataset", "label_sets", "path.log_dir", *(["n_steps"] if experiment.kind.trains else [])]
     missing = [key for key in needed if key not in experiment.parsed]
     if missing:

@@ -60,8 +60,7 @@ class RayLauncher(SerialLauncher):
 
     def start(self, experiment: ExperimentLaunch, run: FoldRun) -> None:
         announce(run)
-        how = {"wait": PATIENCE, "folder": Path.cwd()}
-        self.tasks.start(run, self.root, experiment, run, self.environment, **how)
+        self.tasks.start(run, self.root, experiment, run, self.environment, wait=PATIENCE, folder=Path.cwd())
 
     def next_ended(self, seconds: float) -> tuple[FoldRun, tuple[int, float]] | None:
         return self.tasks.next_ended(seconds)

@@ -64,9 +64,8 @@ class ExperimentLaunch:
 
     def log_file(self, fold: int, suffix: str = "") -> Path:
         """Console log of a fold; `suffix` tells several runs of one fold apart."""
-        settings = self.parsed
-        name = f"{self.run_name}_{run_name(settings['dataset'])}_sets_{settings['label_sets']}_fold{fold}"
-        return self.logs / f"{name}{suffix}.log"
+        of = f"{run_name(self.parsed['dataset'])}_sets_{self.parsed['label_sets']}"
+        return self.logs / f"{self.run_name}_{of}_fold{fold}{suffix}.log"
 
 
 @dataclass(frozen=True)
@@ -145,18 +144,13 @@ def _job(experiment: ExperimentLaunch, fold: int, choice: Choice | None, start: 
         words += [f"selection.rule={choice.rule}", f"selection.reason={choice.reason}"] if choice.rule else []
     settings = parse_settings(words)
     folder = experiment.folder(name, fold)
-    if experiment.restart:
-        progress = Progress(Status.NEW)
-    elif kind.trains:
-        progress = progress_of_training(folder, settings)
-    else:
-        progress = progress_of_test(folder, settings)
+    progress_of = progress_of_training if kind.trains else progress_of_test
+    progress = Progress(Status.NEW) if experiment.restart else progress_of(folder, settings)
     if progress.status is Status.INTERRUPTED:
         words.append("resume=True")
     title = f"{experiment.label}fold {fold}{suffix.replace('_step', ', step ')}"
     steps = settings["n_steps"] if kind.trains else 0
-    log = experiment.log_file(fold, suffix)
-    return FoldRun(fold, tuple(words), title, start, progress, folder, log, steps)
+    return FoldRun(fold, tuple(words), title, start, progress, folder, experiment.log_file(fold, suffix), steps)
 
 
 def _starting_weights(settings: Mapping[str, Any]) -> str:

@@ -111,6 +111,31 @@ def test_a_graph_runs_a_fold_to_its_end_before_the_next(drive, repository: Path)
     assert (status, calls) == (0, []) and "nothing to do" in said.out
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("support_idx=4", "support_idx=4: expected a list of whole numbers"),
+        ("n_steps=5k", "n_steps='5k': expected a whole number"),
+        ("num_workers=four", "num_workers='four': expected a whole number"),
+        ("print_intervall=3", "print_intervall is not a setting; the nearest one is print_interval"),
+        ("eval_fold=3", "eval_fold=3 is chosen for each run; set ALL_EV instead"),
+        ("exp_prefix=mine", "exp_prefix=mine is chosen for each run; set RUN_NAME instead"),
+        ("resume=False", "resume=False is chosen for each run; set RESTART=1 instead"),
+    ],
+)
+def test_a_setting_that_no_run_would_take_is_one_sentence_before_any_starts(drive, setting: str, sentence: str):
+    status, said, calls = drive("train", "--launcher", "slurm", settings=(setting,))
+    assert (status, calls) == (1, [])
+    assert sentence in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_start_is_given_by_name_where_the_driver_chooses_none(drive):
+    status, said, _ = drive("test", "--dry-run", "--reload", "none", settings=("reload_model_path=a.pth",))
+    assert status == 1 and "reload_model_path=a.pth is chosen for each run; set RELOAD instead" in said.err
+    status, said, _ = drive("train", "--dry-run", "--folds", "0", settings=("reload_model_path=a.pth",))
+    assert status == 0 and said.out.count(" reload_model_path=a.pth ") == 1
+
+
 def test_two_drivers_never_share_a_run(drive, repository: Path):
     (repository / "logs").mkdir()
     with (repository / "logs" / "train_CHAOST2_Superpix_sets_0_fold1.log").open("ab") as held:
@@ -142,7 +167,7 @@ def test_snapshots_are_chosen_by_the_rule_that_is_asked_for(drive, repository: P
     assert "mean Dice in test scans 0.7000 at step 20, the best of 4 tested" in text
     assert chosen("finetune")[0] == ["40"]
     assert chosen("finetune", "--steps", "30")[0] == ["30"]
-    assert chosen("test", "--steps", "10 40", "--restart")[0] == ["10", "40"]
+    assert chosen("test", "--steps", "10 40 10", "--restart")[0] == ["10", "40"]
     status, said, _ = drive("finetune", "--folds", "0", "--steps", "10 40")
     assert status == 1 and "finetune starts from one snapshot" in said.err
     steps, text = chosen("finetune", "--reload", "/of/mine/snapshots/7.pth")
