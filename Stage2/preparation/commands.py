@@ -39,7 +39,8 @@ def prepare_all(options: argparse.Namespace) -> None:
             "%s: %d scan(s) and superpixels of %d made, %d there already; class maps %s (%.1f s)",
             options.out, made, summary.made, summary.scans - made, summary.class_maps, time.monotonic() - started,
         )  # fmt: skip
-        if made or summary.made or summary.class_maps == "made" or not _is_checked(options.out, options.scale):
+        is_new = made or summary.made or summary.class_maps == "made"
+        if is_new or not _is_checked(options.out, raw.data_set, options.scale):
             _check_and_tell(options.out, raw.data_set, None, **settings)
         else:
             logger.info("%s was sound when it was checked, and no file has changed since.", options.out)
@@ -135,7 +136,10 @@ def _can_hold(options: argparse.Namespace) -> bool:
 def _plan(options: argparse.Namespace, raw: RawDataSet, scans: list[RawScan], then: str = "") -> Plan:
     """What is to be done, said and not done in a dry run."""
     converted_only = options.command == "convert"
-    plan = plan_folder(scans, options.out, raw.data_set.name, raw.transform, converted_only, force=options.force)
+    reading = {} if options.command == "normalise" else raw.reading  # a converted folder holds numbers of classes
+    plan = plan_folder(
+        scans, options.out, raw.data_set.name, raw.transform, converted_only, reading=reading, force=options.force
+    )
     if options.dry_run:
         settings = plan.manifest.parameters.items()
         lines = [
@@ -170,8 +174,11 @@ def _check_and_tell(folder: Path, data_set: DataSet, out: Path | None, **setting
     logger.info("%s is sound: %s, contact sheets in %s", folder, place / REPORT, place / SHEETS)
 
 
-def _is_checked(folder: Path, scale: str) -> bool:
-    """Whether check.json says that the folder is sound, with superpixels of this scale, and no file is newer."""
+def _is_checked(folder: Path, data_set: DataSet, scale: str) -> bool:
+    """Whether check.json says that the folder is sound, with superpixels of this scale, and no file is newer.
+
+    That of the data set counts too: its folds and classes may have changed.
+    """
     from Stage2.preparation.check.folder import REPORT
 
     report = folder / REPORT
@@ -180,5 +187,6 @@ def _is_checked(folder: Path, scale: str) -> bool:
         sound = content["sound"] is True and content["superpixel_scale"] == scale
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    files = (*folder.glob(names.volume_name("*", "*")), *names.class_maps_of(folder))
+    files = [*folder.glob(names.volume_name("*", "*")), *names.class_maps_of(folder)]
+    files += [data_set.source] if data_set.source is not None else []
     return sound and max(path.stat().st_mtime_ns for path in files) <= report.stat().st_mtime_ns

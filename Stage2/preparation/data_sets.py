@@ -1,9 +1,10 @@
 """The raw data sets that can be prepared: how each is found in a download, and what is done to it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from Stage2.datasets.catalog import DataSet, get_dataset
 from Stage2.datasets.dataset_file import is_dataset_file
@@ -29,11 +30,13 @@ class RawDataSet:
         data_set: what it becomes.
         transform: what is done to its volumes.
         list_scans: finds its scans in a download.
+        reading: what decides the volumes that are read, beside their files, as JSON holds it.
     """
 
     data_set: DataSet
     transform: VolumeTransform
     list_scans: Callable[[Source], list[RawScan]]
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 def get_raw_data_set(name: str, drop_blank_slice: bool = False) -> RawDataSet:
@@ -46,14 +49,16 @@ def get_raw_data_set(name: str, drop_blank_slice: bool = False) -> RawDataSet:
     Raises:
         FileNotFoundError, ValueError: an unknown name, or something is wrong with the file.
     """
-    data_set = get_dataset(KINDS.get(name, name))
+    data_set, reading = get_dataset(KINDS.get(name, name)), {}
     if is_dataset_file(name):
         layout, transform = read_preparation(Path(name))
-        lister = partial(list_custom_scans, data_set=data_set, layout=layout)
+        lister, reading = partial(list_custom_scans, data_set=data_set, layout=layout), layout.parameters()
     else:
         is_mr = data_set.modality == "MR"
         transform, lister = (CHAOS_TRANSFORM, list_chaos_scans) if is_mr else (SABS_TRANSFORM, list_sabs_scans)
-    return RawDataSet(data_set, replace(transform, drop_blank_slice=True) if drop_blank_slice else transform, lister)
+    if drop_blank_slice:
+        transform = replace(transform, drop_blank_slice=True)
+    return RawDataSet(data_set, transform, lister, reading)
 
 
 def list_converted_scans(source: Source, data_set: DataSet) -> list[RawScan]:

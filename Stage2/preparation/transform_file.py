@@ -85,6 +85,12 @@ class RawLayout:
     label_values: Mapping[int, int] | None = None
     orientation: str | None = None
 
+    def parameters(self) -> dict[str, Any]:
+        """What decides the content of the volumes that are read, as JSON holds it; not where their files lie."""
+        values = self.label_values
+        texts = None if values is None else {str(stored): label for stored, label in values.items()}
+        return {"orientation": self.orientation, "label_values": texts}
+
 
 def read_preparation(path: Path) -> tuple[RawLayout, VolumeTransform]:
     """What a data set file says of its preparation.

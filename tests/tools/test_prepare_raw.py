@@ -105,6 +105,46 @@ def test_a_file_with_the_settings_of_sabs_does_the_same(run, tmp_path, caplog):
     assert json.loads(ours["classmap_1.json"])["a"] == {"1": [0, 1], "2": [0, 1], "21": [0, 1]}
 
 
+READING = "  label_values: {1: 1, 2: 2, 3: 3, 4: 4}\n  orientation: LAS\n"
+
+
+def test_other_label_values_and_other_axes_are_refused(run, tmp_path, capsys):
+    tree, file, out = write_sabs(tmp_path / "down", (1, 2, 21), side=32), tmp_path / "mine.yaml", tmp_path / "out"
+    file.write_text(CUSTOM + READING)
+    assert run("convert", file, tree, out) == run("convert", file, tree, out) == 0
+    values = "label_values {'0': 0, '1': 1, '2': 2, '3': 3, '4': 4}, but asked for is {'0': 0, '1': 2, '2': 1,"
+    axes = "orientation LAS, but asked for is RAI; write to another folder"
+    for old, new, sentence in (("1: 1, 2: 2", "1: 2, 2: 1", values), ("LAS", "RAI", axes)):
+        file.write_text(CUSTOM + READING.replace(old, new))
+        assert run("convert", file, tree, out) == 1
+        assert f"was made with {sentence}" in capsys.readouterr().err
+
+
+def test_a_folder_that_does_not_tell_label_values_and_axes(run, tmp_path, capsys):
+    """As earlier versions wrote them: whether they are these is not known, unless the file names none."""
+    tree, file, out = write_sabs(tmp_path / "down", (1, 2, 21), side=32), tmp_path / "mine.yaml", tmp_path / "out"
+    file.write_text(CUSTOM)
+    assert run("convert", file, tree, out) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["parameters"]["orientation"], manifest["parameters"]["label_values"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert run("convert", file, tree, out) == 0
+    file.write_text(CUSTOM + READING)
+    assert run("convert", file, tree, out) == 1
+    assert "was made with orientation unknown, but asked for is LAS; write to" in capsys.readouterr().err
+
+
+def test_other_folds_are_checked_again_where_there_are_no_labels(run, tmp_path, caplog):
+    tree, file, out = write_sabs(tmp_path / "down", (1, 2, 21)), tmp_path / "mine.yaml", tmp_path / "out"
+    text = "".join(line for line in CUSTOM.splitlines(keepends=True) if "labels:" not in line)
+    file.write_text(text)
+    assert run("custom", file, tree, out) == 0
+    caplog.clear()
+    file.write_text(text.replace("folds: [0, 1, 2, 3]", "folds: [0, 1, 2, 3, 4]"))
+    assert run("custom", file, tree, out) == 1
+    assert "mine has folds for 4 scans, but 3 were found" in caplog.text
+
+
 def test_a_dry_run_writes_nothing(run, chaos, tmp_path, caplog):
     assert run("chaos", chaos, tmp_path / "out", "--dry-run", "--drop-blank-slice") == 0
     for part in ("1 scan(s) to make of 1", "spacing: [1.25, 1.25, 7.7]", "drop_blank_slice: True", "scan 5 from 12"):

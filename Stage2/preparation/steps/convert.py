@@ -2,10 +2,11 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def expect_apart(out: Path, source: Source) -> None:
 
 def plan_folder(
     scans: Sequence[RawScan], out: Path, data_set: str, transform: VolumeTransform, converted_only: bool = False,
-    *, force: bool = False,
+    *, reading: Mapping[str, Any] = MappingProxyType({}), force: bool = False,
 ) -> Plan:  # fmt: skip
     """Compare what is asked for with what a folder holds; nothing is written.
 
@@ -66,6 +67,7 @@ def plan_folder(
         out: folder to make or to complete.
         data_set: name of the data set.
         transform: what is done to the volumes, or would be if they were not `converted_only`.
+        reading: what decides the raw volumes beside their files, as JSON holds it.
         force: make everything anew.
 
     Raises:
@@ -74,7 +76,8 @@ def plan_folder(
     """
     source = scans[0].source
     expect_apart(out, source)
-    parameters = {"step": "convert"} if converted_only else {"step": "normalise", **transform.parameters()}
+    steps = {"step": "convert"} if converted_only else {"step": "normalise", **transform.parameters()}
+    parameters = {**steps, **reading}
     found = None if force else read_manifest(out)
     ids = {scan.id for scan in scans}
     present = sorted((path.name, scan_id) for kind in (IMAGE, LABEL) for scan_id, path in volumes_of(out, kind).items())
@@ -161,6 +164,8 @@ def make_scan(
         outputs = {volume_name(LABEL, scan.id): label, **outputs}  # the image last: it says that there is a scan
     for name, volume in outputs.items():
         write_volume(out / name, sitk.GetArrayViewFromImage(volume), volume)
+    if label is None:
+        (out / volume_name(LABEL, scan.id)).unlink(missing_ok=True)  # of a data set that had labels
     return scan.id, {"sources": sources, "outputs": sorted(outputs), "versions": program_versions()}
 
 

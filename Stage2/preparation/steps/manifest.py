@@ -21,7 +21,8 @@ class Manifest:
 
     Attributes:
         data_set: name of the data set.
-        parameters: what decides the content of the files: step and transform.
+        parameters: what decides the content of the files: step, transform, orientation and values of labels. Folders
+            made by earlier versions lack the last two.
         source: where the raw data lay.
         scans: scan id -> {"sources": {name: {"sha256": ..., "stamp": ...}}, "outputs": [names], "versions": {program:
             version}}, of finished scans.
@@ -43,12 +44,14 @@ class Manifest:
         """Refuse to go on in a folder that was made otherwise.
 
         Raises:
-            ValueError: another data set, step or transform; the first difference is named.
+            ValueError: another data set, step or parameter; the first difference is named. One that is given now but
+                was not kept then is a difference.
         """
         ours, theirs = ({"data_set": n, **p} for n, p in ((data_set, parameters), (self.data_set, self.parameters)))
-        for name in [*ours, *(theirs.keys() - ours.keys())]:
+        for name in {**ours, **theirs}:
             old, new = ("none" if side.get(name) is None else side[name] for side in (theirs, ours))
             if old != new:
+                old = old if name in theirs else "unknown"
                 raise ValueError(f"{folder} was made with {name} {old}, but asked for is {new}; {REMEDY}.")
 
     def other_versions(self) -> dict[str, str]:

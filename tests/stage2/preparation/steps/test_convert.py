@@ -196,6 +196,19 @@ def test_a_scan_without_label(tmp_path, out):
     assert sorted(path.name for path in out.iterdir()) == ["image_5.nii.gz", "manifest.json"]
 
 
+def test_a_label_that_a_data_set_has_no_more_does_not_stay(tmp_path, out):
+    write_volume(tmp_path / "raw/1.nii.gz", draw_abdomen(side=32)[0] - np.int16(200))
+    for reader in (read_with_label, read_without_label):
+        scan = RawScan("5", open_source(tmp_path / "raw"), ("1.nii.gz",), reader)
+        make_folder(plan_folder([scan], out, "mine", TRANSFORM, force=True))
+    assert sorted(path.name for path in out.iterdir()) == ["image_5.nii.gz", "manifest.json"]
+
+
+def read_with_label(paths):
+    image = sitk.ReadImage(str(paths["1.nii.gz"]))
+    return image, image > 0
+
+
 def read_without_label(paths):
     return sitk.ReadImage(str(paths["1.nii.gz"])), None
 
