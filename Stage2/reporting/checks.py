@@ -7,6 +7,7 @@ from typing import Any
 from Stage2.datasets.folds import EVERY_SUPPORT
 from Stage2.evaluation.metrics import metric_names
 from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, METHODS, method_of
+from Stage2.run_folders.unusual import USUAL
 
 MOST_FOLDS = 1000
 LARGEST = 1e15  # of scores; also refuses NaN, which no comparison holds for
@@ -64,6 +65,7 @@ RESULTS_OPTIONAL = {
     "exclude_rule": maybe(is_text), "fold_scheme": maybe(is_text), "ct_statistics": maybe(is_text),
     "support_idx": lambda value: value is None or value == EVERY_SUPPORT or every(is_whole)(value),
     "query_prototypes": maybe(is_count), "supports": every(is_object), "left_out_supports": every(is_text),
+    "clsname": maybe(is_text), **dict.fromkeys(USUAL, maybe(is_count)),
 }  # fmt: skip
 ADAPTATION = {"start": is_text, "budget": is_text}
 SCAN_FIELDS = {

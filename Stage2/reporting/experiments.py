@@ -18,9 +18,11 @@ from Stage2.reporting.published import PUBLISHED_DICE
 from Stage2.reporting.runs import IN_RANGE, MEAN, TestedRun, region_of
 from Stage2.reporting.setting import TestSetting, setting_of
 from Stage2.run_folders.layout import ADAPTED, FULL_VOLUME, PROTOTYPES, method_of
+from Stage2.run_folders.unusual import PUBLISHED_HEAD
 
 BEST = "best tested step of every fold"
 UNTRAINED = "untrained"
+HEAD = ", head "  # between a tested snapshot and its head, where that is not the published one
 
 
 class FoldSeed(NamedTuple):
@@ -40,7 +42,8 @@ class TestedExperiment:
     Attributes:
         name: path of the experiment folders, with * for the fold, and without a seed.
         setting: what was tested.
-        snapshot: which snapshot was tested: "step 100100", "chosen by train_scans", "untrained", `BEST` ...
+        snapshot: which snapshot was tested: "step 100100", "chosen by train_scans", "untrained", `BEST` ...; and with
+            which head, where that is not the published one.
         runs: the latest run of every fold and seed.
         n_folds: of the data set.
     """
@@ -146,8 +149,8 @@ def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
     for run in sorted(runs, key=lambda run: (run.experiment, run.run)):
         key = (without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
         groups.setdefault(key, {})[FoldSeed(run.results["fold"], run.seed)] = run
-    for (name, setting), of_best in _best_by_test_dice(groups).items():
-        groups[name, setting, BEST] = of_best
+    for (name, setting, head), of_best in _best_by_test_dice(groups).items():
+        groups[name, setting, BEST + head] = of_best
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], str(item[0][1]), _natural(item[0][2])))
     return [TestedExperiment(*key, of_key, _count_folds(of_key)) for key, of_key in ordered]
 
@@ -156,7 +159,8 @@ def describe_snapshot(run: TestedRun) -> str:
     """Which snapshot a run tested, or adapted and for how long: the rule that chose it, else its step."""
     known = _snapshot(run)
     if method_of(run.results) != ADAPTED:
-        return known
+        head = run.results.get("clsname") or PUBLISHED_HEAD
+        return known if head == PUBLISHED_HEAD else known + HEAD + head
     adaptation = run.results["adaptation"]
     named = "random weights" if adaptation["start"] == RANDOM_START else PurePath(adaptation["start"]).name
     begin = named if known == UNTRAINED else known
@@ -168,7 +172,12 @@ def _snapshot(run: TestedRun) -> str:
         return f"chosen by {run.results['selected_by']}"
     if run.results.get("step") is not None:
         return f"step {run.results['step']}"
-    return UNTRAINED if run.results.get("snapshot") is None else str(run.results["snapshot"])
+    if run.results.get("snapshot") is None:
+        return UNTRAINED
+    average = re.fullmatch(r"ema_(\d+)\.pth", PurePath(run.results["snapshot"]).name)
+    if average:
+        return f"moving average of step {average[1]}"
+    return re.sub(r"(fold_?)\d+", r"\1*", run.results["snapshot"])
 
 
 def published_setting(experiment: TestedExperiment) -> int | None:
@@ -207,13 +216,14 @@ def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> Test
 
 def _best_by_test_dice(
     groups: Mapping[tuple[str, TestSetting, str], Mapping[FoldSeed, TestedRun]],
-) -> dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]]:
-    steps: dict[tuple[str, TestSetting], list[Mapping[FoldSeed, TestedRun]]] = {}
+) -> dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]]:
+    """By name, setting and head, which begins with `HEAD` or is empty."""
+    steps: dict[tuple[str, TestSetting, str], list[Mapping[FoldSeed, TestedRun]]] = {}
     for (name, setting, snapshot), runs in groups.items():
         as_published = (setting.protocol, setting.method, setting.query_prototypes) == (PAPER, PROTOTYPES, 0)
         if as_published and snapshot.startswith("step "):
-            steps.setdefault((name, setting), []).append(runs)
-    best: dict[tuple[str, TestSetting], dict[FoldSeed, TestedRun]] = {}
+            steps.setdefault((name, setting, "".join(snapshot.partition(HEAD)[1:])), []).append(runs)
+    best: dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]] = {}
     for group, of_steps in steps.items():
         for key, run in (item for runs in of_steps for item in runs.items() if len(of_steps) > 1):
             other = best.setdefault(group, {}).setdefault(key, run)

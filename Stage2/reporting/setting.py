@@ -7,6 +7,7 @@ from Stage2.datasets.catalog import TRAINING, VOLUME
 from Stage2.datasets.folds import ANY, DISJOINT, EVERY_SUPPORT, OVERLAPPING
 from Stage2.reporting.runs import TestedRun
 from Stage2.run_folders.layout import ADNET, PROTOTYPES, method_of
+from Stage2.run_folders.unusual import has_published_support, unusual_settings
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class TestSetting:
         fold_scheme: how the folds were cut.
         ct_statistics: what normalised CT.
         supports: "all": scores are means over each support in turn; in ADNet's protocol, which place in the test fold
-            the support has, as in "[2]"; empty: the published support, or another one that was named.
+            the support has, as in "[2]", and in the others too where it is not the published one; empty: that one.
         query_prototypes: of each class that the query itself could add; 0: none.
+        unusual: other settings of the test that are not the published ones, as in ``val_wsize=4, z_margin=1``.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -41,6 +43,7 @@ class TestSetting:
     ct_statistics: str = TRAINING
     supports: str = ""
     query_prototypes: int = 0
+    unusual: str = ""
 
     @property
     def way(self) -> str:
@@ -55,7 +58,7 @@ class TestSetting:
             parts.append(f"CT by statistics of the {self.ct_statistics}")
         if self.query_prototypes:
             parts.append(f"up to {self.query_prototypes} prototypes of the query")
-        return [*parts, *([named] if named else [])]
+        return [*parts, *filter(None, (self.unusual, named))]
 
     def words(self, fold: int | None = None) -> str:
         """The setting as a sentence, with the fold where the tests share one."""
@@ -77,10 +80,11 @@ def setting_of(run: TestedRun) -> TestSetting:
     return TestSetting(
         protocol=results["protocol"], slice_matching=results.get("slice_matching"),
         dataset=results["dataset"].removesuffix("_Superpix"), label_set=results["label_set"],
-        excluded=tuple(results["exclude_classes"]), method=method_of(results),
+        excluded=tuple(sorted(results["exclude_classes"])), method=method_of(results),
         exclude_rule=(results.get("exclude_rule") or ANY) if results["exclude_classes"] else ANY,
         fold_scheme=results.get("fold_scheme") or DISJOINT, ct_statistics=_ct_statistics(results),
-        supports=_supports(results), query_prototypes=results.get("query_prototypes") or 0,
+        supports=_supports(run), query_prototypes=results.get("query_prototypes") or 0,
+        unusual=", ".join(unusual_settings(results)),
     )  # fmt: skip
 
 
@@ -89,8 +93,10 @@ def _ct_statistics(results: Mapping) -> str:
     return results.get("ct_statistics") or (VOLUME if results["protocol"] == ADNET else TRAINING)
 
 
-def _supports(results: Mapping) -> str:
-    chosen = results.get("support_idx")
-    if chosen == EVERY_SUPPORT:
-        return EVERY_SUPPORT
-    return str(chosen) if results["protocol"] == ADNET and chosen is not None else ""
+def _supports(run: TestedRun) -> str:
+    chosen = run.results.get("support_idx")
+    if chosen is None or chosen == EVERY_SUPPORT:
+        return chosen or ""
+    data_set = run.data_set()
+    published = has_published_support(run.results, None if data_set is None else data_set.fold_boundaries)
+    return "" if published and run.results["protocol"] != ADNET else str(list(chosen))

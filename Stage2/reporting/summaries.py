@@ -22,7 +22,7 @@ SUMMARY_COLUMNS = (
     "class", "metric", "mean", "sd", "runs", "undefined", "missing_folds",
 )  # fmt: skip
 # Where any run has an unusual one.
-ADDED_COLUMNS = ("exclude_rule", "fold_scheme", "ct_statistics", "supports", "query_prototypes")
+ADDED_COLUMNS = ("exclude_rule", "fold_scheme", "ct_statistics", "supports", "query_prototypes", "unusual")
 
 
 def long_rows(experiments: Iterable[TestedExperiment], runs: Iterable[TestedRun]) -> list[dict]:

@@ -1,12 +1,13 @@
 """Which snapshot of a training run to test or fine-tune: by a rule, with the reason it goes by."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from Stage2.datasets.folds import DISJOINT, EVERY_SUPPORT
+from Stage2.datasets.catalog import get_dataset
+from Stage2.datasets.folds import DISJOINT
 from Stage2.run_folders.layout import (
     PAPER,
     PROTOTYPES,
@@ -15,10 +16,12 @@ from Stage2.run_folders.layout import (
     list_runs,
     list_snapshots,
     method_of,
+    read_config,
     read_results,
     read_scalars,
     snapshot_path,
 )
+from Stage2.run_folders.unusual import has_published_support, unusual_settings
 
 LAST, TRAIN_SCANS, TEST = "last", "train_scans", "test"
 COMPARING = (TRAIN_SCANS, TEST)
@@ -78,7 +81,8 @@ def choose_snapshot(folder: Path, rule: str) -> Choice:
         remedy = f"train with eval_every=STEPS, or choose select={LAST}"
     else:
         tested = dice_of_tests(run)
-        found, scored = f"no test of its snapshots ({PUBLISHED_PROTOCOL} protocol)", "mean Dice in test scans"
+        found = f"no test of its snapshots ({PUBLISHED_PROTOCOL} protocol, published settings)"
+        scored = "mean Dice in test scans"
         remedy = f"test them all first (SNAPSHOTS=all bash <its test script>), or choose select={LAST}"
     if not tested:
         raise ValueError(f"{run} has {found}, which select={rule} compares; {remedy}.")
@@ -120,7 +124,7 @@ def run_with_snapshots(folder: Path) -> Path:
 
 
 def dice_of_tests(run: Path) -> dict[int, float]:
-    """{step: mean Dice} of the run's snapshots that have been tested by the published protocol, with prototypes.
+    """{step: mean Dice} of the run's snapshots that have been tested as published, with prototypes of their own head.
 
     Tests are looked for in the log folder that holds the run's experiment folder; of several tests of a snapshot, the
     latest run counts. A test that was cut short or gave no Dice does not count.
@@ -128,7 +132,7 @@ def dice_of_tests(run: Path) -> dict[int, float]:
     run = run.resolve()
     log_dir = run.parent.parent
     snapshots = list_snapshots(run)
-    dice = {}
+    dice, head = {}, read_config(run).get("clsname")
     for path in sorted(log_dir.glob(f"*/*/{RESULTS}"), key=_experiment_and_number):
         try:
             results = read_results(path.parent)
@@ -140,7 +144,9 @@ def dice_of_tests(run: Path) -> dict[int, float]:
             and method_of(results) == PROTOTYPES
             and not results.get("query_prototypes")
             and results.get("fold_scheme", DISJOINT) == DISJOINT
-            and results.get("support_idx") != EVERY_SUPPORT
+            and not unusual_settings(results)
+            and (None in (head, results.get("clsname")) or results["clsname"] == head)
+            and has_published_support(results, _fold_boundaries(path.parent, results))
         )
         if not as_published or not results.get("snapshot") or not _defined(score):
             continue
@@ -192,6 +198,14 @@ def _dice_on_training_scans(run: Path) -> dict[int, float]:
 def _experiment_and_number(results: Path) -> tuple[str, int]:
     number = results.parent.name
     return results.parent.parent.name, int(number) if number.isdecimal() else -1
+
+
+def _fold_boundaries(test: Path, results: Mapping[str, Any]) -> Sequence[int] | None:
+    """Of the data set that was tested; None where nothing tells them any more."""
+    try:
+        return get_dataset(read_config(test).get("dataset") or results["dataset"]).fold_boundaries
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _defined(value: object) -> bool:

@@ -29,8 +29,9 @@ from Stage2.inference.feature_cache import FeatureMemory
 from Stage2.io.names import image_path
 from Stage2.io.nifti import read_header
 from Stage2.models.few_shot import FewShotSegmenter
-from Stage2.run_folders.layout import ADNET, CLEAN, PROTOTYPES
+from Stage2.run_folders.layout import ADAPTED, ADNET, CLEAN, PROTOTYPES
 from Stage2.run_folders.selection import Choice, choice_record
+from Stage2.run_folders.unusual import USUAL
 from Stage2.runs.build import held_out_tasks
 from Stage2.runs.settings import DEFAULTS, OF_PROTOCOL, RunSettings
 from Stage2.runs.trained_scans import exclude_rule_of
@@ -200,6 +201,7 @@ def describe_test(settings: RunSettings, cohort: Cohort, start: Choice | None) -
         "slice_matching": settings.slice_matching if clean and settings.method == PROTOTYPES else None,
         "query_prototypes": settings.query_prototypes,
         "modelname": settings.modelname,
+        **{key: None if key in without_effect(settings) else getattr(settings, key) for key in ("clsname", *USUAL)},
         "adaptation": None,
         **choice_record(start),
         "step": step_of_snapshot(snapshot),
@@ -209,6 +211,13 @@ def describe_test(settings: RunSettings, cohort: Cohort, start: Choice | None) -
     if cohort.data_set.label_values is not None:  # whoever draws the label files needs to know
         described["label_values"] = {str(value): label for value, label in cohort.data_set.label_values.items()}
     return described
+
+
+def without_effect(settings: RunSettings) -> tuple[str, ...]:
+    """Those of the settings of a test with a head that change nothing in it."""
+    if settings.method != ADAPTED:
+        return ()
+    return ("clsname", "val_wsize", *["n_sup_part"] * (settings.protocol == CLEAN))
 
 
 def published_support(protocol: str, cohort: Cohort) -> str | None:

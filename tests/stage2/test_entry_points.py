@@ -103,6 +103,8 @@ def test_results(road):
         0,
     )
     assert (results["step"], results["modelname"], results["exclude_classes"]) == (3, "toy", [])
+    told = {key: results[key] for key in ("clsname", "val_wsize", "n_sup_part", "z_margin", "min_fg_data")}
+    assert told == {"clsname": "grid_proto", "val_wsize": 2, "n_sup_part": 3, "z_margin": 0, "min_fg_data": 1}
     assert {(row["class"], row["scan"]) for row in results["scans"]} == {
         (name, scan) for name in ("RK", "LK") for scan in "0123"
     }

@@ -101,6 +101,52 @@ def test_methods_that_no_run_writes_are_left_out(tmp_path: Path, change: dict):
     assert [run.results["fold"] for run in find_tested_runs([tmp_path])] == [0]
 
 
+def test_tests_with_other_heads_and_settings_and_supports_are_apart(tmp_path: Path):
+    """Old results, which name none of them, are as those with the published ones."""
+    usual = {"clsname": "grid_proto", "val_wsize": 2, "n_sup_part": 3, "z_margin": 0, "min_fg_data": 1}
+    changes = [
+        {}, {**usual, "support_idx": [4]}, usual | {"clsname": "global_proto"}, usual | {"val_wsize": 4},
+        usual | {"support_idx": [0]}, {"clsname": "global_proto", **at_step(9)},
+    ]  # fmt: skip
+    for number, change in enumerate(changes, start=1):
+        results = make_results({"RK": [number / 10]}, **{**at_step(5), **change})
+        write_run(tmp_path, NAME.format(0), number, results)
+    found = {
+        (one.setting.way, one.snapshot): list(one.values("RK")) for one in group_runs(find_tested_runs([tmp_path]))
+    }
+    assert found == {
+        ("paper protocol", "step 5"): [0.2],
+        ("paper protocol", "step 5, head global_proto"): [0.3],
+        ("paper protocol", "step 9, head global_proto"): [0.6],
+        ("paper protocol", f"{BEST}, head global_proto"): [0.6],
+        ("paper protocol, val_wsize=4", "step 5"): [0.4],
+        ("paper protocol, support [0] of the fold", "step 5"): [0.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "snapshot"),
+    [
+        ("exps/mySSL_train_vfold{}_x/{}/snapshots/ema_7.pth", "moving average of step 7"),
+        ("weights/fold_{}.pth", "weights/fold_*.pth"),
+        ("weights/vfold{}/best.pth", "weights/vfold*/best.pth"),
+    ],
+)
+def test_snapshots_that_tell_no_step_are_one_experiment_over_folds(tmp_path: Path, path: str, snapshot: str):
+    for fold in range(5):
+        results = make_results({"RK": [0.5]}, fold=fold, snapshot=path.format(fold, 9 - fold))
+        write_run(tmp_path, NAME.format(fold), 1, results)
+    (one,) = group_runs(find_tested_runs([tmp_path]))
+    assert (one.snapshot, one.missing) == (snapshot, [])
+
+
+def test_the_order_of_excluded_classes_tells_nothing_apart(tmp_path: Path):
+    for fold, excluded in enumerate(([2, 3], [3, 2])):
+        write_run(tmp_path, NAME.format(fold), 1, make_results({"RK": [0.5]}, fold=fold, exclude_classes=excluded))
+    (one,) = group_runs(find_tested_runs([tmp_path]))
+    assert one.setting.excluded == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("excluded", "label_set", "dataset", "setting"),
     [([], 1, "CHAOST2", 1), ([3, 2], 0, "CHAOST2", 2), ([1, 4], 0, "CHAOST2", None), ([], 0, "heart", None)],

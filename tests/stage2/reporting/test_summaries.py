@@ -76,6 +76,16 @@ def test_distances_and_the_full_volume_have_their_columns(tmp_path: Path):
     assert (values["in_range", "hd95_mm"], values["full_volume", "hd95_mm"]) == (12.34, 99.9)
 
 
+def test_unusual_settings_and_supports_have_columns_where_there_are_any(tmp_path: Path):
+    for fold, change in enumerate(({}, {"val_wsize": 4, "z_margin": 1}, {"support_idx": [0]})):
+        write_run(tmp_path, f"test_vfold{fold}", 1, make_results({"RK": [0.5]}, fold=fold, **change))
+    rows = summary_rows(experiments_of(tmp_path))
+    assert {(row.get("unusual"), row.get("supports")) for row in rows} == {
+        (None, None), ("val_wsize=4, z_margin=1", None), (None, "[0]"),
+    }  # fmt: skip
+    assert {"unusual", "supports"} <= set(long_columns(long_rows([], find_tested_runs([tmp_path]))))
+
+
 def test_a_metric_that_a_file_holds_is_in_every_table(tmp_path: Path, monkeypatch):
     """One in the project's table, with its heading, unit and digits; one that nobody knows, as it is named."""
     monkeypatch.setitem(METRICS, "volume_ml", Metric("volume error", lambda masks: 0.0, "ml", "lower", digits=1))

@@ -13,6 +13,7 @@ from Stage2.run_folders.selection import (
     resolve_choice,
     snapshot_of_step,
 )
+from Stage2.run_folders.unusual import USUAL
 
 
 def make_run(folder, steps, dice=None):
@@ -115,9 +116,18 @@ def test_the_record_names_the_rule_where_snapshots_were_compared(tmp_path, rule,
     assert set(choice_record(None).values()) == {None}
 
 
-@pytest.mark.parametrize("more", [{"support_idx": "all"}, {"fold_scheme": "overlapping"}, {"protocol": "adnet"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"support_idx": "all"}, {"fold_scheme": "overlapping"}, {"protocol": "adnet"}, {"support_idx": [0]},
+        {"clsname": "global_proto"}, {"val_wsize": 4}, {"n_sup_part": 1}, {"z_margin": 2}, {"min_fg_data": 100},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_tests_by_other_habits_choose_no_snapshot(tmp_path, more):
     run = make_run(tmp_path / "train" / "1", [5, 9])
-    make_test(tmp_path / "test" / "1", run / "snapshots" / "5.pth", 0.4, support_idx=[-1], fold_scheme="disjoint")
-    make_test(tmp_path / "test" / "2", run / "snapshots" / "9.pth", 0.8, **more)
+    (run / "config.json").write_text('{"clsname": "grid_proto"}')
+    usual = {"fold": 0, "dataset": "CHAOST2", "support_idx": [4], "fold_scheme": "disjoint", "clsname": "grid_proto"}
+    make_test(tmp_path / "test" / "1", run / "snapshots" / "5.pth", 0.4, **usual, **USUAL)
+    make_test(tmp_path / "test" / "2", run / "snapshots" / "9.pth", 0.8, **{**usual, **USUAL, **more})
     assert dice_of_tests(run) == {5: 0.4}
