@@ -5,13 +5,14 @@ The record names the files that were written for its query, so that nothing else
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from Stage1.files import whole_file, write_json, write_text
+from Stage1.files import whole_file, write_json
 from Stage2.evaluation.metrics import METRICS
 from Stage2.io.scans import ScanFile
 from Stage2.io.text import csv_text, plain
@@ -103,7 +104,7 @@ class ResultsTable:
     """The table of a folder: a line for every query and label, one for every query that failed, written as they come.
 
     Args:
-        path: what stands there is written over.
+        path: what stands there is written over when the first lines come.
 
     Raises:
         FileExistsError: it has other columns than this program's.
@@ -111,12 +112,14 @@ class ResultsTable:
     """
 
     def __init__(self, path: Path):
-        self.path, self.columns = path, (*COLUMNS, *METRICS, "lower_bound", "error")
+        self.path, self.columns, self._begun = path, (*COLUMNS, *METRICS, "lower_bound", "error"), False
         expect_own_table(path)
-        write_text(path, csv_text([], self.columns))
+        expect_writable(path.parent)
 
     def add(self, record: Mapping) -> None:
         """Append the lines of a query."""
+        if not self._begun:
+            self.rewrite([])
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(self._lines(record))
@@ -128,11 +131,25 @@ class ResultsTable:
         with whole_file(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(csv_text([], self.columns))
             file.writelines(map(self._lines, records))
+        self._begun = True
 
     def _lines(self, record: Mapping) -> str:
         rows = [{"query": record["query"], "error": record["error"]}] if "error" in record else []
         rows += [{"query": record["query"], "label": label, **own} for label, own in record.get("labels", {}).items()]
         return csv_text(rows, self.columns).partition("\n")[2]
+
+
+def expect_writable(folder: Path) -> None:
+    """Make a folder of outputs, and tell before minutes are spent where it cannot be written.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"{folder} could not be written ({error.strerror}); give another folder.") from None
 
 
 def expect_own_table(path: Path) -> None:
