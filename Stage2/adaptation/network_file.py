@@ -1,7 +1,8 @@
 """Files of adapted networks and of starting networks: weights with a description, data only (safetensors and JSON)."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,37 @@ def names_adapted(path: Path) -> bool:
     """Whether a file holds an adapted network; raises as `describe_file`."""
     described = describe_file(path)
     return described is not None and described["kind"] == ADAPTED
+
+
+def own_at(path: Path) -> dict[str, Any] | None:
+    """The description of the adapted network that stands where one is to be written; None where nothing does.
+
+    Raises:
+        ValueError: the name is not one of such files, or as `describe_file`.
+        FileExistsError: something else stands there.
+    """
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"{path} must be the name of a {SUFFIX} file.")
+    if not os.path.lexists(path):
+        return None
+    described = describe_file(path)
+    if described is None or described["kind"] != ADAPTED:
+        raise FileExistsError(f"{path} was not written by this program and is not written over; choose another name.")
+    return described
+
+
+def choose_labels(labels: Sequence[int] | None, known: Sequence[int]) -> tuple[int, ...]:
+    """Labels to segment, each once, out of those that a network knows; None: all of them.
+
+    Raises:
+        ValueError: there is none, or one that it does not know.
+    """
+    chosen = tuple(dict.fromkeys(known if labels is None else labels))
+    missing = [label for label in chosen if label not in known]
+    if missing or not chosen:
+        found = f"label {missing[0]} was not adapted to" if missing else "no label was given"
+        raise ValueError(f"{found}; the network knows {list(known)}: choose among those.")
+    return chosen
 
 
 def read_network(path: Path) -> tuple[AdaptedNetwork, dict[str, Any]]:

@@ -48,8 +48,10 @@ class AdaptationSettings:
             raise ValueError(f"steps {self.steps}: expected a whole number from 1 up.")
         if self.side is not None and (self.side < 32 or self.side > 512 or self.side % 32):
             raise ValueError(f"side {self.side}: expected a multiple of 32 from 32 to 512.")
-        if self.batch < 2 or self.seed < 0:
-            raise ValueError(f"batch {self.batch}, seed {self.seed}: expected 2 or more slices, and a seed from 0 up.")
+        if self.batch < 2:
+            raise ValueError(f"batch {self.batch}: expected 2 or more slices.")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed}: expected a seed from 0 up, below 2^63.")
 
     @property
     def budget(self) -> str:

@@ -12,7 +12,7 @@ from Stage1.files import hash_file
 from Stage2.adaptation.confidence import Reference, confidence_of, lower_bound
 from Stage2.adaptation.inference import keep_largest_pieces, organ_shares
 from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.network_file import ADAPTED, read_network
+from Stage2.adaptation.network_file import ADAPTED, choose_labels, read_network
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import to_working_grid, working_geometry
 from Stage2.datasets.volumes import Statistics
@@ -103,7 +103,7 @@ class AdaptedPredictor:
         clean_up: keep the largest piece of each organ.
 
     Raises:
-        ValueError: it does not know a label.
+        ValueError: it does not know a label, or none is given.
     """
 
     def __init__(
@@ -111,12 +111,7 @@ class AdaptedPredictor:
         clean_up: bool = True,
     ):  # fmt: skip
         self.adapted, self.slices_at_once, self.clean_up = adapted, slices_at_once, clean_up
-        self.labels = tuple(dict.fromkeys(adapted.labels if labels is None else labels))
-        missing = [label for label in self.labels if label not in adapted.labels]
-        if missing:
-            raise ValueError(
-                f"label {missing[0]} was not adapted to; the network knows {list(adapted.labels)}: choose among those."
-            )
+        self.labels = choose_labels(labels, adapted.labels)
         self.transform = adapted.transform
 
     def segment(self, query: sitk.Image, name: str = "the query") -> Segmentation:

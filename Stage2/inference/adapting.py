@@ -12,7 +12,7 @@ from torch import Tensor
 
 from Stage2.adaptation.adapt import adapt_slices, side_for
 from Stage2.adaptation.confidence import Reference
-from Stage2.adaptation.network_file import ADAPTED, write_network
+from Stage2.adaptation.network_file import ADAPTED, own_at, write_network
 from Stage2.adaptation.settings import MINUTES, AdaptationSettings, identity_of_start, starting_file
 from Stage2.adaptation.training import Progress
 from Stage2.adaptation.working_grid import (
@@ -24,9 +24,19 @@ from Stage2.adaptation.working_grid import (
 )
 from Stage2.datasets.volumes import pooled_statistics
 from Stage2.inference.adapted_predictor import Adapted
-from Stage2.inference.examples import UNKNOWN, Example, known_slices, labels_of, reaching, spreads_of, volumes_of
+from Stage2.inference.examples import (
+    UNKNOWN,
+    Example,
+    has_unknown,
+    is_whole,
+    known_slices,
+    labels_of,
+    reaching,
+    spreads_of,
+    volumes_of,
+)
 from Stage2.inference.feature_cache import hash_of
-from Stage2.inference.masks import labels_in
+from Stage2.inference.outputs import expect_writable
 from Stage2.inference.predictor import Scan, Support, as_image, check_labels, mask_image, named, on_grid
 from Stage2.inference.transform import (
     ScanTransform,
@@ -70,6 +80,11 @@ def adapt_network(
         FileNotFoundError, ValueError: what does not fit, in one sentence.
         OSError: the state cannot be written.
     """
+    own_side = side_for(start, settings.encoder)
+    if settings.side is not None and own_side not in (None, settings.side):
+        raise ValueError(
+            f"side {settings.side}: the encoder sees {own_side} x {own_side} pixels and no others; leave the side out."
+        )
     supports = [on_grid(one.support) for one in examples]
     labels = check_labels(labels, supports)
     transform = _completed(transform, supports)
@@ -78,7 +93,6 @@ def adapt_network(
         reaching(replace(one, support=own), labels, transform) for one, own in zip(examples, supports, strict=True)
     ]
     supports = [one.support for one in examples]
-    partly = [UNKNOWN not in labels and UNKNOWN in labels_in(own.mask) for own in supports]
     if transform.modality == "CT" and transform.statistics is None:
         transform = replace(
             transform, statistics=pooled_statistics(sitk.GetArrayViewFromImage(image) for image in images)
@@ -93,17 +107,23 @@ def adapt_network(
                 f"label {label} is gone after preparation of {supports[0].mask_name}: it is smaller than a voxel of "
                 "the network, or outside the pixels looked at; annotate more, or crop the scan."
             )
-    side = settings.side or side_for(start, settings.encoder) or choose_side(masks)
+    side = settings.side or own_side or choose_side(masks)
     scans = []
-    for example, voxels, mask, image, unknown in zip(examples, slices, masks, images, partly, strict=True):
+    for example, voxels, mask, image in zip(examples, slices, masks, images, strict=True):
 
         def prepared(marks: sitk.Image, value: int = 1, image: sitk.Image = image) -> np.ndarray:
             return prepare_masks(marks, [value], image, transform)[value]
 
         known = known_slices(example, labels, prepared, transform.axes)
-        ignored = prepared(example.support.mask, UNKNOWN) if unknown else None
+        ignored = prepared(example.support.mask, UNKNOWN) if has_unknown(example, labels) else None
         labelled = labels_on_working_grid(mask, side, known, ignored)
         scans.append(AnnotatedSlices(example.support.name, to_working_grid(voxels, side), *labelled))
+    for place, label in enumerate(labels, start=1):
+        if not any((own.labels == place).any() for own in scans):  # it would be learned as absent
+            raise ValueError(
+                f"label {label} is in no annotated slice of {', '.join(own.name for own in supports)}; annotate one "
+                "that shows it, or leave it out of the labels."
+            )
     others = [_unlabelled(name, scan, transform, side) for name, scan in unlabelled] if settings.self_training else []
     identity = plain(
         identity
@@ -129,7 +149,7 @@ def adapt_network(
         "supports": [{"scan": own.name, "mask": own.mask_name} for own in supports],
         "unlabelled_scans": len(others),
     }
-    whole = [n for n, one in enumerate(examples) if one.annotated is None and not partly[n]]
+    whole = [n for n, one in enumerate(examples) if is_whole(one, labels)]
     spacings = [working_geometry(images[n], side).GetSpacing()[::-1] for n in whole]
     drawn = [scans[n].labels for n in whole]
     reference = Reference(
@@ -160,7 +180,7 @@ def adapt(
         start: "random", a snapshot, a file of weights, or an adapted network to go on with; None: the starting network.
         unlabelled: scans without masks, to learn from too.
         annotated: for every support, its annotated slices, see `Example`; empty: all of all.
-        out: .safetensors file to write; None: nothing is written.
+        out: .safetensors file to write, over an adapted network alone; None: nothing is written.
         seed: of all that is random.
         device: where the network runs.
         report: called after every step.
@@ -169,6 +189,9 @@ def adapt(
         FileNotFoundError, ValueError: what does not fit, in one sentence.
         OSError: the file cannot be written.
     """
+    if out is not None:
+        own_at(Path(out))
+        expect_writable(Path(out).parent)
     transform = transform or scan_transform(modality)
     if annotated and len(annotated) != len(supports):
         raise ValueError(f"{len(annotated)} entries of annotated for {len(supports)} supports; give one for each.")

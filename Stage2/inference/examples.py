@@ -15,7 +15,7 @@ from Stage2.inference.transform import SPACING_TOLERANCE, ScanTransform, network
 from Stage2.io.axes import slice_axis, upright
 from Stage2.io.grid import millilitres_of
 
-DRAWN = "drawn"
+ALL, DRAWN = "all", "drawn"
 ANY_SIZE = (0.0, 1e6)  # ml or mm
 
 
@@ -26,17 +26,45 @@ class Example:
     Attributes:
         support: scan and mask.
         annotated: its slices in which the mask says all, counted from 0 in the file's order; "drawn": for every organ,
-            those that show it; None: all. Voxels of value 255 are unknown in any case, unless that is a label.
+            those that show it; None or "all": all. Voxels of value 255 are unknown in any case, unless that is a label.
+
+    Raises:
+        ValueError: it is another word.
     """
 
     support: Support
     annotated: Sequence[int] | str | None = None
 
+    def __post_init__(self):
+        if isinstance(self.annotated, str) and self.annotated not in (ALL, DRAWN):
+            raise ValueError(f"annotated {self.annotated!r}: expected {ALL!r}, {DRAWN!r}, or numbers of slices.")
+        if isinstance(self.annotated, str) and self.annotated == ALL:
+            object.__setattr__(self, "annotated", None)
+
 
 def labels_of(examples: Sequence[Example]) -> list[int]:
-    """All labels that the masks show, ascending; 255 is none."""
-    shown = {label for one in examples for label in labels_in(on_grid(one.support).mask)}
-    return sorted(shown - {UNKNOWN})
+    """All labels that the masks show, ascending; 255 is none.
+
+    Raises:
+        ValueError: there are none, or as `on_grid`.
+    """
+    shown = {label for one in examples for label in labels_in(on_grid(one.support).mask)} - {UNKNOWN}
+    if examples and not shown:
+        raise ValueError(
+            f"{examples[0].support.mask_name} marks voxels as {UNKNOWN} alone, which means unknown; give the organ "
+            f"another value, or name {UNKNOWN} as its label."
+        )
+    return sorted(shown)
+
+
+def has_unknown(example: Example, labels: Sequence[int]) -> bool:
+    """Whether its mask leaves voxels open: of value 255, unless that is a label."""
+    return UNKNOWN not in labels and UNKNOWN in labels_in(example.support.mask)
+
+
+def is_whole(example: Example, labels: Sequence[int]) -> bool:
+    """Whether its mask says of every voxel what it is, so that it tells volumes and Dice."""
+    return example.annotated is None and not has_unknown(example, labels)
 
 
 def _drawn(example: Example, labels: Sequence[int], axes: str) -> dict[int, list[int]] | None:

@@ -104,7 +104,7 @@ class FeatureMemory:
 
 
 def prune(folder: Path, pattern: str, most: int = MOST_ENTRIES) -> None:
-    """Remove the files of a folder that were least recently used, but for `most` of them; others may do so meanwhile."""
+    """Remove the files of a folder that were least recently used, but for `most`; other processes may do so too."""
 
     def used(path: Path) -> int:
         try:

@@ -241,7 +241,8 @@ def _image_of(voxels: Array) -> sitk.Image:
     if voxels.dtype.kind not in "buif":
         raise ValueError(f"an array of {voxels.dtype}; expected real numbers.")
     kinds = {"bool": np.uint8, "float16": np.float32, "float128": np.float64}
-    return sitk.GetImageFromArray(voxels.astype(kinds.get(voxels.dtype.name, voxels.dtype.newbyteorder("=")), copy=False))
+    kind = kinds.get(voxels.dtype.name, voxels.dtype.newbyteorder("="))
+    return sitk.GetImageFromArray(voxels.astype(kind, copy=False))
 
 
 def named(name: str, step, *arguments):

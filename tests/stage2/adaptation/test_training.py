@@ -168,6 +168,7 @@ def test_a_network_of_numbers_that_are_not_finite_is_no_result(tmp_path):
         ({"side": 100}, "expected a multiple of 32"),
         ({"batch": 1}, "expected 2 or more slices"),
         ({"seed": -1}, "a seed from 0 up"),
+        ({"seed": 10**20}, r"a seed from 0 up, below 2\^63"),
     ],
 )
 def test_settings_out_of_range_are_refused(given, sentence):

@@ -107,6 +107,8 @@ def test_some_labels_and_unknown_ones(adapted, found):
     assert not (only.labels == 2).any()
     with pytest.raises(ValueError, match=r"label 9 was not adapted to; the network knows \[2, 3\]"):
         AdaptedPredictor(adapted, [3, 9])
+    with pytest.raises(ValueError, match=r"no label was given; the network knows \[2, 3\]"):
+        segment(drawn_scan()[0], [], [], adapted)
 
 
 def test_a_query_without_contrast_is_refused(adapted):
@@ -169,6 +171,14 @@ def test_the_function_takes_arrays_and_writes_a_file(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.labels, again.labels)
     with pytest.raises(ValueError, match="2 entries of annotated for 1 supports"):
         Stage2.adapt(given, steps=1, annotated=[None, None])
+    for name in ("a.pth", "scan.nii.gz"):
+        with pytest.raises(ValueError, match=r"must be the name of a \.safetensors file"):
+            Stage2.adapt(given, steps=1, out=tmp_path / name, report=pytest.fail)
+    (tmp_path / "scan.safetensors").touch()
+    with pytest.raises(FileExistsError, match="was not written by this program and is not written over"):
+        Stage2.adapt(given, steps=1, out=tmp_path / "scan.safetensors", report=pytest.fail)
+    with pytest.raises(OSError, match="could not be written"):
+        Stage2.adapt(given, steps=1, out=out / "b.safetensors", report=pytest.fail)
     with pytest.raises(AttributeError, match="no attribute 'adopt'"):
         _ = Stage2.adopt
 

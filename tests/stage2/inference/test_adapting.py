@@ -87,10 +87,10 @@ def test_a_scan_in_other_axes_gives_the_same(prepared, axes):
 
 def test_slices_are_counted_along_the_axes_that_the_network_sees(prepared):
     scan, mask = drawn_scan((40, 32, 20), (5.0, 5.0, 2.0))
-    (found,), _ = prepared(Example(Support(scan, mask), [10, 11]), axes="LSA", spacing=(5.0, 2.0, 5.0))
-    assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [10, 11]
-    (found,), _ = prepared(Example(Support(scan, mask), [10, 11]), axes="stored", spacing=(5.0, 5.0, 2.0))
-    assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [10, 11]
+    (found,), _ = prepared(Example(Support(scan, mask), [13, 14]), axes="LSA", spacing=(5.0, 2.0, 5.0))
+    assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [13, 14]
+    (found,), _ = prepared(Example(Support(scan, mask), [13, 14]), axes="stored", spacing=(5.0, 5.0, 2.0))
+    assert found.known.all(dim=1).nonzero()[:, 0].tolist() == [13, 14]
 
 
 def test_only_the_slices_that_are_listed_are_known(prepared):
@@ -99,6 +99,33 @@ def test_only_the_slices_that_are_listed_are_known(prepared):
     assert (found.labels[[0, 2, 4]] == IGNORED).all()
     assert found.annotated.tolist() == [1, 3]
     assert adapted.reference.volumes == (ANY_SIZE, ANY_SIZE)  # a part of an organ tells no volume
+
+
+def test_an_organ_that_no_annotated_slice_shows_is_not_learned_as_absent(prepared):
+    """Unless another example shows it."""
+    scan, mask = drawn_scan()
+    lower = masked(mask, lambda voxels: np.where(np.arange(5)[:, None, None] < 3, voxels, 2 * (voxels == 2)))
+    some = Example(Support(scan, lower, "first"), [3, 4])
+    with pytest.raises(ValueError, match="label 3 is in no annotated slice of first; annotate one that shows it"):
+        prepared(some)
+    with pytest.raises(ValueError, match="label 2 is in no annotated slice of the support scan"):
+        one(prepared, annotated=[])
+    assert one(prepared, lower, [3, 4], labels=(2,))[1].labels == (2,)
+    assert prepared(some, Example(Support(scan, mask), "drawn"))[1].labels == (2, 3)
+
+
+def test_all_slices_may_be_named_by_a_word(prepared):
+    found, adapted = one(prepared, annotated="all")
+    assert found.known.all() and adapted.reference == one(prepared)[1].reference
+    with pytest.raises(ValueError, match="annotated 'some': expected 'all', 'drawn', or numbers of slices"):
+        one(prepared, annotated="some")
+
+
+def test_a_mask_of_unknown_voxels_alone_shows_no_label():
+    scan, mask = drawn_scan()
+    unknown = masked(mask, lambda voxels: 255 * (voxels > 0))
+    with pytest.raises(ValueError, match="its mask marks voxels as 255 alone, which means unknown"):
+        labels_of([Example(Support(scan, unknown))])
 
 
 def test_three_slices_of_every_organ(prepared):
@@ -229,3 +256,6 @@ def test_a_vit_asks_for_its_own_side(toy, tmp_path):
     network.encoder_name = "dlfcn_vit_mmcv"
     write_network(path, ADAPTED, network, {})
     assert side_for(path, None) == 256
+    settings = AdaptationSettings(minutes=None, steps=1, side=128)
+    with pytest.raises(ValueError, match="side 128: the encoder sees 256 x 256 pixels and no others; leave the side"):
+        adapt_network([Example(Support(*drawn_scan()))], [2], scan_transform("MR"), path, settings)
