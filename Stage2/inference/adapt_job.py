@@ -1,7 +1,6 @@
 """A request to adapt: what is done is kept, what was interrupted goes on, and the file appears whole or not at all."""
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import SimpleITK as sitk
 
 from Stage2.adaptation.settings import RANDOM_START, SUFFIX, AdaptationSettings, identity_of_start, starting_file
+from Stage2.inference.outputs import expect_writable
 from Stage2.inference.request import Preparation
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile, find_scans
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SAY_EVERY = 10.0  # seconds between lines of progress
 AIR_HU = -200  # and below
 FEWEST_FOR_BOUND = 4  # examples: of fewer, no error ranks high enough for a bound that four of five scans reach
+UNBOUNDED = "lower_bounds_missing"  # in the description of a file that is finished but for them
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +71,12 @@ class AdaptJob:
 
     def __init__(self, request: AdaptRequest):
         self.request = request
-        if not request.out.name.endswith(SUFFIX):
-            raise ValueError(f"--out {request.out} must be the name of a {SUFFIX} file.")
         if not request.supports:
             raise ValueError("no support was given; expected at least one annotated scan.")
         if request.annotated and len(request.annotated) != len(request.supports):
             raise ValueError(
                 f"{len(request.annotated)} times --annotated-slices for {len(request.supports)} supports; give it once "
                 "for each, in the same order."
-            )
-        if request.lower_bound and len(request.supports) < FEWEST_FOR_BOUND:
-            raise ValueError(
-                f"--lower-bound needs {FEWEST_FOR_BOUND} annotated scans or more, and there are "
-                f"{len(request.supports)}; annotate more, or leave it out."
             )
         self.supports = [(ScanFile(scan), ScanFile(mask)) for scan, mask in request.supports]
         self.start = starting_file(request.start, request.settings.encoder)
@@ -99,33 +93,45 @@ class AdaptJob:
     def run(self, out: Path | None = None, report: Callable[["Progress"], None] | None = None) -> bool:
         """Adapt, and write the file; returns whether the budget was used, which Ctrl-C prevents.
 
+        Lower bounds come last: the file is there before, and the same call goes on to them.
+
         Args:
             out: the file; None: that of the request.
             report: called after every step, besides what goes to the log.
 
         Raises:
             FileNotFoundError, ValueError, OSError: an input is wrong, or nothing can be written.
+            KeyboardInterrupt: Ctrl-C while lower bounds were looked for.
         """
         request, out = self.request, out or self.request.out
-        done = self._done(out)
-        if done is not None:
-            logger.info("%s: done before (%d steps)", out, done["steps"])
+        kept = self._kept(out)
+        if kept is not None and not kept.get(UNBOUNDED):
+            logger.info("%s: done before (%d steps)", out, kept["steps"])
             return True
         from Stage2.adaptation.network_file import ADAPTED, write_network
+        from Stage2.inference.adapted_predictor import load_adapted
 
-        _expect_writable(out.parent)
-        state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
-        if request.force:
+        expect_writable(out.parent)
+        if kept is None:
+            state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
+            if request.force:
+                state_file.unlink(missing_ok=True)
+            adapted = self.adapt(state_file, report)
+            described = adapted.described
+            finished = described["finished"]
+            unbounded = {UNBOUNDED: True} if finished and request.lower_bound else {}
+            write_network(out, ADAPTED, adapted.network, adapted.description() | unbounded)
+            logger.info("%s: %d steps, %.1f minutes of processor time", out, described["steps"], described["minutes"])
+            if not finished:
+                return False
             state_file.unlink(missing_ok=True)
-        adapted = self.adapt(state_file, report)
-        if adapted.described["finished"] and request.lower_bound:
+        else:
+            adapted = load_adapted(out)
+            del adapted.described[UNBOUNDED]
+        if request.lower_bound:
             adapted = self._with_errors(adapted)
-        write_network(out, ADAPTED, adapted.network, adapted.description())
-        if adapted.described["finished"]:
-            state_file.unlink(missing_ok=True)
-        described = adapted.described
-        logger.info("%s: %d steps, %.1f minutes of processor time", out, described["steps"], described["minutes"])
-        return described["finished"]
+            write_network(out, ADAPTED, adapted.network, adapted.description())
+        return True
 
     def adapt(self, state_file: Path | None, report: Callable[["Progress"], None] | None = None) -> "Adapted":
         """The adapted network, which is not written; arguments and errors as of `run`."""
@@ -135,6 +141,8 @@ class AdaptJob:
         device = choose_device(self.request.device, self.request.threads)
         examples = self._examples()
         labels = self._labels(examples)
+        if self.request.lower_bound:
+            _expect_enough(examples, labels)
         adapted = adapt_network(
             examples, labels, self.transform, self.start, self.request.settings,
             unlabelled=[(str(scan.path), scan.read()) for scan in self.unlabelled], state_file=state_file,
@@ -171,19 +179,13 @@ class AdaptJob:
         logger.info("%s is taken for %s; --modality says otherwise", self.supports[0][0].path, modality)
         return modality
 
-    def _done(self, out: Path) -> dict[str, Any] | None:
-        """The description of what an earlier call finished with the same; what it left half done is done on."""
+    def _kept(self, out: Path) -> dict[str, Any] | None:
+        """The description of what an earlier call adapted with the same; what it left half done is done on."""
         identity = self.identity  # an input that is not there is told first
-        if not out.exists():
-            return None
-        from Stage2.adaptation.network_file import ADAPTED, describe_file
+        from Stage2.adaptation.network_file import own_at
 
-        described = describe_file(out) if out.is_file() else None
-        if described is None or described["kind"] != ADAPTED:
-            raise FileExistsError(
-                f"{out} was not written by this program and is not written over; choose another --out."
-            )
-        if self.request.force:
+        described = own_at(out)
+        if described is None or self.request.force:
             return None
         if described.get("identity") != identity:
             raise FileExistsError(
@@ -213,42 +215,53 @@ class AdaptJob:
         from Stage2.evaluation.metrics import compute_metrics
         from Stage2.inference.adapted_predictor import AdaptedPredictor
         from Stage2.inference.adapting import adapt_network
-        from Stage2.inference.examples import labels_of
+        from Stage2.inference.examples import is_whole, labels_of
         from Stage2.inference.predictor import on_grid
         from Stage2.models.devices import choose_device
 
         examples, errors = self._examples(), {label: [] for label in adapted.labels}
         for place, left_out in enumerate(examples):
+            if not is_whole(left_out, adapted.labels):
+                continue  # its mask does not tell its Dice
             logger.info("lower bound: without example %d of %d", place + 1, len(examples))
             others = examples[:place] + examples[place + 1 :]
-            shown = labels_of(others)
-            labels = [label for label in adapted.labels if label in shown]
-            if left_out.annotated is not None or not labels:
-                continue  # its mask does not tell its Dice
-            other = adapt_network(
-                others, labels, adapted.transform, self.start, self.request.settings,
-                device=choose_device(self.request.device), report=_Reporter(),
-            )  # fmt: skip
-            if not other.described["finished"]:
-                raise KeyboardInterrupt
-            support = on_grid(left_out.support)
-            found = AdaptedPredictor(other).segment(support.scan, support.name)
+            try:
+                shown = labels_of(others)
+                labels = [label for label in adapted.labels if label in shown]
+                other = adapt_network(
+                    others, labels, adapted.transform, self.start, self.request.settings,
+                    device=choose_device(self.request.device), report=_Reporter(),
+                )  # fmt: skip
+                if not other.described["finished"]:
+                    raise KeyboardInterrupt
+                support = on_grid(left_out.support)
+                found = AdaptedPredictor(other).segment(support.scan, support.name)
+            except ValueError as error:
+                logger.warning("lower bound: without example %d nothing is learned: %s", place + 1, error)
+                continue
             drawn = sitk.GetArrayViewFromImage(support.mask)
             for label in labels:
                 score = compute_metrics(found.labels == label, drawn == label, (1.0, 1.0, 1.0), ["dice"])["dice"]
                 if np.isfinite(score):
                     errors[label].append(found.confidence[label] - score)
+        for label, own in errors.items():
+            if len(own) < FEWEST_FOR_BOUND:
+                what = f"{len(own)} examples tell of it, of {FEWEST_FOR_BOUND} that are needed"
+                logger.warning("label %d gets no lower bound: %s", label, what)
         ranked = tuple(tuple(sorted(errors[label])) for label in adapted.labels)
         return replace(adapted, reference=replace(adapted.reference, errors=ranked))
 
 
-def _expect_writable(folder: Path) -> None:
-    """Make the folder of the output, and tell before minutes are spent where it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"{folder} could not be written ({error.strerror}); give another --out.") from None
+def _expect_enough(examples: Sequence["Example"], labels: Sequence[int]) -> None:
+    """Refuse to look for lower bounds, before minutes are spent, where too few masks tell a Dice."""
+    from Stage2.inference.examples import is_whole
+
+    whole = sum(is_whole(one, labels) for one in examples)
+    if whole < FEWEST_FOR_BOUND:
+        raise ValueError(
+            f"--lower-bound needs {FEWEST_FOR_BOUND} annotated scans or more, and there are {whole} in which every "
+            "slice is annotated and no voxel unknown; annotate more, or leave it out."
+        )
 
 
 class _Reporter:
