@@ -10,7 +10,7 @@ from types import ModuleType
 
 from Stage1.cluster import TRIES, Lost, share_of, stream_over_actors
 from Stage1.files import remove_partial, whole_file
-from Stage2.inference.engines import AdaptingEngine
+from Stage2.inference.adapted_engines import AdaptingEngine
 from Stage2.inference.query import QuerySegmenter, failure
 from Stage2.inference.request import Request
 from Stage2.io.scans import ScanFile

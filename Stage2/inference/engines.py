@@ -1,4 +1,4 @@
-"""The two ways in which a request is segmented: by prototypes of a snapshot, or with an adapted network."""
+"""The engine that a request means: prototypes of a snapshot, which are here, or an adapted network."""
 
 from dataclasses import asdict
 from functools import cached_property
@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from Stage1.files import hash_file
-from Stage2.adaptation.settings import MINUTES, SUFFIX, AdaptationSettings
-from Stage2.inference.adapt_job import AdaptJob, AdaptRequest
-from Stage2.inference.feature_cache import FeatureCache, hash_of, prune
-from Stage2.inference.request import Preparation, Request
+from Stage2.adaptation.settings import SUFFIX
+from Stage2.inference.adapted_engines import AdaptedFileEngine, AdaptingEngine
+from Stage2.inference.feature_cache import FeatureCache
+from Stage2.inference.request import Request
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile
-from Stage2.run_folders.layout import ADAPTED, PROTOTYPES, read_config, run_of
+from Stage2.run_folders.layout import PROTOTYPES, read_config, run_of
 from Stage2.run_folders.selection import resolve_choice
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from Stage2.inference.adapted_predictor import AdaptedPredictor
     from Stage2.inference.predictor import Predictor, Segmentation
 
 
@@ -161,137 +160,3 @@ class PrototypeEngine:
             **({"prototypes of the query": f"up to {most} of a class"} if most else {}),
             "clean-up": "largest piece, holes filled" if request.clean_up else "none",
         }
-
-
-class _AdaptedEngine:
-    """What both engines with an adapted network share."""
-
-    request: Request
-    predictor: "AdaptedPredictor"
-
-    def name_of(self, label: int) -> str:
-        """As the file says, else as a data set that is named says."""
-        adapted = self.predictor.adapted
-        names = dict(zip(adapted.labels, adapted.described.get("names", ()), strict=False))
-        named = None if self.request.dataset is None else data_set_of(self.request, {})
-        return names[label] if named is None and label in names else label_name(named, label)
-
-    def facts(self) -> dict[str, str]:
-        adapted = self.predictor.adapted
-        own = adapted.described
-        pairs = (f"{pair['scan']} with {pair['mask']}" for pair in own["supports"])
-        return {
-            "method": "adapted network",
-            "supports": ", ".join(pairs),
-            "start": own["start"],
-            "adapted": f"{own['steps']} steps, {own['minutes']:.1f} minutes of processor time",
-            "encoder": adapted.network.encoder_name,
-            "clean-up": "largest piece",
-        }
-
-
-class AdaptedFileEngine(_AdaptedEngine):
-    """A network that is adapted already; no support is needed."""
-
-    def __init__(self, request: Request):
-        from Stage2.adaptation.network_file import describe_file
-
-        given = [name for name, default in vars(Preparation()).items() if getattr(request, name) != default]
-        given = [name for name in given if name != "dataset"]
-        if given:
-            raise ValueError(
-                f"--{given[0].replace('_', '-')}: {request.checkpoint} says itself how scans are prepared; leave it "
-                "out."
-            )
-        described = describe_file(request.checkpoint) or {}
-        if request.encoder_name not in (None, described.get("encoder")):
-            raise ValueError(
-                f"{request.checkpoint} is a network of {described.get('encoder')}, not of {request.encoder_name}; "
-                "leave --modelname out."
-            )
-        self.request, self.inputs = request, [request.checkpoint]
-        try:
-            self.axes = described["transform"]["axes"]
-            self.labels = list(described["labels"] if request.labels is None else request.labels)
-        except (KeyError, TypeError):
-            raise ValueError(f"{request.checkpoint} has a damaged description; adapt anew, or copy it again.") from None
-
-    @cached_property
-    def predictor(self) -> "AdaptedPredictor":
-        from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
-        from Stage2.models.devices import choose_device
-
-        device = choose_device(self.request.device, self.request.threads)
-        adapted = load_adapted(self.request.checkpoint, device)
-        return AdaptedPredictor(adapted, self.labels, slices_at_once=self.request.method.slices_at_once)
-
-    def settings(self) -> dict[str, Any]:
-        checkpoint = self.request.checkpoint
-        return {"approach": ADAPTED, "adapted": str(checkpoint), "adapted_sha256": hash_file(checkpoint)}
-
-
-class AdaptingEngine(_AdaptedEngine):
-    """A network that is adapted to the supports first, and kept under a hash of all that decides it."""
-
-    def __init__(self, request: Request, network: Path | None = None):
-        self.request, self.network = request, network
-        minutes = MINUTES if request.adapt is None else request.adapt
-        preparation = {name: getattr(request, name) for name in vars(Preparation())}
-        self.job = AdaptJob(
-            AdaptRequest(
-                **preparation, supports=request.supports, out=Path("adapted" + SUFFIX), labels=request.labels,
-                start=None if request.checkpoint is None else str(request.checkpoint),
-                settings=AdaptationSettings(minutes=minutes, encoder=request.encoder_name), device=request.device,
-                threads=request.threads,
-            )
-        )  # fmt: skip
-        self.axes = self.job.transform.axes
-        self.inputs = [] if request.checkpoint is None else [Path(self.job.start)]
-
-    @property
-    def labels(self) -> list[int]:
-        return self.job.labels
-
-    @cached_property
-    def predictor(self) -> "AdaptedPredictor":
-        from Stage2.inference.adapted_predictor import AdaptedPredictor, load_adapted
-        from Stage2.models.devices import choose_device
-
-        device = choose_device(self.request.device, self.request.threads)
-        if self.network is None and self.request.cache is None:
-            adapted = self.job.adapt(None)
-            if not adapted.described["finished"]:
-                raise KeyboardInterrupt
-        else:
-            adapted = load_adapted(self.network or self.make(), device)
-        return AdaptedPredictor(adapted, slices_at_once=self.request.method.slices_at_once)
-
-    def make(self, otherwise: Path | None = None) -> Path:
-        """Adapt the network, unless it is in the cache; returns its file, `otherwise` where there is no cache."""
-        if self.request.cache is None:
-            kept = otherwise
-        else:
-            kept = self.request.cache / ADAPTED / f"{hash_of(*self.job.identity.items())}{SUFFIX}"
-            _remove_damaged(kept)
-        if not self.job.run(kept):
-            raise KeyboardInterrupt
-        if self.request.cache is not None:
-            kept.touch()
-            prune(kept.parent, f"*{SUFFIX}")
-        return kept
-
-    def settings(self) -> dict[str, Any]:
-        named = [[str(file.path) for file in pair] for pair in self.job.supports]
-        return {"approach": ADAPTED, "start": self.job.start, "supports_paths": named, **self.job.identity}
-
-
-def _remove_damaged(kept: Path) -> None:
-    """Remove what is no network, or one of another version, from the cache, so that it is made anew."""
-    from Stage2.adaptation.network_file import names_adapted
-
-    try:
-        whole = not kept.exists() or names_adapted(kept)
-    except ValueError:
-        whole = False
-    if not whole:
-        kept.unlink()

@@ -4,45 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-import SimpleITK as sitk
-import torch
 from safetensors.torch import load_file, save_file
-from stage2.drawn import drawn_scan
 
-from Stage2.adaptation.confidence import Reference
-from Stage2.adaptation.network import AdaptedNetwork
-from Stage2.adaptation.network_file import ADAPTED, KEY, STARTING, describe_file, write_network
-from Stage2.inference.adapted_predictor import Adapted
-from Stage2.inference.engines import (
-    AdaptedFileEngine,
-    AdaptingEngine,
-    Engine,
-    PrototypeEngine,
-    engine_for,
-)
+from Stage2.adaptation.network_file import KEY, describe_file
+from Stage2.inference.adapted_engines import AdaptedFileEngine, AdaptingEngine
+from Stage2.inference.engines import Engine, PrototypeEngine, engine_for
 from Stage2.inference.query import settings_of
 from Stage2.inference.request import Request
-from Stage2.inference.transform import scan_transform
 from Stage2.io.scans import ScanFile
-
-DESCRIBED = {"start": "random", "steps": 3, "minutes": 0.1, "supports": [{"scan": "s", "mask": "m"}]}
-
-
-@pytest.fixture
-def case(toy, snapshot, tmp_path, monkeypatch) -> Path:
-    """A folder with a scan, its mask, an adapted network, a starting network and a snapshot."""
-    monkeypatch.setattr("Stage2.adaptation.settings.STARTING_NETWORK", tmp_path / "none")
-    for name, image in zip(("scan", "mask"), drawn_scan((40, 32, 3), (5.0, 5.0, 10.0)), strict=True):
-        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
-    torch.manual_seed(0)
-    network = AdaptedNetwork(toy, 2).eval()
-    reference = Reference(((1.0, 2.0),) * 2)
-    adapted = Adapted(network, (2, 3), scan_transform("MR", axes="LAS"), 64, reference, DESCRIBED | {"names": ["a"]})
-    write_network(tmp_path / "adapted.safetensors", ADAPTED, network, adapted.description())
-    write_network(tmp_path / "starting.safetensors", STARTING, network, {})
-    (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "adapted.safetensors").read_bytes()[:999])
-    (tmp_path / "5.pth").symlink_to(snapshot)
-    return tmp_path
 
 
 def engine(case: Path, checkpoint: str | None = None, supported: bool = True, **changes) -> Engine:
@@ -109,7 +78,7 @@ def test_an_adapted_file_tells_its_labels_and_their_names(case):
     assert (named.labels, named.name_of(3)) == ([3], "LK")
     assert found.facts()["adapted"] == "3 steps, 0.1 minutes of processor time"
     with pytest.raises(ValueError, match="label 9 was not adapted to"):
-        _ = engine(case, **FILE, labels=[9]).predictor
+        engine(case, **FILE, labels=[9])
 
 
 @pytest.mark.parametrize("change", [{"transform": 3}, {"transform": {}}, {"labels": 5}])
@@ -131,10 +100,16 @@ def test_what_decides_the_masks(case):
         return settings_of(found, found.request)
 
     for given, changes in (
-        ({}, [{"adapt": 0.5}, {"labels": [2]}, {"modality": "CT"}, {"checkpoint": "starting.safetensors"}]),
-        (FILE, [{"labels": [2]}, {"warn_below": 0.1}, {"report": True}]),
-        (SNAPSHOT, [{"labels": [3]}, {"clean_up": True}, {"precision": "bf16"}]),
-    ):
+        (
+            {"modality": "MR"},
+            [
+                {"adapt": 0.5}, {"labels": [2]}, {"modality": "CT"}, {"checkpoint": "starting.safetensors"},
+                {"dataset": "CHAOST2"},
+            ],
+        ),
+        (FILE, [{"labels": [2]}, {"warn_below": 0.1}, {"report": True}, {"dataset": "CHAOST2"}]),
+        (SNAPSHOT, [{"labels": [3]}, {"clean_up": True}, {"precision": "bf16"}, {"dataset": "CHAOST2"}]),
+    ):  # fmt: skip
         assert settings(**given) == settings(**given)
         for change in changes:
             assert settings(**{**given, **change}) != settings(**given)
