@@ -6,7 +6,7 @@ resizes, which keeps it several times cheaper than the published pipeline, and h
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -54,6 +54,9 @@ class RandomViews:
         jitter_probability, grayscale_probability, blur_probability, flip_probability: of each step.
         blur_sigma: range of the blur's standard deviation in pixels.
 
+    Raises:
+        ValueError: a setting that makes no views.
+
     Source: MoCo v2 (Chen et al., 2020), as used by DenseCL (Wang et al., CVPR 2021).
     """
 
@@ -65,6 +68,19 @@ class RandomViews:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     blur_probability: float = 0.5
     flip_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        two, share = "two numbers, 0 < low <= high", "a number from 0 to 1"
+        wrong = {
+            "image_size": None if self.image_size >= 1 else "1 pixel or more",
+            "crop_scale": None if self.crop_scale is None or _is_range(self.crop_scale, 1) else f"{two} <= 1, or None",
+            "jitter": None if np.shape(self.jitter) == (4,) and min(self.jitter) >= 0 else "four numbers, 0 or more",
+            "blur_sigma": None if _is_range(self.blur_sigma, math.inf) else two,
+        }
+        wrong |= {name: None if 0 <= value <= 1 else share for name, value in vars(self).items() if "prob" in name}
+        for name, expected in wrong.items():
+            if expected:
+                raise ValueError(f"found {name} {getattr(self, name)} of views, expected {expected}; correct {name}")
 
     def draw(self, height: int, width: int, random: np.random.Generator) -> View:
         """A view of an image of this size in pixels."""
@@ -90,6 +106,10 @@ class RandomViews:
         part = image[:, view.top : view.top + view.height, view.left : view.left + view.width]
         resized = F.resize(part, [self.image_size, self.image_size], antialias=True)
         return resized.flip(2) if view.flip else resized
+
+
+def _is_range(values: Any, highest: float) -> bool:
+    return np.shape(values) == (2,) and 0 < values[0] <= values[1] <= highest
 
 
 def draw_crop(

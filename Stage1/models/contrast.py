@@ -116,8 +116,8 @@ def enqueue(queue: Tensor, pointer: Tensor, keys: Tensor) -> None:
 
 
 def check_queue_length(length: int, batch: int) -> None:
-    """Raises a ValueError unless batches of this size fill a queue of this length exactly."""
-    if length % batch:
+    """Raises a ValueError unless batches of this size, one at least, fill a queue of this length exactly."""
+    if length < batch or length % batch:
         fitting = max(1, length // batch) * batch
         raise ValueError(
             f"found a queue of {length} keys and {batch} images per step over all processes, expected a batch that "

@@ -1,5 +1,7 @@
 """The random views: how often and how strongly each step is drawn, and the crop."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +118,20 @@ def test_tiny_images_make_views(size):
         crop = views.crop(torch.full((1, *size), 77, dtype=torch.uint8), views.draw(*size, random))
         assert crop.shape == (1, 16, 16)
         assert (crop == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    {
+        "image_size": (0, -5),
+        "crop_scale": ((20, 100), (1.0, 0.2), (0.0, 1.0), (0.5,), 0.5, (0.2, math.nan)),
+        "jitter": (0.4, (0.4,), (0.4, 0.4, 0.4), (0.4, 0.4, -0.4, 0.1)),
+        "blur_sigma": ((2.0, 0.1), (0.0, 1.0), 2.0),
+        "blur_probability": (1.5, -0.1),
+        "flip_probability": (2,),
+    }.items(),
+)
+def test_settings_that_make_no_views_are_named(setting, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"found {setting} .* of views, expected .*; correct {setting}"):
+            RandomViews(**{setting: value})

@@ -74,7 +74,11 @@ def test_short_names_change_the_setting_and_nothing_else():
 EARLIER = """
 custom_imports = dict(imports=["Stage1.models", "Stage1.datasets", "Stage1.runs.hooks", "Stage1.runs.storage"])
 model = dict(type="DenseCL", depth=18)
-train_dataloader = dict(collate_fn=dict(type="collate_pairs"), dataset=dict(type="RadiographPairs", data_root="x"))
+train_dataloader = dict(
+    batch_size=2, collate_fn=dict(type="collate_pairs"), dataset=dict(type="RadiographPairs", data_root="x")
+)
+train_cfg, param_scheduler, auto_scale_lr = dict(max_epochs=1), [], dict(base_batch_size=32, enable=False)
+optim_wrapper, randomness, env_cfg = dict(optimizer=dict(lr=0.1)), dict(seed=0), dict(dist_cfg=dict())
 """
 
 
@@ -108,6 +112,8 @@ def test_missing_or_foreign_config(tmp_path):
     other.write_text("x")
     with pytest.raises(ValueError, match=r"expected a \.py file"):
         load_config(other)
+    with pytest.raises(ValueError, match=r"found no train_dataloader.batch_size, .* in .*densecl.py, expected a whole"):
+        load_config("configs/_base_/models/densecl.py")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,11 @@ def test_missing_or_foreign_config(tmp_path):
         ({"batch_size": 16}, 1, "found 12 images in .*expected at least one batch of 16"),
         ({"batch_size": 8}, 2, "found 12 images in .*expected at least one batch of 16"),
         ({"batch_size": 0}, 1, "found batch_size 0"),
+        ({"queue_length": 0}, 1, "queue of 0 keys and 4 images per step.*for example 4"),
+        ({"queue_length": -32}, 1, "queue of -32 keys and 4 images per step"),
+        ({"max_epochs": 0}, 1, "found max_epochs 0, expected at least 1"),
+        ({"image_size": 0}, 1, "found image_size 0 of views, expected 1 pixel or more"),
+        ({"train_dataloader.dataset.view.jitter": "0.4"}, 1, r"found jitter \(0.4,\) of views, expected four"),
     ],
 )
 def test_data_that_cannot_be_trained_on(radiographs, changes, processes, complaint):
