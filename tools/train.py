@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         if runner is not None:
             with suppress(OSError):  # the disk may be full
                 runner.logger.info(printable(f"The run failed:\n{traceback.format_exc()}"))  # to the log file alone
-        return distributed.report_failure(error, NAME, folder, everywhere=runner is None)
+        return distributed.report_failure(error, NAME, folder, everywhere=runner is None, launcher=args.launcher)
     distributed.leave_group()
     return 0
 

@@ -25,9 +25,9 @@ def processes(launcher: str) -> int:
     return 1 if launcher == "none" else int(os.environ["WORLD_SIZE" if launcher == "pytorch" else "SLURM_NTASKS"])
 
 
-def rank() -> int:
-    """This process's place among the launcher's processes: 0 without one."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+def rank(launcher: str) -> int:
+    """This process's place among the launcher's processes: 0 without one, whatever is in the environment."""
+    return 0 if launcher == "none" else int(os.environ.get("RANK" if launcher == "pytorch" else "SLURM_PROCID", "0"))
 
 
 def join_seconds() -> int:
@@ -155,7 +155,7 @@ def leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def report_failure(error: Exception, name: str, folder: str, everywhere: bool) -> int:
+def report_failure(error: Exception, name: str, folder: str, everywhere: bool, launcher: str) -> int:
     """Says once for all processes why a run ends, with a traceback if the reason is not a mistake in the input.
 
     A process of tools/dist_train.sh leaves its error to that launcher, which knows who failed first. Slurm's processes
@@ -166,20 +166,22 @@ def report_failure(error: Exception, name: str, folder: str, everywhere: bool) -
         name: of the program, for the message.
         folder: that the run writes to, for an error of the system that does not say which file it is about.
         everywhere: all processes have this error, as they had the same input.
+        launcher: of the processes.
 
     Returns:
         The exit status.
     """
     lost = distributed.is_initialized() and is_lost_peer(error)
-    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+    if launcher != "none" and "TORCHELASTIC_ERROR_FILE" in os.environ:
         if not lost:
             handler = get_error_handler()
             handler.initialize()
             handler.record_exception(ValueError(sentence(error, folder)) if isinstance(error, EXPECTED) else error)
     elif lost:
-        print(f"{name}: error: rank {rank()} lost the connection to another rank, which failed", file=sys.stderr)
+        own = rank(launcher)
+        print(f"{name}: error: rank {own} lost the connection to another rank, which failed", file=sys.stderr)
     elif isinstance(error, EXPECTED):
-        if rank() == 0 or not everywhere:
+        if rank(launcher) == 0 or not everywhere:
             print(f"{name}: error: {sentence(error, folder)}", file=sys.stderr)
     else:
         sys.excepthook(type(error), error, error.__traceback__)

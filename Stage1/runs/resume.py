@@ -40,7 +40,7 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     for path in numbered_checkpoints(work_dir):
         try:
             check_complete(read_checkpoint(path), path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             logger.warning("Skipping %s: %s", path.name, error)
         else:
             return path

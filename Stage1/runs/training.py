@@ -20,6 +20,8 @@ from Stage1.runs.settings import default_work_dir, find_path, split_options
 from Stage1.weights.backbones import load_backbone
 from Stage1.weights.checkpoints import read_checkpoint
 
+logger = logging.getLogger(__name__)
+
 
 class TrainingRunner(Runner):
     """MMEngine's runner; its dumps of environment, config and hooks go to the log file alone."""
@@ -67,6 +69,10 @@ def plan_run(args: argparse.Namespace) -> Config:
                 "it, or make a link to it with another name"
             )
     check_data(cfg, processes)
+    found = cfg.get("load_from") or cfg.get("resume")
+    if found and not (args.resume_from or args.auto_resume) and distributed.rank(args.launcher) == 0:
+        logger.warning("load_from and resume in %s have no effect; --resume_from or --auto-resume goes on", args.config)
+    cfg.load_from, cfg.resume = None, False  # of the resumed run that wrote this config; MMEngine would check nothing
     cfg.launcher, cfg.processes = args.launcher, processes
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -82,7 +88,7 @@ def plan_run(args: argparse.Namespace) -> Config:
 
 def sole_writer(cfg: Config) -> AbstractContextManager:
     """Keeps other runs out of the run's folder; its first process does that for all."""
-    return locked(cfg.work_dir) if distributed.rank() == 0 else nullcontext()
+    return locked(cfg.work_dir) if distributed.rank(cfg.launcher) == 0 else nullcontext()
 
 
 def build_runner(cfg: Config, args: argparse.Namespace) -> Runner | None:

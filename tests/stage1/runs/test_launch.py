@@ -23,13 +23,13 @@ import os, sys, torch
 from Stage1.runs import distributed
 distributed.join_group("pytorch")
 try:
-    if distributed.rank() == 1:
+    if distributed.rank("pytorch") == 1:
         if sys.argv[1] == "kill":
             os.kill(os.getpid(), 9)
         raise ArithmeticError("no more numbers")
     torch.distributed.all_reduce(torch.zeros(1))
 except Exception as error:
-    sys.exit(distributed.report_failure(error, "train.py", ".", everywhere=False))
+    sys.exit(distributed.report_failure(error, "train.py", ".", everywhere=False, launcher="pytorch"))
 """
 
 
@@ -146,6 +146,15 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         distributed.check_gpus(3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     distributed.check_gpus(3)
+
+
+def test_a_run_without_a_launcher_is_the_first_whatever_is_in_the_environment(monkeypatch, capsys):
+    for name, value in {"RANK": "1", "SLURM_PROCID": "2", "TORCHELASTIC_ERROR_FILE": "/absent/error.json"}.items():
+        monkeypatch.setenv(name, value)
+    assert [distributed.rank(launcher) for launcher in ("none", "pytorch", "slurm")] == [0, 1, 2]
+    mistake = ValueError("found no image")
+    assert distributed.report_failure(mistake, "train.py", ".", everywhere=True, launcher="none") == 1
+    assert capsys.readouterr().err == "train.py: error: found no image\n"
 
 
 def test_slurm_tells_torch_where_to_meet(monkeypatch):

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from stage1.comparison import assert_same_run
 
 from Stage1.models.densecl import DenseCL
-from Stage1.runs import resume
+from Stage1.runs import resume, training
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -135,6 +135,16 @@ def test_changes_that_alter_the_end_are_named(finished, run_tiny, tmp_path):
     assert warned == ["optim_wrapper.optimizer.lr: 0.0375 -> 0.1 (no effect: the checkpoint's is kept)"]
 
 
+def test_the_config_of_a_resumed_run_starts_a_new_one(radiographs, train_cli, tmp_path, caplog):
+    config = tmp_path / "densecl_demo.py"
+    config.write_text(f'_base_ = ["{DEMO}"]\nload_from = "{tmp_path}/elsewhere/epoch_1.pth"\nresume = True\n')
+    options = [str(config), "--cfg-options", f"data_root={radiographs}", "batch_size=4", "queue_length=16"]
+    for further in ([], ["--auto-resume"]):
+        cfg = training.plan_run(train_cli.parse_args([*options, *further]))
+        assert (cfg.load_from, cfg.resume) == (None, False)
+    assert caplog.text.count("load_from and resume in") == 1, "the second asks for what is in its own folder"
+
+
 def test_a_new_run_beside_old_checkpoints_is_warned_about(interrupted, caplog):
     assert resume.choose_checkpoint(interrupted, auto_resume=False) is None
     assert "epoch_1.pth of an older one; --auto-resume would take that" in caplog.text
@@ -180,6 +190,7 @@ def test_settings_are_read_without_running_them(tmp_path):
 
 def test_an_unreadable_folder_of_checkpoints_starts_anew(tmp_path):
     write_checkpoint({"state_dict": {}}, tmp_path / "epoch_3.pth")
+    (tmp_path / "epoch_4.pth").symlink_to("gone.pth")
     assert resume.newest_checkpoint(tmp_path) is None
 
 
