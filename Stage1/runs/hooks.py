@@ -34,8 +34,9 @@ class FiniteHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        for name, value in outputs.items():
-            if name.startswith("loss_") and not math.isfinite(value := float(value.detach())):
+        # MMEngine puts the sum, "loss", before its parts, which tell more.
+        for name, value in sorted(outputs.items(), key=lambda output: output[0] == "loss"):
+            if name.startswith("loss") and not math.isfinite(value := float(value.detach())):
                 raise ValueError(
                     f"found {name} {value} at step {runner.iter + 1} (epoch {runner.epoch + 1}), expected a "
                     f"finite number: {self.REMEDY}"

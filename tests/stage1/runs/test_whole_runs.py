@@ -1,12 +1,14 @@
 """Whole runs of a tiny config: logs, the same seed twice, starting weights, unreadable images."""
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from Stage1.files import locked
 from Stage1.models.backbone import ResNetC5
+from Stage1.runs.hooks import FiniteHook
 from Stage1.weights.checkpoints import read_checkpoint
 
 
@@ -148,6 +151,13 @@ def test_a_run_that_diverges_stops_at_the_step_and_saves_nothing(radiographs, tr
     assert not list((tmp_path / "run").rglob("*.pth"))
 
 
+@pytest.mark.parametrize("name", ["loss", "loss_a", "losses"])
+def test_a_loss_of_any_name_stops_a_run_that_diverges(name):
+    outputs = {"loss": torch.tensor(math.nan), "std_a": torch.tensor(math.nan), name: torch.tensor(math.inf)}
+    with pytest.raises(ValueError, match=f"found {name} inf at step 1"):
+        FiniteHook().after_train_iter(SimpleNamespace(iter=0, epoch=0), 0, outputs=outputs)
+
+
 def test_weights_that_are_not_finite_are_not_saved(run_tiny, tmp_path, monkeypatch):
     """The last step's gradient spoils the weights after its loss was fine."""
     monkeypatch.setattr("Stage1.runs.hooks.FiniteHook.after_train_iter", lambda *_, **__: None)
@@ -158,7 +168,7 @@ def test_weights_that_are_not_finite_are_not_saved(run_tiny, tmp_path, monkeypat
 
 def test_a_folder_and_a_file_with_unusual_names(damaged, run_tiny, tmp_path):
     """Any character in the folder's name; bytes that are no UTF-8 in the name of an unreadable image."""
-    folder = damaged.rename(tmp_path / "my images, [new] it's \"x\"")
+    folder = damaged.rename(tmp_path / 'my images, [new] it\'s "x"')
     name = os.fsencode(folder) + b"/04 \xe9.jpg"
     Path(os.fsdecode(name)).write_bytes(b"damaged")
     (folder / "03.jpg").write_bytes((folder / "01.jpg").read_bytes())
@@ -169,7 +179,10 @@ def test_a_folder_and_a_file_with_unusual_names(damaged, run_tiny, tmp_path):
     assert (tmp_path / "run/epoch_1.pth").is_file()
 
 
-def test_a_second_run_in_the_same_folder_is_refused(radiographs, train_cli, tmp_path, capsys):
+@pytest.mark.parametrize("rank", [None, "1"])  # left in the environment by another launcher
+def test_a_second_run_in_the_same_folder_is_refused(radiographs, train_cli, tmp_path, capsys, monkeypatch, rank):
+    if rank:
+        monkeypatch.setenv("RANK", rank)
     options = [f"{key}={value}" for key, value in (TINY | {"data_root": radiographs}).items()]
     with locked(tmp_path):
         assert train_cli.main([str(DEMO), "--work_dir", str(tmp_path), "--cfg-options", *options]) == 1
