@@ -2,7 +2,7 @@
 
 import gzip
 import logging
-import re
+import math
 from pathlib import Path
 
 import nibabel
@@ -13,14 +13,11 @@ from Stage1.files import whole_file
 from Stage2.io.grid import at_right_angles, grid_of
 from Stage2.io.guards import expect_fits, one_line, plain_name
 from Stage2.io.nifti import NIFTI_SUFFIXES, VolumeHeader, expect_finite, read_header, read_voxels
+from Stage2.io.text_header import read_text_header
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file with the same stem
 _LEVEL = 4  # of compression
-_START = 1 << 16  # bytes of a file in which a header of NRRD or MetaImage is looked for
-# In headers of NRRD and MetaImage: where voxels lie that are in no file of their own, and how large they are.
-_VOXEL_FILE = re.compile(rb"^(?:data ?file: |ElementDataFile\s*=\s*)(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
-_SIDES = re.compile(rb"^(?:space directions:|spacings:|Element(?:Spacing|Size)\s*=)", re.MULTILINE | re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +27,8 @@ def read_volume(path: Path) -> sitk.Image:
 
     Raises:
         FileNotFoundError, ValueError: no such file, another format, damaged, not 3D, values that are not finite, sides
-            of voxels that are not positive, axes that are not at right angles, or more than memory holds.
+            of voxels that are not positive, axes that are not at right angles, or more than memory holds. NRRD and
+            MetaImage: places in another unit than mm, or values that are to be scaled.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing.")
@@ -60,10 +58,11 @@ def voxel_file(path: Path) -> Path | None:
     """The file beside a NRRD or MetaImage header that holds its voxels; None: they are in the same file, or nowhere."""
     if path.name.endswith(NIFTI_SUFFIXES) or not path.name.endswith(SUFFIXES):
         return None
-    with path.open("rb") as file:
-        name = _voxel_file_named(file.read(_START))
-    inside = name is not None and not Path(name).is_absolute() and ".." not in Path(name).parts
-    return path.parent / name if inside and (path.parent / name).is_file() else None
+    try:
+        found = read_text_header(path).voxel_file()
+    except ValueError:
+        return None
+    return None if found == path else found
 
 
 def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: str = "") -> None:
@@ -111,10 +110,11 @@ def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: 
 def _read_by_itk(path: Path) -> sitk.Image:
     """A NRRD or MetaImage file."""
     reader = sitk.ImageFileReader()
-    with one_line(path), plain_name(path) as name, path.open("rb") as file:
-        start = file.read(_START)
-        _expect_own_voxels(path, start, is_plain=name == str(path))
-        if not _SIDES.search(start):
+    with one_line(path), plain_name(path) as name:
+        header = read_text_header(path)
+        if header.voxel_file() != path and name != str(path):
+            raise ValueError(f"{path} has a name that is not in UTF-8, and its voxels in another file; rename it.")
+        if not header.has_sides:
             logger.warning("%s does not say how large its voxels are; 1 mm is assumed.", path)
         reader.SetFileName(name)
         reader.ReadImageInformation()
@@ -123,26 +123,8 @@ def _read_by_itk(path: Path) -> sitk.Image:
                 f"{path} has {reader.GetDimension()} dimensions and {reader.GetNumberOfComponents()} value(s) per "
                 "voxel; expected a 3D volume with one: split it."
             )
+        header.expect_plain()
         expect_fits(path, reader.GetSize(), 4)
+        bytes_per_voxel = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        header.expect_sound(math.prod(reader.GetSize()) * bytes_per_voxel)
         return reader.Execute()
-
-
-def _expect_own_voxels(path: Path, start: bytes, is_plain: bool) -> None:
-    """Refuse a header whose voxels lie in several files, or outside its own folder, or which ITK cannot be told."""
-    name = _voxel_file_named(start)
-    if name is None:
-        return
-    if name.startswith("LIST") or "%" in name:
-        raise ValueError(f"{path} spreads its voxels over several files; expected one: convert it to .nii.gz.")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{path} takes its voxels from {name}; expected a file beside it: correct the header.")
-    if not (path.parent / name).is_file():
-        raise ValueError(f"{path} takes its voxels from {name}, which is missing; copy it beside the header.")
-    if not is_plain:
-        raise ValueError(f"{path} has a name that is not in UTF-8, and its voxels in another file; rename it.")
-
-
-def _voxel_file_named(start: bytes) -> str | None:
-    """What the start of a header names as the place of its voxels; None: they follow it."""
-    found = _VOXEL_FILE.search(start)
-    return None if not found or found[1].upper() == b"LOCAL" else found[1].decode(errors="surrogateescape")
