@@ -103,14 +103,18 @@ class AdaptJob:
             FileNotFoundError, ValueError, OSError: an input is wrong, or nothing can be written.
             KeyboardInterrupt: Ctrl-C while lower bounds were looked for.
         """
-        request, out = self.request, out or self.request.out
+        is_own, request, out = out is None, self.request, out or self.request.out
         kept = self._kept(out)
-        if kept is not None and not kept.get(UNBOUNDED):
-            logger.info("%s: done before (%d steps)", out, kept["steps"])
-            return True
         from Stage2.adaptation.network_file import ADAPTED, write_network
         from Stage2.inference.adapted_predictor import load_adapted
 
+        if kept is not None and not kept.get(UNBOUNDED):
+            logger.info("%s: done before (%d steps)", out, kept["steps"])
+            names = self._names(kept["labels"])
+            if is_own and request.dataset is not None and kept.get("names") != names:
+                adapted = load_adapted(out)
+                write_network(out, ADAPTED, adapted.network, adapted.description() | {"names": names})
+            return True
         expect_writable(out.parent)
         if kept is None:
             state_file = out.with_name(f".{out.name.removesuffix(SUFFIX)}.state.pth")
@@ -148,8 +152,7 @@ class AdaptJob:
             unlabelled=[(str(scan.path), scan.read()) for scan in self.unlabelled], state_file=state_file,
             identity=self.identity, device=device, report=_Reporter(report),
         )  # fmt: skip
-        names = [label_name(self.data_set, label) for label in adapted.labels]
-        return replace(adapted, described={**adapted.described, "names": names})
+        return replace(adapted, described={**adapted.described, "names": self._names(adapted.labels)})
 
     @cached_property
     def labels(self) -> list[int]:
@@ -171,6 +174,9 @@ class AdaptJob:
             "lower_bound": request.lower_bound,
         }
         return plain(described)
+
+    def _names(self, labels: Sequence[int]) -> list[str]:
+        return [label_name(self.data_set, label) for label in labels]
 
     def _guessed_modality(self) -> str:
         """CT where voxels are as dark as air in Hounsfield units, else MR."""

@@ -103,6 +103,18 @@ def test_what_ends_the_bounds_leaves_the_network_and_the_call_goes_on_to_them(ma
     assert len(adaptations.examples) == 7
 
 
+def test_a_data_set_that_is_named_later_names_the_labels(make, adaptations):
+    assert make(lower_bound=False).run()
+    out = make().request.out
+    before, weights = describe_file(out), load_file(out)
+    assert make(lower_bound=False, modality=None, dataset="CHAOST2").run()
+    after = describe_file(out)
+    assert (before["names"], after["names"]) == (["label 2", "label 3"], ["RK", "LK"])
+    assert {**after, "names": None} == {**before, "names": None}
+    assert all(torch.equal(value, weights[key]) for key, value in load_file(out).items())
+    assert adaptations.examples == [4]
+
+
 def test_an_example_without_which_nothing_is_learned_does_not_end_the_others(make, adaptations, caplog):
     adaptations.failing[3] = ValueError("label 2 is gone")
     job = make()
