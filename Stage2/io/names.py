@@ -11,7 +11,7 @@ IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `super
 SUPERPIXELS, SUPERVOXELS = "superpix", "supervox"
 MANIFEST = "manifest.json"  # beside the volumes: what the folder was made from
 # What people add to the name of a scan to name its mask; the plain name last, as it may be that of the scan.
-MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", "")
+MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", ".seg", "")
 
 
 def superpixel_kind(scale: str) -> str:

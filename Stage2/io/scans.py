@@ -14,7 +14,8 @@ from Stage2.io.names import masks_among
 from Stage2.io.nifti import NIFTI_SUFFIXES
 from Stage2.io.volumes import SUFFIXES, read_volume, voxel_file
 
-_EXPECTED = "expected .nii.gz, .nii, or a folder with a DICOM series"
+_FILES = ", ".join(SUFFIXES)
+_EXPECTED = f"expected {_FILES}, or a folder with a DICOM series"
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class ScanFile:
 def find_scans(path: Path) -> list[ScanFile]:
     """The scans that a path means, by name: a file, a folder with a DICOM series, or all scans that a folder holds.
 
-    NIfTI files beside a DICOM series are taken for its masks and left out with a warning, and so are those that are
-    named as masks of another scan of the folder (`Stage2.io.names.masks_among`).
+    Left out with a warning is what lies beside a DICOM series, as it may be its mask, and what is named as the mask of
+    another scan of the folder (`Stage2.io.names.masks_among`).
 
     Raises:
         FileNotFoundError: there are none.
@@ -86,24 +87,22 @@ def find_scans(path: Path) -> list[ScanFile]:
     if not path.is_dir():
         return [ScanFile(path)]
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    files = [ScanFile(entry) for entry in entries if entry.is_file() and entry.name.endswith(NIFTI_SUFFIXES)]
+    found = [
+        ScanFile(entry)
+        for entry in entries
+        if (entry.is_file() and entry.name.endswith(SUFFIXES)) or (entry.is_dir() and holds_dicom(entry))
+    ]
     if holds_dicom(path):
-        for scan in files:
+        for scan in found:
             logger.warning("%s lies beside a DICOM series and is not taken for a scan.", scan.path)
         return [ScanFile(path)]
-    folders = [ScanFile(entry) for entry in entries if entry.is_dir() and holds_dicom(entry)]
-    masks = masks_among(scan.name for scan in files + folders)
-    for scan in files:
-        if scan.name in masks:
+    if not found:
+        raise FileNotFoundError(f"{path} holds no scan; expected {_FILES}, a DICOM series, or folders with one each.")
+    masks = masks_among(scan.name for scan in found)
+    for scan in found:
+        if scan.name in masks and scan.path.is_file():
             logger.warning("%s is named as the mask of another scan and is not taken for one.", scan.path)
-    files = [scan for scan in files if scan.name not in masks]
-    if files:
-        return files
-    if not folders:
-        raise FileNotFoundError(
-            f"{path} holds no scan; expected .nii.gz or .nii files, a DICOM series, or folders with one each."
-        )
-    return folders
+    return [scan for scan in found if scan.name not in masks or scan.path.is_dir()]
 
 
 def list_scans_of(table: Path) -> list[ScanFile]:

@@ -61,7 +61,7 @@ def test_folders_are_queries_by_name(tmp_path, volume):
     assert [scan.name for scan in find_scans(tmp_path)] == ["a", "b"]
     for name in ("2.nii", "1.nii.gz", "notes.txt", ".hidden.nii.gz"):
         (tmp_path / name).touch()
-    assert [scan.name for scan in find_scans(tmp_path)] == ["1", "2"]  # files go before folders
+    assert [scan.name for scan in find_scans(tmp_path)] == ["1", "2", "a", "b"]
     with pytest.raises(FileNotFoundError, match="holds no scan; expected"):
         find_scans(tmp_path / "empty")
 
@@ -87,7 +87,7 @@ def save(path: Path, voxels: np.ndarray) -> Path:
     ("make", "sentence"),
     [
         (lambda path, _: path, "is missing"),
-        (lambda path, _: path.with_name("case"), "does not exist; expected .nii.gz, .nii, or a folder"),
+        (lambda path, _: path.with_name("case"), "does not exist; expected .nii.gz, .nii, .nrrd,"),
         (
             lambda path, _: save(path, np.zeros((3, 3, 3, 2), np.float32)),
             "has 4 dimensions (3 x 3 x 3 x 2) of float32 voxels; expected",
@@ -134,17 +134,36 @@ def test_a_folder_that_cannot_be_entered_does_not_end_the_listing(tmp_path, volu
     assert [scan.name for scan in find_scans(tmp_path)] == ["a"]
 
 
+def test_volumes_of_every_format_in_a_folder_are_scans(tmp_path, volume, caplog):
+    image = sitk.GetImageFromArray(volume)
+    for name in ("a.nrrd", "a.seg.nrrd", "b.mhd", "c.nhdr", "d.mha", "d_mask.nii.gz", "e.nii"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    found = find_scans(tmp_path)
+    assert [scan.path.name for scan in found] == ["a.nrrd", "b.mhd", "c.nhdr", "d.mha", "e.nii"]
+    assert all(np.array_equal(sitk.GetArrayFromImage(scan.read()), volume) for scan in found)
+    assert caplog.text.count("is named as the mask of another scan") == 2
+
+
+def test_what_lies_beside_a_series_is_told(tmp_path, volume, caplog):
+    write_series(tmp_path, volume[:2])
+    write_series(tmp_path / "other", volume[:2])
+    sitk.WriteImage(sitk.GetImageFromArray(volume), str(tmp_path / "a.nrrd"))
+    assert find_scans(tmp_path) == [ScanFile(tmp_path)]
+    assert "other lies beside a DICOM series" in caplog.text and "a.nrrd lies beside a DICOM series" in caplog.text
+
+
 def test_masks_of_other_scans_are_no_scans(tmp_path, volume, caplog):
     write_series(tmp_path / "series", volume[:2])
     image = sitk.GetImageFromArray(volume)
     names = ("a", "a_mask", "b_seg", "image_1", "label_1", "label_2", "superpix-MIDDLE_1", "fgmask_1", "series_mask")
     for name in names:
         sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
-    assert [scan.name for scan in find_scans(tmp_path)] == ["a", "b_seg", "image_1", "label_2"]
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a", "b_seg", "image_1", "label_2", "series"]
     assert "a_mask.nii.gz is named as the mask of another scan" in caplog.text
     for name in ("a", "b_seg", "image_1", "label_2"):
         (tmp_path / f"{name}.nii.gz").unlink()
-    assert [scan.name for scan in find_scans(tmp_path)] == ["a_mask", "fgmask_1", "label_1", "superpix-MIDDLE_1"]
+    found = [scan.name for scan in find_scans(tmp_path)]
+    assert found == ["a_mask", "fgmask_1", "label_1", "series", "superpix-MIDDLE_1"]
 
 
 @pytest.mark.parametrize("name", ["a.mhd", "a.nhdr", "a.mha", "a.nrrd", "a.nii"])
