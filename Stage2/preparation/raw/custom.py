@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from Stage2.datasets.catalog import DataSet
 from Stage2.io.dicom import read_series
-from Stage2.io.names import MANIFEST
+from Stage2.io.names import MANIFEST, masks_among
 from Stage2.io.volumes import DETACHED, SUFFIXES, read_volume
 from Stage2.preparation.raw.scan import RawScan, RawVolumes, read_label
 from Stage2.preparation.raw.source import Source
@@ -24,7 +24,8 @@ def list_custom_scans(source: Source, data_set: DataSet, layout: RawLayout) -> l
     """Scans that the patterns find, at any depth below the source.
 
     Where all {scan} are numbers, they are the scans' numbers; else scans are numbered from 0 in the order of their
-    names (9 before 10).
+    names (9 before 10). Without labels, what is named as the mask of another scan is left out with a warning
+    (`Stage2.io.names.masks_among`).
 
     Raises:
         ValueError: no image, two for one scan, or an image without label or the other way round.
@@ -35,7 +36,11 @@ def list_custom_scans(source: Source, data_set: DataSet, layout: RawLayout) -> l
     images = _find(source, [name for name in names if name not in taken], layout.images)
     if not images:
         raise ValueError(f"{source.path} has no {layout.images}; correct images in the data set file, or SRC.")
-    if layout.labels is not None:
+    if layout.labels is None:
+        for mask in sorted(masks_among(images), key=_natural):
+            what = images.pop(mask)[0]
+            logger.warning("%s is named as the mask of another scan and is not taken for one.", source.path / what)
+    else:
         for what, own, other in (("label", images, labels), ("image", labels, images)):
             lonely = sorted(own.keys() - other.keys(), key=_natural)
             if lonely:

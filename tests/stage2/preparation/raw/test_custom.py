@@ -100,6 +100,16 @@ def test_the_same_file_is_the_data_set_for_training(tmp_path):
     assert data_set.name == "mine" and data_set.label_values is None
 
 
+def test_without_labels_masks_are_no_scans(tmp_path, caplog):
+    for name in ("s0", "s0_mask", "s1", "s1-seg", "s2"):
+        write(tmp_path / f"data/{name}.mhd", IMAGE)
+    file = config(tmp_path, "images: '{scan}.mhd'\npercentile: 99")
+    scans = get_raw_data_set(str(file)).list_scans(open_source(tmp_path / "data"))
+    assert {scan.id: scan.files[0] for scan in scans} == {"0": "s0.mhd", "1": "s1.mhd", "2": "s2.mhd"}
+    for name in ("s0_mask.mhd", "s1-seg.mhd"):
+        assert f"data/{name} is named as the mask of another scan" in caplog.text
+
+
 OK = "images: i{scan}.mha\nlabels: l{scan}.mha\n"
 MISTAKES = {
     "no part": ("", "preparation is missing"),
