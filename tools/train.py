@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from Stage1.files import printable
+from Stage1.processes import end_at_once
 from Stage1.runs.settings import SHORT_NAMES, default_work_dir, find_config, split_options
 
 NAME = Path(__file__).name
@@ -78,4 +79,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_at_once(main())

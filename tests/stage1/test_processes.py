@@ -49,3 +49,14 @@ def test_no_process_outlives_a_killed_parent():
     started = time.monotonic()
     assert parent.stdout.read() == ""  # ends when the last process that holds the pipe has ended
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("end", "status"), [("sys.exit(3)", -signal.SIGABRT), ("end_at_once(3)", 3)])
+def test_a_process_ends_without_the_destructors_of_its_libraries(end, status):
+    script = (
+        "import atexit, ctypes, sys; from Stage1.processes import end_at_once; own = ctypes.CDLL(None)\n"
+        "own.__cxa_atexit(own.abort, None, None)  # as a library whose destructor aborts\n"
+        f"atexit.register(print, 'left', end=''); print('done', end=' '); {end}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "done left")

@@ -27,6 +27,7 @@ TWO_RANKS = """
     import os, sys, torch
     import torch.nn.functional as F
     from mmengine import dist
+    from Stage1.processes import end_at_once
     from Stage1.runs.distributed import join_group, leave_group
     from Stage1.models.densecl import DenseCL
     from Stage1.models.shuffle import gather_ranks, shuffle_ranks, unshuffle_ranks
@@ -61,8 +62,7 @@ TWO_RANKS = """
     report |= {f"later_{name}": getattr(model, name) for name in ("queue", "queue2")}
     torch.save(report, f"{sys.argv[1]}/rank_{rank}.pth")
     leave_group()
-    if other:
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+    end_at_once(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0)
 """
 
 

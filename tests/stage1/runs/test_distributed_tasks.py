@@ -23,6 +23,7 @@ TWO_RANKS = """
     from mmengine import dist
     from Stage1.models.simclr import SimCLR
     from Stage1.models.simmim import SimMIM
+    from Stage1.processes import end_at_once
     from Stage1.runs import training
     from Stage1.runs.distributed import join_group, leave_group
     sys.path.insert(0, "tools")
@@ -46,6 +47,7 @@ TWO_RANKS = """
         args = train.parse_args(arguments)
         training.build_runner(training.plan_run(args), args).train()
     leave_group()
+    end_at_once(0)
 """
 
 
