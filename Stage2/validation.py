@@ -17,8 +17,9 @@ from Stage2.evaluation.results import (
     write_results,
 )
 from Stage2.run_folders.layout import ADAPTED, CLEAN, PAPER, RESULTS
-from Stage2.run_folders.selection import TEST, choice_record
+from Stage2.run_folders.selection import choice_record
 from Stage2.runs.build import (
+    begins_from,
     build_adapted_protocol,
     build_network,
     choose_start,
@@ -29,7 +30,7 @@ from Stage2.runs.build import (
 from Stage2.runs.experiment import Run, Stage2Experiment, configure_logging, run_folder
 from Stage2.runs.settings import RunSettings
 from Stage2.runs.testing import SupportTest, describe_test, evaluator, every_support, read_query, remembered, run_tests
-from Stage2.runs.trained_scans import check_untouched
+from Stage2.runs.trained_scans import check_no_test_labels, check_untouched
 
 experiment = Stage2Experiment("validation", trains=False)
 logger = logging.getLogger(__name__)
@@ -41,19 +42,15 @@ def main(_run: Run, _config: dict) -> float | None:
     settings = RunSettings.of(_config)
     start = choose_start(settings)
     _run.info |= choice_record(start)
-    snapshot = None if start is None else start.snapshot
-    if settings.protocol == CLEAN and start is not None and start.rule == TEST:
-        raise ValueError(
-            f"protocol=clean looks at no test label before scoring, but {snapshot} was chosen by them (select={TEST}); "
-            "choose select=train_scans or last."
-        )
+    begin = begins_from(settings, start)
+    if settings.protocol == CLEAN:
+        check_no_test_labels(start, begin)
     every = settings.support_idx == EVERY_SUPPORT
     cohort = open_cohort(settings)
-    if snapshot is not None:
-        check_untouched(snapshot, cohort.data_set, list_scans(cohort.folder), tested_scans(settings, cohort))
+    check_untouched(begin, cohort.data_set, list_scans(cohort.folder), tested_scans(settings, cohort))
     model = None
     if settings.method != ADAPTED:
-        if snapshot is None:
+        if start is None:
             logger.warning("no reload_model_path: testing a network that Stage 2 has not trained")
         model = build_network(settings, start).eval()
     told = {}

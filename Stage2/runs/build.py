@@ -25,6 +25,7 @@ from Stage2.models.build import build_segmenter
 from Stage2.models.devices import choose_device
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.optimisation.training import Training
+from Stage2.run_folders.layout import ADAPTED
 from Stage2.run_folders.selection import Choice, resolve_choice
 from Stage2.runs.settings import RunSettings
 
@@ -92,6 +93,14 @@ def build_adapted_protocol(
 def adaptation_start(settings: RunSettings, start: Choice | None) -> str:
     """What an adaptation starts from: "random", or a file."""
     return str(start.snapshot) if start else starting_file(settings.adapt_start or settings.pretrained_backbone)
+
+
+def begins_from(settings: RunSettings, start: Choice | None) -> Path | None:
+    """The file that the network of a test begins from; None: random weights, or COCO's."""
+    if settings.method != ADAPTED:
+        return _optional_path(settings.pretrained_backbone) if start is None else start.snapshot
+    begin = adaptation_start(settings, start)
+    return None if begin == RANDOM_START else Path(begin)
 
 
 def encoder_of_start(start: str, modelname: str) -> str | None:

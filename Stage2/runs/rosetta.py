@@ -22,7 +22,7 @@ from Stage2.runs.experiment import registered_choices
 from Stage2.runs.plain_config import merge, with_present_names
 from Stage2.runs.settings import DEFAULTS, RunSettings, check_config, with_protocol_defaults
 from Stage2.runs.testing import describe_test, every_support, read_query, remembered, run_tests
-from Stage2.runs.trained_scans import check_untouched
+from Stage2.runs.trained_scans import check_no_test_labels, check_untouched
 
 # Settings of a training that say nothing of a test, or that this test decides by itself.
 DECIDED = (
@@ -95,6 +95,8 @@ def score_snapshot(
         settings = settings_of(choice.snapshot, given, protocol)
         cohort = open_cohort(settings)
         try:
+            if protocol == CLEAN:
+                check_no_test_labels(choice, choice.snapshot)
             check_untouched(choice.snapshot, cohort.data_set, list_scans(cohort.folder), tested_scans(settings, cohort))
         except ValueError as error:
             yield f"No `{protocol}` protocol for {name}: {error}"

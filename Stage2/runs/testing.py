@@ -32,9 +32,9 @@ from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.run_folders.layout import ADAPTED, ADNET, CLEAN, PROTOTYPES
 from Stage2.run_folders.selection import Choice, choice_record
 from Stage2.run_folders.unusual import USUAL
-from Stage2.runs.build import held_out_tasks
+from Stage2.runs.build import begins_from, held_out_tasks
 from Stage2.runs.settings import DEFAULTS, OF_PROTOCOL, RunSettings
-from Stage2.runs.trained_scans import exclude_rule_of
+from Stage2.runs.trained_scans import exclusion_of
 from Stage2.segmentation.matching import Extent, body_extent
 from Stage2.segmentation.method import Method
 from Stage2.segmentation.scans import encode_slices
@@ -187,14 +187,17 @@ def describe_test(settings: RunSettings, cohort: Cohort, start: Choice | None) -
     """What results.json says of a test beside its scores."""
     snapshot = None if start is None else start.snapshot
     every, clean = settings.support_idx == EVERY_SUPPORT, settings.protocol == CLEAN
+    excluded, rule = exclusion_of(
+        begins_from(settings, start), cohort.data_set, settings.exclude_cls_list, settings.exclude_rule
+    )
     described = {
         "protocol": settings.protocol,
         "method": settings.method,
         "dataset": cohort.data_set.name,
         "fold": settings.eval_fold,
         "label_set": settings.label_sets,
-        "exclude_classes": list(settings.exclude_cls_list),
-        "exclude_rule": exclude_rule_of(snapshot, settings.exclude_rule),
+        "exclude_classes": excluded,
+        "exclude_rule": rule,
         "fold_scheme": settings.fold_scheme,
         "ct_statistics": settings.ct_statistics if cohort.data_set.modality == "CT" else None,
         "support_idx": settings.support_idx if every else list(settings.support_idx),
