@@ -134,11 +134,13 @@ def tell(training: Training, cadence: Cadence, listener: Listener) -> dict[str, 
         return every > 0 and (last or state.step % every == 0)
 
     def note(scalars: dict[str, float]) -> None:
+        if (state.step, scalars) in state.scalars:
+            return  # told before the training was stopped at this step
         state.scalars.append((state.step, scalars))
         listener.on_report(state.step, scalars)
 
     kept = due(cadence.snapshot)
-    if due(cadence.report):
+    if due(cadence.report) and state.unreported:
         means = state.take_means()
         note(means)
     if cadence.picture and (kept or due(cadence.picture)) and training.shown is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,15 +129,20 @@ class Training:
         }
         write_checkpoint(content, path)
 
-    def restore(self, path: Path, identity: dict[str, Any]) -> None:
+    def restore(self, path: Path, identity: dict[str, Any], newer: Collection[str] = ()) -> None:
         """Go on from what `save` wrote.
+
+        Args:
+            path: of the file.
+            identity: of the experiment.
+            newer: what of the identity older files lack; that passes, with a warning.
 
         Raises:
             FileNotFoundError, ValueError: the file cannot be read, or belongs to another experiment.
         """
         content = read_checkpoint(path)
         try:
-            self._check_identity(path, content["identity"], identity)
+            self._check_identity(path, content["identity"], identity, newer)
             self.model.load_state_dict(content["model"])
             self.optimiser.load_state_dict(content["optimiser"])
             self.schedule.load_state_dict(content["schedule"])
@@ -157,11 +163,16 @@ class Training:
                 path, threads, torch.get_num_threads(),
             )  # fmt: skip
 
-    def _check_identity(self, path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    def _check_identity(
+        self, path: Path, there: dict[str, Any], here: dict[str, Any], newer: Collection[str]
+    ) -> None:  # fmt: skip
+        untold = [key for key in newer if key in here and key not in there]
+        if untold:
+            logger.warning("%s is of an earlier version and does not tell %s: not compared", path, ", ".join(untold))
         differing = [
             f"{key}={there.get(key, 'default')!r} there, {here.get(key, 'default')!r} here"
             for key in {**here, **there}
-            if there.get(key) != here.get(key)
+            if key not in untold and there.get(key) != here.get(key)
         ]
         if differing:
             raise ValueError(

@@ -18,14 +18,16 @@ from Stage2.datasets.volumes import SLICE_SIZE
 from Stage2.models.encoders import pooling_window
 from Stage2.models.few_shot import FewShotSegmenter
 from Stage2.models.snapshots import save_snapshot
-from Stage2.optimisation.loop import Cadence, Listener, train
+from Stage2.optimisation.loop import Cadence, Listener, tell, train
 from Stage2.optimisation.training import Training
 from Stage2.run_folders.layout import SNAPSHOTS, STATE_FILE, average_path, list_runs, list_snapshots, snapshot_path
 from Stage2.runs.episode_picture import episode_picture
 from Stage2.runs.event_log import EventLog
 from Stage2.runs.experiment import Run, run_folder
 from Stage2.runs.interruption import RunInterrupted, deferred
+from Stage2.runs.same_settings import comparable
 from Stage2.runs.settings import DEFAULTS, RunSettings
+from Stage2.runs.trained_scans import FINE_TUNING
 
 PICTURE = "support | query | prediction | pseudo-label"
 # Settings that make two runs the same experiment: a resumed run must agree in them. Its length may differ.
@@ -36,6 +38,12 @@ IDENTITY = (
 )  # fmt: skip
 # The same, but absent where they have their defaults, as in states before them.
 ADDED = ("batch_size", "ema_decay", "compile", "episodes", "exclude_rule", "fold_scheme", "ct_statistics")
+# The same again: what a training begins from, and what a fine-tuning learns from beside pseudo-labels.
+ENTRY = "entry point"
+BEGINNING = ("pretrained_backbone", "use_coco_init", "use_densecl_init")
+SNAPSHOT = "reload_model_path"
+ANNOTATED = ("support_idx", "n_sup_part", "min_fg_data")
+NEWER = (ENTRY, *BEGINNING, SNAPSHOT, *ANNOTATED)  # states before them lack them
 Evaluation = Callable[[FewShotSegmenter], dict[str, float]]
 
 logger = logging.getLogger(__name__)
@@ -90,8 +98,12 @@ class RunRecorder(Listener):
     def stop_asked(self) -> bool:
         return self._received() is not None
 
-    def resume(self, training: Training) -> None:
-        """Go on from the experiment's latest earlier run; its snapshots, scalars and pictures become this run's too."""
+    def resume(self, training: Training, n_steps: int) -> None:
+        """Go on from the experiment's latest earlier run; its snapshots, scalars and pictures become this run's too.
+
+        Raises:
+            ValueError: that run is another experiment's, or has more than the wanted steps already.
+        """
         earlier = [path for path in list_runs(self.folder.parent) if path != self.folder]
         _tidy(earlier)
         with_state = [path for path in earlier if (path / STATE_FILE).is_file()]
@@ -99,7 +111,10 @@ class RunRecorder(Listener):
             logger.info("nothing to resume in %s: starting from the beginning", self.folder.parent)
             return
         source = with_state[-1]
-        training.restore(source / STATE_FILE, self._identity)
+        training.restore(source / STATE_FILE, self._identity, NEWER)
+        done = training.state.step
+        if done > n_steps:
+            raise ValueError(f"{source} has {done} steps already; give n_steps={done} or more, or train anew.")
         for step, path in list_snapshots(source):
             if step <= training.state.step:  # later ones are made again
                 _link_or_copy(path, snapshot_path(self.folder, step))
@@ -134,7 +149,8 @@ def train_and_record(
     Raises:
         RunInterrupted: SIGINT or SIGTERM came; the state to resume from is in the run folder.
         OSError: the run to resume is still at work, which the message names, or something cannot be written.
-        ValueError: the run to resume is another experiment's, or the training has collapsed or diverged.
+        ValueError: the run to resume is another experiment's or has more steps already, or the training has collapsed
+            or diverged.
     """
     folder = run_folder(run)
     cadence = Cadence(
@@ -145,12 +161,15 @@ def train_and_record(
         picture=settings.picture_every,
     )
     with locked(folder), EventLog(folder) as log, deferred() as received:
-        recorder = RunRecorder(run, _identity(settings), log, evaluation, received)
+        recorder = RunRecorder(run, identity_of(settings, run), log, evaluation, received)
         if settings.resume:
-            recorder.resume(training)
+            recorder.resume(training, settings.n_steps)
         else:
             with suppress(OSError):
                 _tidy(path for path in list_runs(folder.parent) if path != folder)
+        last = snapshot_path(folder, settings.n_steps)
+        if training.state.step == settings.n_steps and not last.is_file():  # it was asked to stop there, on its way
+            tell(training, cadence, recorder)
         finished = train(
             training,
             episodes,
@@ -166,15 +185,18 @@ def train_and_record(
             recorder.keep_state(training)
             where = f"step {training.state.step} of {settings.n_steps} in {folder}"
             raise RunInterrupted(received(), f"kept {where}; go on with resume=True")
-    last = list_snapshots(folder)[-1][1]
     logger.info("snapshot: %s", last)
     return last
 
 
-def _identity(settings: RunSettings) -> dict[str, Any]:
-    config = asdict(settings)
+def identity_of(settings: RunSettings, run: Run) -> dict[str, Any]:
+    """What a run that goes on from this one must agree in; see `IDENTITY`."""
+    config, entry = asdict(settings), run.experiment_info["name"]
     identity = {key: config[key] for key in IDENTITY} | dataset_identity(settings.dataset)
-    return identity | {key: config[key] for key in ADDED if config[key] != DEFAULTS[key]}
+    identity |= {key: config[key] for key in ADDED if config[key] != DEFAULTS[key]}
+    began = BEGINNING + (ANNOTATED if entry == FINE_TUNING else ())
+    identity |= {key: comparable(key, config[key]) for key in began}
+    return identity | {ENTRY: entry, SNAPSHOT: comparable(SNAPSHOT, run.info.get("snapshot"))}
 
 
 def _tidy(runs: Iterable[Path]) -> None:

@@ -33,17 +33,16 @@ def differences(run: Path, settings: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}={there[key]} there, {here[key]} here"
         for key in defaults
-        if key not in WITHOUT_EFFECT
-        and key != "n_steps"
-        and _comparable(key, there[key]) != _comparable(key, here[key])
+        if key not in WITHOUT_EFFECT and key != "n_steps" and comparable(key, there[key]) != comparable(key, here[key])
     ]
 
 
-def _comparable(key: str, value: Any) -> Any:
+def comparable(key: str, value: Any) -> Any:
+    """The value of a setting as it is compared, which is the same wherever its file lies."""
     if value is None:
         return None
     if key == "reload_model_path":
-        return place_in_log_folder(str(value))
+        return "/".join(place_in_log_folder(str(value)))
     if key in ("pretrained_backbone", "adapt_start") or (key == "dataset" and str(value).endswith((".yaml", ".yml"))):
         return Path(str(value)).name
     return list(value) if isinstance(value, tuple) else value

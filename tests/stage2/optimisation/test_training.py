@@ -33,6 +33,17 @@ def test_state_of_another_experiment_is_refused(tmp_path):
         new_training().restore(tmp_path / "state.pth", {"seed": 0, "eval_fold": 2})
 
 
+def test_what_older_files_do_not_tell_of_an_experiment_passes_with_a_warning(toy, tmp_path, caplog):
+    path, now = tmp_path / "state.pth", {"seed": 0, "start": "a.pth", "entry": "training"}
+    new_training(encoder=toy).save(path, {"seed": 0, "entry": "training"})
+    new_training(encoder=toy).restore(path, now, newer=("start", "entry"))
+    assert "state.pth is of an earlier version and does not tell start: not compared" in caplog.text
+    with pytest.raises(ValueError, match=r"belongs to another experiment \(start='default' there, 'a.pth' here\)"):
+        new_training(encoder=toy).restore(path, now)
+    with pytest.raises(ValueError, match=r"\(entry='training' there, 'finetuning' here\)"):
+        new_training(encoder=toy).restore(path, now | {"entry": "finetuning"}, newer=("start", "entry"))
+
+
 def test_learning_rate_falls_every_thousand_steps():
     training = new_training()
     rates = []

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -129,12 +130,24 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_end(settings, whole, monkeypatc
     (asked,) = runs(settings, "asked")
     assert (status(asked), list_snapshots(asked)) == ("INTERRUPTED", [])  # no snapshot of an unplanned step
     assert "kept step 1 of 3" in capfd.readouterr().err.splitlines()[-1]
+    shorter = run(settings, "asked", save_snapshot_every=2, n_steps=1, resume=True)
+    assert [step for step, _ in list_snapshots(shorter)] == [1]
+    assert read_scalars(shorter)["total_loss"][0] == [1]
+    shutil.rmtree(shorter)
     resumed = run(settings, "asked", save_snapshot_every=2, resume=True)
     assert [step for step, _ in list_snapshots(resumed)] == [2, 3]
     assert read_scalars(resumed) == read_scalars(whole)  # also the mean over steps before and after the stop
     for step in (2, 3):
         ends = [torch.load(snapshot_path(folder, step), weights_only=True) for folder in (whole, resumed)]
         assert all(torch.equal(tensor, ends[1][key]) for key, tensor in ends[0].items())
+
+
+def test_a_run_does_not_go_back_to_an_earlier_step(settings, whole, capfd):
+    with pytest.raises(SystemExit):
+        run(settings, "whole", n_steps=2, resume=True)
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.endswith(" has 3 steps already; give n_steps=3 or more, or train anew.")
+    assert list_snapshots(runs(settings, "whole")[-1]) == []
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_good_state_stays(settings, whole, monkeypatch, capfd):
