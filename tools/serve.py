@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         from Stage2.inference.request import Preparation
+        from Stage2.serving.security import token_in
         from Stage2.serving.server import serve
         from Stage2.serving.settings import ServeSettings
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data=options.data, adapted=options.adapted, start=options.start, minutes=options.minutes,
             steps=options.steps, preparation=preparation, read_only=options.read_only,
         )  # fmt: skip
-        token = options.token_file and options.token_file.read_text(encoding="utf-8").strip()
+        token = options.token_file and token_in(options.token_file)
         certificate = options.certificate and tuple(options.certificate)
         serve(
             settings, lambda address: print(f"open {address}", flush=True), host=options.host, port=options.port,

@@ -39,7 +39,7 @@ def create_app(settings: ServeSettings, access: Access, command: Sequence[str] =
         command: that does a job, see `Jobs`.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as `Store`.
+        FileNotFoundError, ValueError, OSError: as `Workbench`.
     """
     bench = Workbench(settings, command)
 

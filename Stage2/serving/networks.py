@@ -18,7 +18,7 @@ class Network:
 
     Attributes:
         file: of tools/adapt.py.
-        examples: id of every scan that it was adapted to -> hash of its drawing.
+        examples: id of every scan that it was adapted to -> hash of what it learned from it.
         minutes: of processor time that all adaptations on the way took.
     """
 
@@ -33,9 +33,14 @@ class Networks:
     Args:
         folder: is made when the first network is.
         note: file in which this workbench notes the one in use, and those that it made.
+
+    Raises:
+        ValueError: the folder is none.
     """
 
     def __init__(self, folder: Path, note: Path):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"--adapted {folder} is no folder; give one of adapted networks.")
         self.folder, self._note = folder, note
 
     def current(self) -> Network | None:

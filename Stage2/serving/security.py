@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -77,6 +78,18 @@ class Access:
 
     def fits(self, given: str | None) -> bool:
         return given is not None and secrets.compare_digest(given.encode(), self.token.encode())
+
+
+def token_in(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        OSError, ValueError: there is no such file, or no such token in it.
+    """
+    token = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isalnum():
+        raise ValueError(f"{path} must hold a token of {SHORTEST_TOKEN} or more characters, letters and digits only.")
+    return token
 
 
 def hosts_of(names: Iterable[str], port: int) -> frozenset[str]:

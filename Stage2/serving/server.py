@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import uvicorn
 
 from Stage2.serving.app import VENDOR, create_app
 from Stage2.serving.events import Events
-from Stage2.serving.security import SHORTEST_TOKEN, Access, hosts_of
+from Stage2.serving.security import Access, hosts_of
 from Stage2.serving.settings import ServeSettings
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -32,7 +33,7 @@ def serve(
         tell: called with the address, with its token, when it can be opened.
         host: address to listen on.
         port: 0: any that is free.
-        token: that requests must bear; None: a new one.
+        token: that requests must bear, as of `token_in`; None: a new one.
         names: further ones by which the machine is reached.
         certificate: files of the certificate and its key, for TLS.
 
@@ -41,11 +42,8 @@ def serve(
     """
     if host not in LOCAL and token is None:
         raise ValueError(f"--host {host} lets other machines in; it needs a token of your own: add --token-file FILE.")
-    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isalnum()):
-        raise ValueError(f"the token must have {SHORTEST_TOKEN} or more characters, letters and digits only.")
-    for path in certificate or ():
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; expected a PEM file for TLS.")
+    if certificate is not None:
+        _check_certificate(*certificate)
     listening = _listen(host, port)
     port = listening.getsockname()[1]
     everywhere = ipaddress.ip_address(listening.getsockname()[0]).is_unspecified
@@ -78,6 +76,19 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._events.close()
         await super().shutdown(sockets)
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    for path in (certificate, key):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; expected a PEM file for TLS.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # of ssl too
+        reason = getattr(error, "reason", None) or error.strerror
+        raise ValueError(
+            f"--certificate {certificate} {key} cannot be used ({reason}); expected a certificate and its key, in PEM."
+        ) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

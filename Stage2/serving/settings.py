@@ -1,10 +1,12 @@
 """What a workbench is started with, as plain values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from Stage2.adaptation.settings import MINUTES
+from Stage2.adaptation.settings import MINUTES, RANDOM_START, starting_file
 from Stage2.inference.request import Preparation
+from Stage2.inference.transform import data_set_of, transform_for
+from Stage2.run_folders.layout import read_config, run_of
 
 STATE = ".workbench"  # folder of the state, in the folder of the scans
 MIB = 1 << 20
@@ -58,3 +60,19 @@ class ServeSettings:
     preparation: Preparation = field(default_factory=Preparation)
     read_only: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+def check_settings(settings: ServeSettings) -> None:
+    """Refuse what the first job would fail with: a start or an image that is not there, a preparation that is none.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: one of them, as `AdaptJob` says it.
+    """
+    start, given = starting_file(settings.start), settings.preparation
+    if start != RANDOM_START and Path(start).stat().st_size == 0:
+        raise ValueError(f"--start {start} is empty; copy or download it again.")
+    config = {} if start == RANDOM_START else read_config(run_of(start))
+    data_set = data_set_of(given, config)
+    if given.modality is None and data_set is None:  # follows from the first example
+        given = replace(given, modality="MR" if given.ct_statistics is None else "CT")
+    transform_for(given, data_set)

@@ -13,7 +13,7 @@ from Stage2.serving.descriptions import describe_all
 from Stage2.serving.events import Events
 from Stage2.serving.jobs import WORK, Jobs
 from Stage2.serving.networks import Networks
-from Stage2.serving.settings import ServeSettings
+from Stage2.serving.settings import STATE, ServeSettings, check_settings
 from Stage2.serving.store import Store
 
 
@@ -25,12 +25,14 @@ class Workbench:
         command: that does a job, see `Jobs`.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as `Store`.
+        FileNotFoundError, ValueError, OSError: as `check_settings`, `Networks` and `Store`.
     """
 
     def __init__(self, settings: ServeSettings, command: Sequence[str] = WORK):
+        check_settings(settings)
+        state = settings.data.resolve() / STATE
+        self.networks = Networks(settings.adapted or state / "networks", state / "network.json")
         self.settings, self.store = settings, Store(settings)
-        self.networks = Networks(settings.adapted or self.store.state / "networks", self.store.state / "network.json")
         self.events = Events()
         self.jobs = Jobs(self.store, self.networks, self.events, command)
         self._uploads = asyncio.Semaphore(settings.limits.at_once)
