@@ -152,6 +152,7 @@ def _predict(request: Request, told: Told, key: str) -> None:
         for place, record in records:
             yield place, record
             told.content[key].append(record["query"])
+            told.content["failed"].pop(record["query"], None)  # in a first look
             if "error" in record:
                 told.content["failed"][record["query"]] = record["error"]
             told.share((place + 1) / len(job.queries))

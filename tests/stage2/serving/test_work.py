@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from stage2.serving.served import fill
 
-from Stage2.inference.request import Preparation
+from Stage2.inference.request import Preparation, Request
+from Stage2.serving import work
 from Stage2.serving.work import SEGMENTING, Told, do
 
 
@@ -35,6 +36,28 @@ def test_a_snapshot_gives_prototypes_and_a_bad_scan_does_not_stop_the_others(tmp
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "preview" / "c_mask.nii.gz")))
     assert set(np.unique(mask)) <= {0, 2, 3}
     assert not (tmp_path / "look.safetensors").exists()
+
+
+def test_a_scan_that_fails_at_first_and_then_does_not_is_none_that_failed(tmp_path, monkeypatch):
+    class Job:
+        """Of two scans, which fail where that is said."""
+
+        queries, failing = ("a", "b"), True
+
+        def __init__(self, request):
+            pass
+
+        def run(self, progress):
+            records = [{"query": name, **({"error": "no"} if Job.failing else {})} for name in self.queries]
+            assert len(list(progress(enumerate(records)))) == 2
+
+    monkeypatch.setattr(work, "PredictionJob", Job)
+    told, request = Told(tmp_path / "progress.json"), Request(out=tmp_path)
+    work._predict(request, told, "looked")
+    assert told.content["failed"] == {"a": "no", "b": "no"}
+    Job.failing = False
+    work._predict(request, told, "done")
+    assert json.loads((tmp_path / "progress.json").read_text())["failed"] == {}
 
 
 def test_the_time_that_is_left_follows_from_the_last_part(tmp_path, monkeypatch):
