@@ -23,8 +23,21 @@ class UnreadableImageError(ValueError):
     """A file that is no whole image; the message is the reason in a few words."""
 
 
+def walk_once(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in order of names, following links; a folder that is met again, by a link, is told as an empty one."""
+    met = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(parent)
+        if real in met:
+            folders.clear()
+            names = []
+        met.add(real)
+        yield parent, folders, names
+
+
 def list_images(folder: str | Path) -> list[Path]:
-    """Sorted paths of the image files in a folder and its subfolders, following links.
+    """Sorted paths of the image files in a folder and its subfolders, following links; each folder is listed once.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -37,7 +50,7 @@ def list_images(folder: str | Path) -> list[Path]:
         )
     files = [
         (parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
+        for parent, _, names in walk_once(folder)
         for name in names
         if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
     ]

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import os
 import shutil
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from Stage1.datasets.images import EXTENSIONS, UnreadableImageError, list_images, read_image
+from Stage1.datasets.images import EXTENSIONS, UnreadableImageError, list_images, read_image, walk_once
 from Stage1.datasets.radiographs import MAX_UNREADABLE
 from Stage1.files import locked, remove_partial, whole_file, write_text
 from Stage1.processes import run_jobs
@@ -106,7 +105,7 @@ def find_images(source: Path) -> tuple[list[Path], Path]:
     if not source.is_dir():
         raise FileNotFoundError(f"found no folder {source}, expected the unpacked ROCO data set; give its folder")
     found = {}  # a folder that is linked to twice is taken once
-    for parent, folders, _ in os.walk(source, followlinks=True):
+    for parent, folders, _ in walk_once(source):
         if Path(parent).parts[-3:] == RADIOLOGY:
             found.setdefault(Path(parent).resolve(), Path(parent))
             folders.clear()

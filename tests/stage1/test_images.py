@@ -10,6 +10,7 @@ from PIL import Image
 
 from Stage1.datasets import images
 from Stage1.datasets.images import UnreadableImageError, list_images, read_image, scale_to_bytes
+from Stage1.datasets.roco import find_images
 
 
 def smooth(height: int = 40, width: int = 56) -> np.ndarray:
@@ -47,6 +48,25 @@ def test_a_folder_is_listed_in_the_order_of_its_paths(tmp_path):
     assert names == ["A/x.Jpg", "a/10.jpg", "a/2.JPEG", "a-b/1.png", "a.jpg", "b.jpg", "link/3.jpg"]
     assert paths == sorted(paths)
     assert list_images(str(tmp_path / "folder")) == paths
+
+
+def test_links_to_folders_above_and_beside_list_no_image_twice(tmp_path):
+    for name in ("a/1.png", "b/2.png", "3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for link, target in {"loop": ".", "a/up": "..", "b/side": "../a", "c": "b"}.items():
+        (tmp_path / link).symlink_to(target)
+    assert [str(path.relative_to(tmp_path)) for path in list_images(tmp_path)] == ["3.png", "a/1.png", "b/2.png"]
+
+
+def test_a_published_folder_of_roco_is_found_by_its_link_too(tmp_path):
+    for folder in ("all", "train/radiology"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "all/a.jpg").touch()
+    (tmp_path / "train/radiology/images").symlink_to("../../all")
+    (tmp_path / "train/loop").symlink_to("..")
+    images = tmp_path / "train/radiology/images"
+    assert find_images(tmp_path) == ([images / "a.jpg"], images)
 
 
 def test_missing_and_empty_folders_are_one_sentence(tmp_path):
