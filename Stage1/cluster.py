@@ -60,14 +60,16 @@ def ray_cluster(gpus: Sequence[str] = ()) -> Iterator[ModuleType]:
     if gpus:
         own["num_gpus"] = len(gpus)
         os.environ[SHOWN] = ",".join(gpus)
+    none = f"RAY_ADDRESS={address}: there is no Ray cluster; start it, or correct this."
     try:
-        ray.init(
-            address or "local", log_to_driver=False, logging_level="error",
-            runtime_env={"env_vars": {"PYTHONPATH": code}}, **own,
-        )  # fmt: skip
+        try:
+            ray.init(
+                address or "local", log_to_driver=False, logging_level="error",
+                runtime_env={"env_vars": {"PYTHONPATH": code}}, **own,
+            )  # fmt: skip
+        except ConnectionError as error:
+            raise ConnectionError(none) from error
         yield ray
-    except ConnectionError as error:
-        raise ConnectionError(f"RAY_ADDRESS={address}: there is no Ray cluster; start it, or correct this.") from error
     finally:
         ray.shutdown()
         if gpus:
