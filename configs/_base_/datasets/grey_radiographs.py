@@ -5,7 +5,7 @@ _base_ = ["radiographs.py"]
 train_dataloader = dict(
     dataset=dict(
         grey=True,
-        view=dict(image_size=256, jitter=(0.8, 0.8, 0.8, 0.2), grayscale_probability=0.0),
+        view=dict(image_size=256, crop_scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale_probability=0.0),
     ),
 )
 model = dict(  # mean and deviation over ROCO are 89.82843423 and 61.21119588 of 255

@@ -34,6 +34,7 @@ def test_images(task):
 def test_simclr():
     cfg = recipe("simclr")
     view = cfg.train_dataloader.dataset.view
+    assert view.crop_scale == (0.08, 1.0)
     assert (view.jitter, view.jitter_probability) == ((0.8, 0.8, 0.8, 0.2), 0.8)
     assert (view.blur_sigma, view.blur_probability, view.grayscale_probability) == ((0.1, 2.0), 0.5, 0.0)
     model = cfg.model
