@@ -13,11 +13,13 @@ from Stage1.weights.layouts import (
     BUILT_DEPTHS,
     CLASS_TOKEN,
     DERIVED,
+    RESNETS,
     TIMM,
     Layout,
     fit,
     layouts_of,
     resnet_depth,
+    resnet_names,
     transformer_names,
 )
 
@@ -160,6 +162,12 @@ def backbone_weights(content: Mapping, path: str | Path) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if "conv1.weight" in part:
+            if (depth := resnet_depth(part)) is None:
+                raise ValueError(
+                    f"found a ResNet in {path} whose blocks are those of no depth ({', '.join(map(str, RESNETS))}), "
+                    "expected a whole one; give another file"
+                )
+            _refuse_missing(resnet_names(depth), part, path)
             weights = {key: value for key, value in part.items() if key.startswith(RESNET_PARTS)}
         elif own := transformer_names(part):
             weights = _in_our_layout(part, own, path)
@@ -176,16 +184,21 @@ def _in_our_layout(part: Mapping[str, object], own: list[str], path: str | Path)
     """A Swin's or ViT's tensors by torchvision's names `own`, from a file's by those of any layout."""
     layout = max(layouts_of(own), key=lambda layout: len(layout.keys.keys() & part.keys()))
     _refuse_no_class_token(layout, part, path)
-    missing = [key for key in layout.keys if key not in part]
+    _refuse_missing(layout.keys, part, path)
+    return {
+        ours: fit(part[key], ours, part[key], layout) if isinstance(part[key], Tensor) else part[key]
+        for key, ours in layout.keys.items()
+    }
+
+
+def _refuse_missing(names: Iterable[str], part: Mapping[str, object], path: str | Path) -> None:
+    """Raises a ValueError where a part of a file lacks tensors of these names."""
+    missing = [key for key in names if key not in part]
     if missing:
         raise ValueError(
             f"found a backbone without {', '.join(missing[:LISTED_KEYS])}{', ...' * (len(missing) > LISTED_KEYS)} in "
             f"{path}, expected all of its layers; give another file"
         )
-    return {
-        ours: fit(part[key], ours, part[key], layout) if isinstance(part[key], Tensor) else part[key]
-        for key, ours in layout.keys.items()
-    }
 
 
 def _refuse_no_class_token(layout: Layout, part: Mapping[str, object], path: str | Path) -> None:

@@ -145,6 +145,21 @@ def resnet_depth(keys: Iterable[str]) -> int | None:
     return next((depth for depth, known in RESNETS.items() if known == shape), None)
 
 
+def resnet_names(depth: int) -> list[str]:
+    """Parameter names of the ResNet of this depth, a key of `RESNETS`, without classifier and step counters."""
+    counts, bottleneck = RESNETS[depth]
+    blocks = [(stage, block) for stage, count in enumerate(counts, 1) for block in range(count)]
+    convolutions, norms = ["conv1"], ["bn1"]
+    for stage, block in blocks:
+        own = f"layer{stage}.{block}."
+        convolutions += [f"{own}conv{number + 1}" for number in range(2 + bottleneck)]
+        norms += [f"{own}bn{number + 1}" for number in range(2 + bottleneck)]
+        if block == 0 and (stage > 1 or bottleneck):
+            convolutions, norms = [*convolutions, f"{own}downsample.0"], [*norms, f"{own}downsample.1"]
+    kinds = ("weight", "bias", "running_mean", "running_var")
+    return [f"{layer}.weight" for layer in convolutions] + [f"{layer}.{kind}" for layer in norms for kind in kinds]
+
+
 def swin_layers(depths: tuple[int, ...], layout: str) -> dict[str, str]:
     """Layers of a Swin with these blocks per stage: torchvision's name -> the layout's."""
     ours_first, column = ("features.0.0", "features.0.2"), 1 if layout == MMPRETRAIN else 2

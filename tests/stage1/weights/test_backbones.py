@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from Stage1.models.backbone import ResNetC5
 from Stage1.models.densecl import DenseCL
 from Stage1.models.transformers import SwinBackbone, VisionTransformerBackbone
-from Stage1.weights.backbones import backbone_weights, built_depth, load_backbone, summarise
-from Stage1.weights.layouts import layouts_of, resize_grid, resnet_depth
+from Stage1.weights.backbones import COUNTER, backbone_weights, built_depth, load_backbone, summarise
+from Stage1.weights.layouts import layouts_of, resize_grid, resnet_depth, resnet_names
 from Stage2.models.resnets import PlainResNet
 
 
@@ -128,6 +128,7 @@ def test_depth_is_read_off_the_names_of_torchvisions_layers(depth):
     with torch.device("meta"):
         names = getattr(torchvision.models, f"resnet{depth}")().state_dict()
     assert resnet_depth(names) == depth
+    assert sorted(resnet_names(depth)) == sorted(n for n in names if not n.startswith("fc.") and COUNTER not in n)
     assert resnet_depth(name for name in names if not name.startswith("layer4.1.")) is None
     if depth in (18, 50, 101):
         assert built_depth(names, "x.pth") == depth
@@ -141,6 +142,16 @@ def test_a_missing_layer_is_named(tmp_path):
     torch.save({k: v for k, v in ResNetC5(18).state_dict().items() if k != "layer2.1.conv2.weight"}, path)
     with pytest.raises(ValueError, match=r"1 missing: layer2\.1\.conv2\.weight; give another file or set"):
         load_backbone(ResNetC5(18), path)
+
+
+def test_a_resnet_that_is_not_whole_is_no_backbone():
+    state = ResNetC5(18).state_dict()
+    assert len(backbone_weights({key: own for key, own in state.items() if COUNTER not in key}, "x.pth")) == 100
+    for lacking in ("layer3.0.downsample.1.bias", "bn1.running_var"):
+        with pytest.raises(ValueError, match=f"found a backbone without {lacking} in x.pth, expected all"):
+            backbone_weights({key: own for key, own in state.items() if key != lacking}, "x.pth")
+    with pytest.raises(ValueError, match=r"found a ResNet in x\.pth whose blocks are those of no depth \(18, 34, 50"):
+        backbone_weights({key: own for key, own in state.items() if not key.startswith("layer4.1.")}, "x.pth")
 
 
 @pytest.mark.parametrize("content", [{}, {"state_dict": {"head.weight": torch.zeros(1)}}, {"state_dict": 3}])
