@@ -15,20 +15,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="checkpoint of tools/train.py, DenseCL or MMPretrain, or a backbone's file")
     parser.add_argument("output", help="file to write: {'state_dict': {torchvision's names: ...}, 'author': 'DenseMP'}")
     args = parser.parse_args(argv)
+    from Stage1.files import printable
     from Stage1.weights.backbones import backbone_weights
     from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
 
     try:
         if Path(args.output).is_dir():
             raise ValueError(f"found a folder at {args.output}, expected the name of a file to write")
-        weights = backbone_weights(read_checkpoint(args.checkpoint), args.checkpoint)
+        if args.output.endswith(".safetensors"):
+            raise ValueError(f"found {args.output}, expected a name that ends in .pth, as torch.save writes the file")
+        checkpoint = read_checkpoint(args.checkpoint)
+        if Path(args.output).exists() and Path(args.output).samefile(args.checkpoint):
+            raise ValueError(f"found {args.output} as checkpoint and output, expected another file; name one to write")
+        weights = backbone_weights(checkpoint, args.checkpoint)
         # Copies: a slice of a larger tensor would be stored with all of it.
         content = {"state_dict": {key: tensor.clone() for key, tensor in weights.items()}, "author": AUTHOR}
         write_checkpoint(content, args.output)
     except (ValueError, OSError) as error:
-        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+        print(f"{Path(__file__).name}: error: {printable(error)}", file=sys.stderr)
         return 1
-    print(f"Wrote {len(weights)} tensors to {args.output}")
+    print(f"Wrote {len(weights)} tensors to {printable(args.output)}")
     return 0
 
 

@@ -142,6 +142,32 @@ def test_refuses_in_one_line_and_writes_nothing(extract, tmp_path, capsys):
     assert "found a folder" in capsys.readouterr().err
 
 
+def test_the_checkpoint_is_never_written_over(extract, model, tmp_path, capsys):
+    checkpoint = tmp_path / "epoch_1.pth"
+    torch.save({"state_dict": model.state_dict()}, checkpoint)
+    (tmp_path / "link.pth").symlink_to(checkpoint)
+    before = checkpoint.read_bytes()
+    for output, complaint in {
+        checkpoint: "as checkpoint and output, expected another file",
+        tmp_path / "link.pth": "as checkpoint and output, expected another file",
+        tmp_path / "b.safetensors": "expected a name that ends in .pth",
+    }.items():
+        assert extract(checkpoint, output) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert complaint in line and output.name in line
+    assert checkpoint.read_bytes() == before and not (tmp_path / "b.safetensors").exists()
+
+
+def test_names_that_are_no_text_are_told(model, tmp_path):
+    torch.save(model.backbone.state_dict(), tmp_path / "in.pth")
+    output = os.fsencode(tmp_path) + b"/caf\xe9.pth"
+    command = [sys.executable, ROOT / "tools/extract_backbone_weights.py", tmp_path / "in.pth", output]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, env=strict, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"Wrote 120 tensors to {tmp_path}/caf\\xe9.pth\n" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_published_command_works_inside_stage1(model, tmp_path):
     torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
     done = subprocess.run(
