@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from Stage1.files import printable
 from Stage2.evaluation.probe_names import BATCH_NORMS, PROBES, STAGES
 
 
@@ -96,18 +97,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from Stage1.files import write_json
         from Stage2.evaluation.judge import evaluate
+        from Stage2.inference.outputs import expect_writable
 
         if options.device == "auto":
             options.device = "cuda" if torch.cuda.is_available() else "cpu"
         if options.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda: found no CUDA device, expected one; choose auto or cpu.")
+        if options.out is not None:
+            expect_writable(options.out.parent)
         results = evaluate(options)
         if options.out is not None:
             write_json(options.out, results, indent=2)
     except (OSError, ValueError) as error:
-        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+        print(f"{Path(__file__).name}: error: {printable(error)}", file=sys.stderr)
         return 1
-    print(table_text(results))
+    print(printable(table_text(results)))
     return 0
 
 

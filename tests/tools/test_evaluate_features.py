@@ -178,7 +178,7 @@ def test_random_alone_is_the_network_that_stage_2_starts_from():
         (["random", "--dataset", "SABS"], "SABS has folds for 30 scans, but 3 were found"),
         (["{no_resnet}"], "no_resnet.pth (it holds blocks.0.weight), expected"),
         (["{resnet34}"], "found a ResNet-34 in"),
-        (["{cut}"], "do not fit the model: 4 missing: layer4.1.bn2.weight"),
+        (["{cut}"], "found a backbone without layer4.1.bn2.weight, layer4.1.bn2.bias"),
         (["{text}"], "found a text file at"),
         (["absent.pth"], "found no file absent.pth"),
         (["--seed=1"], "found no weights to judge"),
@@ -194,6 +194,12 @@ def test_mistakes_are_one_line(judge, folder, weights, tmp_path, arguments, sent
     assert sentence in errors
     assert errors.startswith("evaluate_features.py: error: ")
     assert len(errors.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(judge, weights, monkeypatch):
+    monkeypatch.setattr(judge_module, "evaluate", lambda options: pytest.fail("minutes of work"))
+    status, _, errors = judge("random", "--out", weights["text"] / "features.json")
+    assert status == 1 and "text.pth could not be written" in errors
 
 
 def test_an_organ_without_enough_cells_is_named(judge, folder, tmp_path):
