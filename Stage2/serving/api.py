@@ -1,7 +1,6 @@
 """The routes that the page asks: scans, drawings, labels, jobs and events."""
 
 import asyncio
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -39,7 +38,7 @@ def routes(bench: Workbench) -> APIRouter:
 
     @router.get("/scans/{scan_id}/drawing.nii.gz")
     def drawing(scan_id: str) -> Response:
-        path = store.drawing(store.scan(scan_id))
+        path = store.drawing_on_scan(store.scan(scan_id))
         if path is None:
             raise not_there("A drawing of this scan")
         return volume_response(path, f"{scan_id}_drawing.nii.gz")
@@ -59,6 +58,7 @@ def routes(bench: Workbench) -> APIRouter:
             raise Refusal(422, 'expected {"example": true} or {"example": false}.')
         scan = await asyncio.to_thread(store.scan, scan_id)
         await asyncio.to_thread(store.set_example, scan, content["example"])
+        events.tell("state", {})  # organs of a mask that lay there before may be new
         return await _told(scan)
 
     @router.post("/scans")
@@ -78,7 +78,7 @@ def routes(bench: Workbench) -> APIRouter:
         scans, minutes = content.get("scans"), content.get("minutes")
         if scans is not None and not (isinstance(scans, list) and all(isinstance(own, str) for own in scans)):
             raise Refusal(422, "scans: expected a list of ids, or null for all but the examples.")
-        if minutes is not None and (type(minutes) not in (int, float) or not math.isfinite(minutes)):
+        if minutes is not None and type(minutes) not in (int, float):
             raise Refusal(422, "minutes: expected a number, or null.")
         job = await jobs.add(str(content.get("kind")), scans, minutes)
         return JSONResponse(asdict(job), status_code=202)
@@ -108,5 +108,3 @@ def _slices(text: str | None) -> list[int] | None:
     if not all(part.isdecimal() and len(part) < 7 for part in parts):
         raise Refusal(422, f"slices {text[:40]!r}: expected numbers such as 3,7,9.")
     return [int(part) for part in parts]
-
-

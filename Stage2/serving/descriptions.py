@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from Stage2.inference.outputs import mean_confidence
+from Stage2.io.text import one_line
 from Stage2.serving.folder import Scan
 from Stage2.serving.pictures import Made, facts_of
 from Stage2.serving.predictions import ADAPTED, PREVIEW
@@ -37,10 +38,13 @@ def describe(store: Store, scan: Scan, ranks: Mapping[str, int] | None = None) -
         "shape": facts.get("shape"), "spacing": facts.get("spacing"), "slice_axis": facts.get("slice_axis"),
         "state": next(name for name, holds in states.items() if holds),
         "example": is_example,
+        "drawn": drawing is not None,
+        "final": scan.error is None and store.final_mask(scan) is not None,
         "volumes": {label: own["volume_ml"] for label, own in labels.items()},
         "confidence": {label: own["confidence"] for label, own in labels.items()},
         "next": (ranks_of(store) if ranks is None else ranks).get(scan.id),
-        "error": scan.error or error or noted.get("failure"),
+        "error": scan.error or error,
+        "failure": noted.get("failure"),
         "annotated_slices": None if drawing is None else noted.get("slices"),
         "approach": None if found is None else _APPROACHES[found.kind],
     }  # fmt: skip
@@ -70,10 +74,10 @@ def _facts(store: Store, scan: Scan) -> tuple[dict[str, Any], str | None]:
         return {}, None
     noted = Made(store.cache, scan).note()
     if noted is not None:
-        return noted.get("facts", {}), noted.get("error")
+        return noted.get("facts", {}), None if "error" not in noted else one_line(noted["error"])
     if scan.kind == "dicom":
         return {}, None  # known when the series has been read
     try:
         return vars(facts_of(scan.file.path)), None
     except (OSError, ValueError) as error:
-        return {}, str(error)
+        return {}, one_line(str(error))

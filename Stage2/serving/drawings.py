@@ -1,23 +1,22 @@
 """Label maps that people send: checked against their scan, and kept in its own grid and header with all versions."""
 
-import gzip
+import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from Stage2.inference.masks import MOST_VALUES
-from Stage2.io.grid import check_same_grid, check_same_size, grid_of, turned_to
+from Stage2.inference.masks import MOST_VALUES, UNKNOWN
+from Stage2.io.grid import MAX_SHIFT, check_same_grid, check_same_size, distance_of, grid_of, turned_to
 from Stage2.io.nifti import read_header
-from Stage2.io.volumes import read_volume
-from Stage2.serving.pictures import geometry_of
-
-LARGEST_LABEL = 255
-_GZIP = b"\x1f\x8b"
+from Stage2.io.volumes import read_volume, write_volume
+from Stage2.serving.packed import is_packed
+from Stage2.serving.pictures import facts_of, geometry_of
+from Stage2.serving.refusals import refusing
 
 
 def checked_drawing(path: Path, scan: Path, scan_name: str) -> np.ndarray:
@@ -39,11 +38,67 @@ def checked_drawing(path: Path, scan: Path, scan_name: str) -> np.ndarray:
     check_same_grid("the drawing", grid_of(turned), scan_name, grid)
     voxels = sitk.GetArrayViewFromImage(turned)
     values = values_of(voxels)
-    wrong = [value for value in values if value != int(value) or not 0 <= value <= LARGEST_LABEL]
+    wrong = [value for value in values if value != int(value) or not 0 <= value <= UNKNOWN]
     if wrong or len(values) > MOST_VALUES:
         found = f"a value of {wrong[0]:.4g}" if wrong else f"{len(values)} values, as an image has"
-        raise ValueError(f"the drawing has {found}; expected whole numbers from 0 to {LARGEST_LABEL}, one an organ.")
+        raise ValueError(f"the drawing has {found}; expected whole numbers from 0 to {UNKNOWN}, one an organ.")
     return voxels.astype(np.uint8)
+
+
+def sent_voxels(sent: Path, volume: Path, scan_name: str, slices: Sequence[int] | None) -> np.ndarray:
+    """Voxels of a label map that a client sent, as `checked_drawing`.
+
+    Args:
+        sent: the file, without an ending; it is removed.
+        volume: NIfTI file of the scan.
+        scan_name: for messages.
+        slices: that the client names as drawn; None: all.
+
+    Raises:
+        Refusal: it does not fit the scan, a slice is none of the scan's, or every voxel drawn is of no organ.
+    """
+    named = as_sent(sent)
+    try:
+        with refusing(named, "the drawing"):
+            facts = facts_of(volume)
+            depth = facts.shape[facts.slice_axis]
+            wrong = [place for place in slices or () if not 0 <= place < depth]
+            if wrong:
+                raise ValueError(f"slice {wrong[0]} is named as drawn; {scan_name} has slices 0 to {depth - 1}.")
+            voxels = checked_drawing(named, volume, scan_name)
+            if voxels.any() and not organs_in(voxels):
+                raise ValueError(f"the drawing has {UNKNOWN} alone, which means unknown; draw an organ too.")
+            return voxels
+    finally:
+        named.unlink(missing_ok=True)
+
+
+def to_scan(path: Path, volume: Path, scan_name: str, folder: Path) -> Path:
+    """A label map as uint8 on the grid of its scan: the file itself where it is so, else one that is made of it once.
+
+    Args:
+        path: of the label map.
+        volume: NIfTI file of the scan.
+        scan_name: for messages.
+        folder: of what is made of this scan, as it is now.
+
+    Raises:
+        FileNotFoundError, ValueError: as `checked_drawing`.
+        OSError: it cannot be written.
+    """
+    header, grid = read_header(path), read_header(volume).grid
+    is_plain = header.raw.get_data_dtype() == np.uint8 and header.raw.get_slope_inter() in ((1, 0), (None, None))
+    if is_plain and header.size == grid.size and distance_of(header.grid, grid) <= MAX_SHIFT * min(grid.spacing):
+        return path
+    found = path.stat()
+    state = hashlib.sha256(repr((path.name, found.st_size, found.st_mtime_ns)).encode()).hexdigest()
+    made = folder / f"drawing-{state}.nii.gz"
+    if not made.is_file():
+        voxels = checked_drawing(path, volume, scan_name)
+        for old in folder.glob("drawing-*.nii.gz"):
+            old.unlink()
+        write_volume(made, voxels, volume)
+    return made
 
 
 def values_of(voxels: np.ndarray) -> list[float | int]:
@@ -54,11 +109,14 @@ def values_of(voxels: np.ndarray) -> list[float | int]:
     return sorted(found)
 
 
+def organs_in(voxels: np.ndarray) -> list[int]:
+    """The labels in a label map, ascending, without background and what is unknown."""
+    return [int(value) for value in values_of(voxels) if value not in (0, UNKNOWN)]
+
+
 def as_sent(content: Path) -> Path:
     """A file that was sent under the ending that its content has: .nii.gz or .nii."""
-    with content.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    named = content.with_name(content.name + (".nii.gz" if packed else ".nii"))
+    named = content.with_name(content.name + (".nii.gz" if is_packed(content) else ".nii"))
     content.rename(named)
     return named
 
@@ -90,32 +148,3 @@ def keep_version(path: Path, versions: Path) -> Path | None:
     except OSError:  # a file system without hard links
         shutil.copy2(path, kept)
     return kept
-
-
-def stored_pieces(path: Path) -> Iterable[bytes]:
-    """A .nii file as the bytes of a .nii.gz, stored without compression, piece by piece."""
-    with path.open("rb") as file:
-        packer = _Pieces()
-        with gzip.GzipFile("", "wb", 0, packer, mtime=0) as packed:
-            while piece := file.read(1 << 20):
-                packed.write(piece)
-                yield packer.take()
-        yield packer.take()
-
-
-class _Pieces:
-    """What a packer wrote since it was last asked."""
-
-    def __init__(self):
-        self._pieces: list[bytes] = []
-
-    def write(self, piece: bytes) -> int:
-        self._pieces.append(bytes(piece))
-        return len(piece)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def take(self) -> bytes:
-        taken, self._pieces = b"".join(self._pieces), []
-        return taken

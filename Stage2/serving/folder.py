@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,20 @@ class Scan:
     def kind(self) -> str:
         return "nifti" if self.file.is_nifti else "dicom"
 
+    @property
+    def plain_name(self) -> str:
+        """For names of files that are sent: its own where every reader bears that, else its id; no two are alike."""
+        return self.name if self.name == self.file.name else self.id
+
     def fingerprint(self) -> str:
-        """Changes when the scan does: names, sizes and times of its files.
+        """Changes when the scan does: names, sizes and times of its files; masks beside a series are none of them.
 
         Raises:
             OSError: it is not there any more.
         """
-        paths = sorted(self.file.path.iterdir()) if self.file.path.is_dir() else [self.file.path]
+        paths = [self.file.path]
+        if self.file.path.is_dir():
+            paths = sorted(path for path in self.file.path.iterdir() if not _is_beside_series(path.name))
         seen = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in paths]
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
@@ -76,14 +84,38 @@ def scans_of(root: Path) -> list[Scan]:
     return list(found.values())
 
 
+def last_changes(root: Path) -> object:
+    """Differs once a scan has come or gone: when the folder last changed, and each folder in it.
+
+    Raises:
+        OSError: the folder is not there any more.
+    """
+    with os.scandir(root) as entries:
+        inner = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        changes = []
+        for entry in inner:
+            with suppress(OSError):  # it went in between
+                changes.append((entry.name, entry.stat().st_mtime_ns))
+    return root.stat().st_mtime_ns, tuple(sorted(changes))
+
+
 def is_inside(root: Path, path: Path) -> bool:
     """Whether a path, after all links, is the folder or lies in it."""
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
+def short_hash(name: str) -> str:
+    """Eight characters that stand for the name of a file."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+
+
+def _is_beside_series(name: str) -> bool:
+    return name.startswith(".") or name.endswith(NIFTI_SUFFIXES)
+
+
 def _scan(root: Path, path: Path, others: dict[str, Scan]) -> Scan:
     file = ScanFile(path)
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    digest = short_hash(path.name)
     own = file.name if _PLAIN.fullmatch(file.name) else f"{re.sub('[^A-Za-z0-9]+', '-', file.name)[:40]}-{digest}"
     own = own.lstrip("-")
     twin = next((scan for scan in others.values() if scan.file.name == file.name), None)

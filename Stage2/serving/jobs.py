@@ -96,7 +96,7 @@ class Jobs:
         if kind not in KINDS:
             raise Refusal(422, f"a job of kind {kind!r}; expected {' or '.join(KINDS)}.")
         if minutes is not None and not 0 < minutes <= MOST_MINUTES:
-            raise Refusal(422, f"minutes {minutes:g}: expected more than 0 and up to {MOST_MINUTES:g}.")
+            raise Refusal(422, f"minutes: expected a finite number, more than 0 and up to {MOST_MINUTES:g}.")
         if len(self.queue) >= self.store.settings.limits.queue:
             raise Refusal(429, f"{len(self.queue)} jobs wait already; wait until some are done, or cancel them.")
         expect_possible(self.store, self.networks)
@@ -231,8 +231,8 @@ class Jobs:
         for path in sorted(news | (failed.keys() - before.get("failed", {}).keys())):
             scan = next((scan for scan in self.store.scans() if str(scan.file.path) == path), None)
             if scan is not None:
-                await asyncio.to_thread(self.store.note_failure, scan, failed.get(path))
-                await asyncio.to_thread(self.store.publish, scan)
+                fingerprint = plan.get("fingerprints", {}).get(path)
+                await asyncio.to_thread(self.store.take_prediction, scan, fingerprint, failed.get(path))
                 self.events.tell("scan", await asyncio.to_thread(describe, self.store, scan))
         await self._tell(job)
 

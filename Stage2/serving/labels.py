@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from Stage2.drawing.masks import colour_of
+from Stage2.inference.masks import UNKNOWN
 from Stage2.io.text import one_line
-from Stage2.serving.drawings import LARGEST_LABEL, values_of
+from Stage2.serving.drawings import values_of
 
+LARGEST_LABEL = UNKNOWN - 1
 LONGEST_NAME = 64
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -54,9 +56,9 @@ def read_labels(content: Any, most: int) -> list[Label]:
 
 
 def with_values(labels: Sequence[Label], values: Sequence[int]) -> list[Label]:
-    """The labels, and one named "label 7" for each value that none of them has."""
+    """The labels, and one named "label 7" for each value that none of them has, but for background and unknown."""
     known = {own.value for own in labels}
-    new = [Label(value, f"label {value}", colour_of(value)) for value in sorted(set(values) - known - {0})]
+    new = [Label(value, f"label {value}", colour_of(value)) for value in sorted({*values} - known - {0, UNKNOWN})]
     return sorted([*labels, *new], key=lambda own: own.value)
 
 
@@ -95,7 +97,7 @@ def with_names(labels: Sequence[Label], names: Sequence[str]) -> list[Label]:
     for name in names:
         if any(own.name == name for own in found):
             continue
-        free = next((value for value in range(1, LARGEST_LABEL) if all(own.value != value for own in found)), None)
+        free = next((value for value in range(1, UNKNOWN) if all(own.value != value for own in found)), None)
         if free is None:
             raise ValueError(f"there are {len(found)} labels already; use one of them.")
         found.append(Label(free, name, colour_of(free)))

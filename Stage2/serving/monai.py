@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
 
+from Stage2.io.text import one_line
 from Stage2.serving.descriptions import describe
 from Stage2.serving.job import SEGMENT, Job
 from Stage2.serving.monai_views import (
@@ -102,7 +103,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
             return describe_scans(bench)
         if output == "train":
             return [
-                {"image": str(scan.file.path), "label": str(store.drawing(scan))}
+                {"image": one_line(str(scan.file.path)), "label": one_line(str(store.drawing(scan)))}
                 for scan in store.scans()
                 if scan.error is None and store.drawing(scan) is not None
             ]
@@ -127,7 +128,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
     def get_label(image: str = "", label: str = "", tag: str = FINAL) -> Response:
         scan = store.scan(label or image)
         found = store.mask(scan)
-        path = store.drawing(scan) if tag != ORIGINAL else None if found is None else found.mask
+        path = store.drawing_on_scan(scan) if tag != ORIGINAL else None if found is None else found.mask
         if path is None:
             raise not_there(f"A label {tag} of this scan")
         return volume_response(path, f"{scan.id}_{ORIGINAL if tag == ORIGINAL else FINAL}.nii.gz")
@@ -198,8 +199,8 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
         if scan is None:
             return {}
         volume = store.made(scan).volume
-        ending = ".nii.gz" if volume.name.endswith(".gz") else ".nii"
-        return {"id": scan.id, "name": f"{scan.id}.nii.gz", "path": str(volume), "ext": ending, "strategy": strategy}
+        path, ending = one_line(str(volume)), ".nii.gz" if volume.name.endswith(".gz") else ".nii"
+        return {"id": scan.id, "name": f"{scan.id}.nii.gz", "path": path, "ext": ending, "strategy": strategy}
 
     @router.get("/logs/")
     def logs(lines: int = LINES) -> PlainTextResponse:
@@ -225,7 +226,7 @@ def routes(bench: Workbench, access: Access) -> APIRouter:
         minutes = own.get("minutes")
         if any(job.kind == SEGMENT and not job.has_ended for job in jobs.jobs):
             raise Refusal(429, "a training runs already; stop it, or wait until it ends.")
-        return _task(await jobs.add(SEGMENT, None, float(minutes) if type(minutes) in (int, float) else None))
+        return _task(await jobs.add(SEGMENT, None, minutes if type(minutes) in (int, float) else None))
 
     return router
 

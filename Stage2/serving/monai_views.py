@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from Stage2.io.nifti import read_voxels
+from Stage2.io.text import one_line
 from Stage2.serving.descriptions import ranks_of
 from Stage2.serving.drawings import values_of
 from Stage2.serving.folder import Scan
@@ -77,7 +78,8 @@ def describe_scans(bench: Workbench) -> dict[str, Any]:
             tag: {"ext": ".nii.gz", "info": {"params": {"label_names": names}}} for tag, there in has.items() if there
         }
         objects[scan.id] = {"image": {"ext": ".nii.gz", "info": {"name": scan.name}}, "labels": labels}
-    return {"name": store.root.name, "description": "", "images_dir": ".", "labels_dir": ".", "objects": objects}
+    name = one_line(store.root.name)
+    return {"name": name, "description": "", "images_dir": ".", "labels_dir": ".", "objects": objects}
 
 
 def next_scan(bench: Workbench, strategy: str) -> Scan | None:

@@ -4,7 +4,6 @@ Everything lies in FOLDER/.workbench, but for the saved masks: these are FOLDER/
 before, and every earlier drawing, is kept in .workbench/versions.
 """
 
-import json
 import shutil
 import tempfile
 import threading
@@ -13,18 +12,17 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from Stage1.files import PARTIAL, hash_file, locked, remove_partial, write_json
-from Stage2.inference.masks import UNKNOWN, find_truth
+from Stage1.files import PARTIAL, hash_file, locked, remove_partial
+from Stage2.inference.masks import find_truth
 from Stage2.io.volumes import write_volume
-from Stage2.serving.drawings import as_sent, checked_drawing, keep_version, same_voxels, values_of
-from Stage2.serving.folder import Scan, is_inside, scans_of
-from Stage2.serving.labels import Label, read_labels, renumbered, with_values
-from Stage2.serving.pictures import Made, copy_whole, facts_of
+from Stage2.serving.drawings import checked_drawing, keep_version, organs_in, same_voxels, sent_voxels, to_scan
+from Stage2.serving.folder import Scan, is_inside, last_changes, scans_of
+from Stage2.serving.labels import Label, read_labels, renumbered
+from Stage2.serving.memory import Memory
+from Stage2.serving.pictures import Made, copy_whole
 from Stage2.serving.predictions import Prediction, latest_prediction
-from Stage2.serving.refusals import Refusal, not_there
+from Stage2.serving.refusals import Refusal, not_there, refusing
 from Stage2.serving.settings import STATE, ServeSettings
-
-VERSION = 1
 
 
 class Store:
@@ -41,7 +39,7 @@ class Store:
         root: the folder.
         state: of what is kept.
         cache: folder of what can be made again.
-        own: what is remembered, as plain values.
+        memory: what is remembered of labels and scans.
     """
 
     def __init__(self, settings: ServeSettings):
@@ -53,7 +51,7 @@ class Store:
             raise ValueError(f"{self.state} is a link out of the folder; remove it.")
         self.lock = threading.RLock()
         self._making, self._listing = threading.Lock(), threading.Lock()
-        self._scans: tuple[int, list[Scan]] = (-1, [])
+        self._scans: tuple[object, list[Scan]] = (None, [])
         with ExitStack() as held:
             if settings.read_only:
                 scratch = tempfile.TemporaryDirectory(prefix="densemp-workbench-", ignore_cleanup_errors=True)
@@ -65,7 +63,7 @@ class Store:
                 for path in self.root.glob(f".*_mask.*{PARTIAL}.nii.gz"):  # in the user's own folder: masks alone
                     path.unlink(missing_ok=True)
                 shutil.rmtree(self.uploads, ignore_errors=True)
-            self.own = self._read_state()
+            self.memory = Memory(self.state / "workbench.json", settings.limits.labels)
             self._held = held.pop_all()
 
     @property
@@ -83,7 +81,7 @@ class Store:
     def scans(self) -> list[Scan]:
         """Of the folder, by name; looked for again when the folder has changed."""
         with self._listing:
-            changed = self.root.stat().st_mtime_ns
+            changed = last_changes(self.root)
             if self._scans[0] != changed:
                 self._scans = (changed, scans_of(self.root))
             return self._scans[1]
@@ -91,7 +89,7 @@ class Store:
     def look_again(self) -> None:
         """Look for scans anew, whatever the folder says of its last change."""
         with self._listing:
-            self._scans = (-1, [])
+            self._scans = (None, [])
 
     def scan(self, scan_id: str) -> Scan:
         """One of them that can be used.
@@ -134,10 +132,22 @@ class Store:
             return found if is_inside(self.root, found) and not is_ours else None
         return None
 
-    def save_drawing(
-        self, scan: Scan, sent: Path, slices: Sequence[int] | None = None, label_info: Any = None
-    ) -> None:
-        """Keep a drawing; the one before becomes a version.
+    def drawing_on_scan(self, scan: Scan) -> Path | None:
+        """The file of a drawing as uint8 on the scan's own grid, made now if it is not there yet; None where there is
+        no drawing.
+
+        Raises:
+            Refusal: it does not fit the scan.
+        """
+        path = self.drawing(scan)
+        if path is None:
+            return None
+        made = self.made(scan)
+        with self._making, refusing(path, f"the drawing {path.name}"):
+            return to_scan(path, made.volume, scan.name, made.folder)
+
+    def save_drawing(self, scan: Scan, sent: Path, slices: Sequence[int] | None = None, label_info: Any = None) -> None:
+        """Keep a drawing; the one before becomes a version. One without any organ takes it away, see `remove_drawing`.
 
         Args:
             scan: that it belongs to.
@@ -149,30 +159,25 @@ class Store:
             Refusal: it does not fit the scan.
             OSError: it cannot be written.
         """
-        named = sent
         try:
             volume = self.made(scan).volume
-            named = as_sent(sent)
-            facts = facts_of(volume)
-            depth = facts.shape[facts.slice_axis]
-            wrong = [place for place in slices or () if not 0 <= place < depth]
-            if wrong:
-                raise ValueError(f"slice {wrong[0]} is named as drawn; {scan.name} has slices 0 to {depth - 1}.")
-            voxels, labels = renumbered(checked_drawing(named, volume, scan.name), label_info, self.labels())
-        except (ValueError, FileNotFoundError) as error:
-            raise Refusal(422, str(error).replace(str(named), "the drawing")) from None
+            voxels = sent_voxels(sent, volume, scan.name, slices)
         finally:
-            named.unlink(missing_ok=True)
+            sent.unlink(missing_ok=True)
         with self.lock:
+            if not voxels.any():
+                self.remove_drawing(scan)
+                return
+            with refusing(sent, "the drawing"):
+                voxels, labels = renumbered(voxels, label_info, self.labels())
             path = self.state / "drawings" / f"{scan.id}.nii.gz"
             if not same_voxels(path, voxels):
                 keep_version(path, self.versions(scan))
                 write_volume(path, voxels, volume)
             places = None if slices is None else sorted(set(slices))
-            values = [value for value in values_of(voxels) if value not in (0, UNKNOWN)]
-            self._note(scan, slices=places, values=values, corrected=self.mask(scan) is not None)
-            self.own["labels"] = [own.plain() for own in with_values(labels, values)]
-            self._write_state()
+            self.memory.note(scan.id, slices=places, corrected=self.mask(scan) is not None)
+            self.memory.set_labels(labels)
+            self.memory.learn_labels(organs_in(voxels))
             self.publish(scan)
 
     def remove_drawing(self, scan: Scan) -> None:
@@ -181,24 +186,26 @@ class Store:
             path = self.state / "drawings" / f"{scan.id}.nii.gz"
             if keep_version(path, self.versions(scan)) is not None:
                 path.unlink(missing_ok=True)
-            kept = {key: value for key, value in self.noted(scan).items() if key in ("published", "failure")}
-            self.own["scans"][scan.id] = kept
-            self._write_state()
+            self.memory.forget(scan.id, but=("published", "failure", "predicted"))
             self.publish(scan)
 
     def set_example(self, scan: Scan, example: bool) -> None:
-        """Take a scan with its drawing as an example, or no longer.
+        """Take a scan with its drawing as an example, or no longer; organs in it that have no label get one.
 
         Raises:
-            Refusal: nothing is drawn in it.
+            Refusal: nothing is drawn in it, or the drawing does not fit the scan.
         """
+        organs = []
         if example:
             drawing = self.drawing(scan)
-            if drawing is None or self.noted(scan).get("values") == []:
+            if drawing is not None:
+                with refusing(drawing, f"the drawing {drawing.name}"):
+                    organs = organs_in(checked_drawing(drawing, self.made(scan).volume, scan.name))
+            if not organs:
                 raise Refusal(409, f"nothing is drawn in {scan.name}; draw an organ first.")
         with self.lock:
-            self._note(scan, example=example)
-            self._write_state()
+            self.memory.note(scan.id, example=example)
+            self.memory.learn_labels(organs)
 
     def examples(self) -> list[Scan]:
         """Scans whose drawings a network learns from, by name."""
@@ -214,8 +221,29 @@ class Store:
     # Masks
 
     def mask(self, scan: Scan) -> Prediction | None:
-        """The latest prediction of a scan; None where there is none."""
-        return latest_prediction(self.state, scan.file)
+        """The latest prediction of a scan; None where there is none, or the scan has been replaced since."""
+        made_of = self.noted(scan).get("predicted")
+        with suppress(OSError):
+            if made_of is None or made_of == scan.fingerprint():
+                return latest_prediction(self.state, scan.file)
+        return None
+
+    def take_prediction(self, scan: Scan, fingerprint: str | None, failure: str | None) -> None:
+        """Take over what a job has found in a scan: its mask is saved, and its organs that have no label get one.
+
+        Args:
+            scan: that was segmented.
+            fingerprint: of the scan as it was then; None: that is not known.
+            failure: why it could not be segmented; None: it could.
+
+        Raises:
+            OSError: something cannot be written.
+        """
+        with self.lock:
+            self.memory.note(scan.id, failure=failure, **({} if failure is not None else {"predicted": fingerprint}))
+            found = self.mask(scan)
+            self.memory.learn_labels([] if found is None else [int(label) for label in found.record["labels"]])
+            self.publish(scan)
 
     def final_mask(self, scan: Scan) -> Path | None:
         """What counts as the mask of a scan: what is drawn throughout, else predicted; None where there is none."""
@@ -240,9 +268,7 @@ class Store:
             if is_own_link or not target.exists() or hash_file(target) != digest:
                 keep_version(target, self.versions(scan))
                 copy_whole(source, target)
-            if self.noted(scan).get("published") != digest:
-                self._note(scan, published=digest)
-                self._write_state()
+            self.memory.note(scan.id, published=digest)
 
     def published(self, scan: Scan) -> Path:
         """The file of the saved mask, beside the scan."""
@@ -256,7 +282,7 @@ class Store:
 
     def labels(self) -> list[Label]:
         """By value."""
-        return [Label(**own) for own in self.own["labels"]]
+        return self.memory.labels()
 
     def set_labels(self, content: Any) -> None:
         """Name the labels anew; raises Refusal where they are none."""
@@ -265,35 +291,8 @@ class Store:
         except ValueError as error:
             raise Refusal(422, str(error)) from None
         with self.lock:
-            self.own["labels"] = [own.plain() for own in labels]
-            self._write_state()
-
-    def note_failure(self, scan: Scan, reason: str | None) -> None:
-        """Remember why a scan could not be segmented, until it could."""
-        with self.lock:
-            if self.noted(scan).get("failure") != reason:
-                self._note(scan, failure=reason)
-                self._write_state()
+            self.memory.set_labels(labels)
 
     def noted(self, scan: Scan) -> dict[str, Any]:
         """What is remembered of a scan."""
-        return self.own["scans"].get(scan.id, {})
-
-    def _note(self, scan: Scan, **values: Any) -> None:
-        self.own["scans"][scan.id] = {**self.noted(scan), **values}
-
-    def _read_state(self) -> dict[str, Any]:
-        path = self.state / "workbench.json"
-        if not path.exists():
-            return {"version": VERSION, "labels": [], "scans": {}}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["version"] != VERSION:
-                raise ValueError(f"version {content['version']}")
-            read_labels(content["labels"], self.settings.limits.labels)
-            return {"version": VERSION, "labels": content["labels"], "scans": dict(content["scans"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged or of another version ({error}); move it away.") from None
-
-    def _write_state(self) -> None:
-        write_json(self.state / "workbench.json", self.own)
+        return self.memory.noted(scan.id)

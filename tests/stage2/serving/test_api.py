@@ -143,7 +143,7 @@ def test_examples_and_labels(client, folder):
         {"value": 2, "name": "liver", "colour": "#123456"},
         {"value": 3, "name": "left <b>kidney</b>", "colour": "#00ff00"},
     ]
-    for change in ({"value": 0}, {"value": 256}, {"value": True}, {"name": ""}, {"name": "x" * 65}, {"colour": "red"}):
+    for change in ({"value": 0}, {"value": 255}, {"value": True}, {"name": ""}, {"name": "x" * 65}, {"colour": "red"}):
         assert client.put("/api/labels", json={"labels": [{**labels[0], **change}]}).status_code == 422
     for wrong in (labels[:1] * 2, [labels[0], {**labels[0], "value": 9}], "x", [1], None):
         assert client.put("/api/labels", json={"labels": wrong}).status_code == 422
@@ -179,5 +179,3 @@ def test_large_scans_are_thinned_for_the_first_picture(client, folder, tmp_path)
     np.testing.assert_array_equal(small, voxels.T[::3])
     assert small.dtype == np.float32
     np.testing.assert_allclose(np.abs(np.diag(header.get_best_affine())[:3]), (1.5, 0.7, 4.0))
-
-
