@@ -15,7 +15,8 @@ from Stage2.drawing.masks import rgb
 from Stage2.io.dicom import Series, read_series_of
 from Stage2.io.grid import on_grid_of
 from Stage2.io.volumes import read_volume
-from Stage2.serving.labels import Label
+from Stage2.serving.drawings import organs_in
+from Stage2.serving.labels import Label, with_values
 
 STRUCTURE = CodedConcept("123037004", "SCT", "Anatomical Structure")
 ORGAN = CodedConcept("113343008", "SCT", "Organ")
@@ -34,7 +35,7 @@ def dicom_segmentation(series: Path, mask: Path, labels: Sequence[Label], versio
     Args:
         series: folder of the scan.
         mask: label map on its grid.
-        labels: their names and colours; values without one are left out.
+        labels: their names and colours; other values are named by their number.
         version: of this program.
         automatic: a network made it; else a person.
 
@@ -44,7 +45,8 @@ def dicom_segmentation(series: Path, mask: Path, labels: Sequence[Label], versio
     scan = read_series_of(series)
     image = on_grid_of(read_volume(mask), scan.image, mask, series)
     voxels = sitk.GetArrayViewFromImage(image)
-    shown = [own for own in labels if (voxels == own.value).any()]
+    organs = organs_in(voxels)
+    shown = [own for own in with_values(labels, organs) if own.value in organs]
     if not shown:
         raise ValueError(f"the mask of {series.name} is empty; draw or segment an organ first.")
     try:

@@ -1,6 +1,7 @@
 """The routes by which masks are taken home."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from fastapi import APIRouter, Response
@@ -9,7 +10,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from Stage2.serving.exports import bids_archive, masks_archive
 from Stage2.serving.folder import Scan
 from Stage2.serving.refusals import Refusal, not_there
-from Stage2.serving.responses import GZIP
+from Stage2.serving.responses import GZIP, named, volume_response
 from Stage2.serving.workbench import Workbench, program_version
 
 ZIP, DICOM = "application/zip", "application/dicom"
@@ -27,6 +28,11 @@ def routes(bench: Workbench) -> APIRouter:
             raise not_there("A mask of this scan")
         return FileResponse(found.mask, media_type=GZIP, filename=f"{scan_id}_mask.nii.gz")
 
+    @router.get("/scans/{scan_id}/final.nii.gz")
+    def final(scan_id: str) -> Response:
+        scan = store.scan(scan_id)
+        return volume_response(_final(scan), f"{scan.plain_name}_mask.nii.gz")
+
     @router.get("/scans/{scan_id}/mask.dcm")
     def dicom(scan_id: str) -> Response:
         try:
@@ -36,12 +42,10 @@ def routes(bench: Workbench) -> APIRouter:
         scan = store.scan(scan_id)
         if scan.kind != "dicom":
             raise Refusal(409, f"{scan.name} is no DICOM series; take its mask as .nii.gz.")
-        path = store.final_mask(scan)
-        if path is None:
-            raise not_there("A mask of this scan")
+        path = _final(scan)
         by_network = path != store.drawing(scan)
         content = dicom_segmentation(scan.file.path, path, store.labels(), program_version(), by_network)
-        return Response(content, media_type=DICOM, headers=_named(f"{scan_id}_mask.dcm"))
+        return Response(content, media_type=DICOM, headers=named(f"{scan.plain_name}_mask.dcm"))
 
     @router.get("/masks.zip")
     def masks(scans: str | None = None) -> Response:
@@ -51,10 +55,16 @@ def routes(bench: Workbench) -> APIRouter:
     def bids(scans: str | None = None) -> Response:
         return _sent(bids_archive(store, _chosen(scans), program_version()), "bids.zip")
 
+    def _final(scan: Scan) -> Path:
+        path = store.final_mask(scan)
+        if path is None:
+            raise not_there("A mask of this scan")
+        return path
+
     def _chosen(text: str | None) -> list[Scan]:
         if text is None:
             return [scan for scan in store.scans() if scan.error is None]
-        return [store.scan(scan_id) for scan_id in text.split(",")]
+        return [store.scan(scan_id) for scan_id in dict.fromkeys(text.split(","))]
 
     return router
 
@@ -65,8 +75,4 @@ def _sent(archive: IO[bytes], name: str) -> Response:
             while piece := archive.read(PIECE):
                 yield piece
 
-    return StreamingResponse(pieces(), media_type=ZIP, headers=_named(name))
-
-
-def _named(name: str) -> dict[str, str]:
-    return {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces(), media_type=ZIP, headers=named(name))

@@ -1,5 +1,6 @@
 """Masks to take home: one archive, BIDS derivatives, DICOM-SEG that refers to its series."""
 
+import gzip
 import io
 import json
 import shutil
@@ -14,7 +15,7 @@ from pydicom.uid import UID
 from stage2.preparation.drawn_archives import write_series
 from stage2.serving.served import draw, job_ended, serving
 
-from Stage2.serving.exports import bids_name
+from Stage2.serving.exports import _archive, bids_names
 
 
 def complete(folder: Path) -> None:
@@ -48,7 +49,7 @@ def test_masks_of_a_dicom_series(tmp_path):
         mask.CopyInformation(image)
         sitk.WriteImage(mask, str(tmp_path / "mask.nii.gz"))
         draw(client, folder, scan["id"])
-        labels = [{"value": 2, "name": "liver", "colour": "#e69f00"}, {"value": 5, "name": "my", "colour": "#56b4e9"}]
+        labels = [{"value": 2, "name": "liver", "colour": "#e69f00"}]
         client.put("/api/labels", json={"labels": labels})
         answer = client.get(f"{address}/mask.dcm")
     assert (folder / "case 1_mask.nii.gz").is_file()
@@ -56,7 +57,7 @@ def test_masks_of_a_dicom_series(tmp_path):
     found = highdicom.seg.segread(io.BytesIO(answer.content))
     described = [found.get_segment_description(number) for number in (1, 2)]
     assert [(own.segment_label, own.segmented_property_type.value) for own in described] == [
-        ("liver", "10200004"), ("my", "113343008")
+        ("liver", "10200004"), ("label 5", "113343008")
     ]  # fmt: skip
     sources = [pydicom.dcmread(path) for path in (folder / "case 1").iterdir()]
     sources.sort(key=lambda one: one.ImagePositionPatient[2])
@@ -91,10 +92,73 @@ def test_archives(client, folder):
         assert table[:2] == ["index\tname\tcolor", "2\tlabel 2\t#56b4e9"]
 
 
+def test_the_mask_that_counts_is_taken_home_under_the_folder_s_name(client, folder, tmp_path):
+    shutil.copy(folder / "c.nii.gz", folder / "ö 1.nii.gz")
+    odd = next(own["id"] for own in client.get("/api/state").json()["scans"] if own["name"] == "ö 1")
+    assert client.get("/api/scans/a/final.nii.gz").status_code == 404
+    draw(client, folder)
+    client.put("/api/scans/a/example", json={"example": True})
+    job_ended(client, client.post("/api/jobs", json={"kind": "segment"}).json()["id"])
+    whole = sitk.ReadImage(str(folder.parent / "mask.nii.gz"))
+    sitk.WriteImage(sitk.Cast(whole == 3, sitk.sitkUInt8) * 3, str(folder.parent / "mask.nii.gz"))
+    draw(client, folder, "b")  # corrected
+    draw(client, folder, odd)
+    for scan, name in (("a", "a"), ("b", "b"), ("c", "c"), (odd, "ö 1")):
+        answer = client.get(f"/api/scans/{scan}/final.nii.gz")
+        assert answer.content == (folder / f"{name}_mask.nii.gz").read_bytes()
+        given = 'filename="' if name.isascii() else "filename*=utf-8''%C3%B6%201"
+        assert answer.headers["content-disposition"].startswith(f"attachment; {given}")
+    assert client.get("/api/scans/b/mask.nii.gz").content != client.get("/api/scans/b/final.nii.gz").content
+
+
+def test_masks_that_are_not_packed_are_packed_in_all_that_is_sent(client, folder):
+    image = sitk.ReadImage(str(folder.parent / "mask.nii.gz"))
+    sitk.WriteImage(image, str(folder / "b_seg.nii"))
+    content = (folder / "b_seg.nii").read_bytes()
+    shutil.copy(folder / "b_seg.nii", folder / "c_mask.nii.gz")  # whatever it is called
+    client.put("/api/scans/b/example", json={"example": True})
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/masks.zip").content)) as archive:
+        assert all(gzip.decompress(archive.read(f"{scan}_mask.nii.gz")) == content for scan in "bc")
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/bids.zip").content)) as archive:
+        assert gzip.decompress(archive.read("densemp/sub-B/anat/sub-B_desc-densemp_dseg.nii.gz")) == content
+    for path in ("b/final.nii.gz", "b/drawing.nii.gz", "c/drawing.nii.gz"):
+        assert gzip.decompress(client.get(f"/api/scans/{path}").content) == content
+    job = client.post("/api/jobs", json={"kind": "segment"}).json()["id"]
+    assert job_ended(client, job)["state"] == "done"
+    assert gzip.decompress((folder / ".workbench/jobs" / job / "drawings/b.nii.gz").read_bytes()) == content
+
+
+def test_the_table_names_organs_that_no_label_has(client, folder):
+    shutil.copy(folder.parent / "mask.nii.gz", folder / "a_seg.nii.gz")
+    client.put("/api/labels", json={"labels": [{"value": 1, "name": "organ 1", "colour": "#e6194b"}]})
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/bids.zip").content)) as archive:
+        table = archive.read("densemp/desc-densemp_dseg.tsv").decode().splitlines()
+    assert [row.split("\t")[1] for row in table[1:]] == ["organ 1", "label 2", "label 3"]
+
+
+def test_every_mask_has_its_own_name_in_an_archive(client, folder):
+    names = ("sub-01_T1w", "sub-01_T2w", "sub-02_T1w", "x 1", "x-1", "x1")
+    for name in names:
+        shutil.copy(folder / "b.nii.gz", folder / f"{name}.nii.gz")
+        shutil.copy(folder.parent / "mask.nii.gz", folder / f"{name}_seg.nii.gz")
+    with zipfile.ZipFile(io.BytesIO(client.get("/api/bids.zip").content)) as archive:
+        masks = {name for name in archive.namelist() if name.endswith(".nii.gz")}
+    assert len(masks) == len(names)
+    assert "densemp/sub-01/anat/sub-01_acq-T1w_desc-densemp_dseg.nii.gz" in masks
+    chosen = client.get("/api/bids.zip", params={"scans": "sub-01_T1w,sub-01_T1w"}).content
+    with zipfile.ZipFile(io.BytesIO(chosen)) as archive:
+        assert {name for name in archive.namelist() if name.endswith(".nii.gz")} < masks
+    with pytest.raises(ValueError, match="two masks would be called a"):
+        _archive([("a", b""), ("a", b"")])
+
+
 @pytest.mark.parametrize(
-    ("name", "kept"),
-    [("sub-01_T2w", "sub-01"), ("sub-01_ses-2_desc-x_T2w", "sub-01_ses-2"), ("my scan-3", "sub-MyScan3"),
-     ("../..", "sub-unnamed")],
+    ("names", "kept"),
+    [(["sub-01_T2w"], ["sub-01"]), (["sub-01_ses-2_desc-x_T2w"], ["sub-01_ses-2"]), (["my scan-3"], ["sub-MyScan3"]),
+     (["../.."], ["sub-unnamed"]), (["a-b", "a_b"], ["sub-ABd44362d6", "sub-AB648fa9b3"]),
+     (["sub-1_ses-2_run-3_T1w", "sub-1_ses-2_run-3_T2w"], ["sub-1_ses-2_acq-T1w_run-3", "sub-1_ses-2_acq-T2w_run-3"]),
+     (["sub-1_acq-a_T1w", "sub-1_acq-a_T2w"], ["sub-1_acq-aT1w", "sub-1_acq-aT2w"])],
 )  # fmt: skip
-def test_names_of_bids(name, kept):
-    assert bids_name(name) == kept
+def test_names_of_bids(names, kept):
+    assert list(bids_names(names).values()) == kept
+    assert bids_names(names[:1] + ["other"])[names[0]] == bids_names(names[:1])[names[0]]
