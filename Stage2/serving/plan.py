@@ -1,6 +1,9 @@
 """What a job is to do, as plain values in a file: decided once, so that a job goes on as it began."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from Stage2.adaptation.settings import SUFFIX
 from Stage2.serving.folder import Scan
 from Stage2.serving.job import SEGMENT, Job
 from Stage2.serving.networks import Network, Networks
-from Stage2.serving.pictures import copy_whole
+from Stage2.serving.packed import copy_packed
 from Stage2.serving.predictions import ADAPTED, PREVIEW
 from Stage2.serving.refusals import Refusal
 from Stage2.serving.sessions import Sessions
@@ -49,26 +52,31 @@ def write_plan(folder: Path, job: Job, store: Store, networks: Networks) -> dict
     """
     expect_possible(store, networks)
     current, settings, minutes = networks.current(), store.settings, job.minutes
-    queries = [str(scan.file.path) for scan in store.scans() if scan.id in job.scans and scan.error is None]
+    asked = [scan for scan in store.scans() if scan.id in job.scans and scan.error is None]
+    queries, fingerprints = [str(scan.file.path) for scan in asked], {}
+    for scan in asked:
+        with suppress(OSError):  # it is gone, which its turn will tell
+            fingerprints[str(scan.file.path)] = scan.fingerprint()
     outputs = store.state
     if job.session is not None:
         session = Sessions(store).get(job.session)
         outputs, queries = session.folder, [str(session.scan.path)]
-    supports, annotated, examples = [], [], {}
+    supports, annotated, examples, preparation = [], [], {}, _plain(settings.preparation)
     for scan in store.examples():
         drawing, copy = store.drawing(scan), folder / "drawings" / f"{scan.id}.nii.gz"
-        copy_whole(drawing, copy)
+        copy_packed(drawing, copy)
         supports.append([str(scan.file.path), str(copy)])
         annotated.append(store.drawn_slices(scan))
-        examples[scan.id] = hash_file(copy)
+        learned = [hash_file(copy), annotated[-1], preparation]  # what a network takes from this example
+        examples[scan.id] = hashlib.sha256(json.dumps(learned).encode()).hexdigest()
     is_new = bool(examples) and (current is None or minutes is not None or dict(current.examples) != examples)
-    learning = {"supports": supports, "annotated": annotated, "preparation": _plain(settings.preparation)}
+    learning = {"supports": supports, "annotated": annotated, "preparation": preparation}
     budget = {"minutes": minutes or settings.minutes, "steps": None}
     if settings.steps is not None and minutes is None:
         budget = {"minutes": None, "steps": settings.steps}
     start = _start(current, examples, settings.start)
     plan: dict[str, Any] = {
-        "queries": queries,
+        "queries": queries, "fingerprints": fingerprints,
         "dataset": settings.preparation.dataset,
         "look": None, "adapt": None, "network": None if current is None else str(current.file),
         "look_out": str(outputs / PREVIEW), "out": str(outputs / ADAPTED),

@@ -6,6 +6,7 @@ import json
 import pytest
 from stage2.serving.served import draw, fill, job_ended, serving, until
 
+from Stage2.inference.request import Preparation
 from Stage2.serving.events import SECONDS_OF_SILENCE, WAITING, Events
 from Stage2.serving.settings import Limits
 
@@ -54,14 +55,20 @@ def test_a_preview_comes_before_a_network_and_a_network_goes_on(drawn, folder):
     job_ended(drawn, job["id"])
     assert plan_of(folder, job)["adapt"] is None
 
+    draw(drawn, folder, slices="0,1,2")  # the same voxels, but other slices count
+    job = post(drawn, kind="segment", scans=["c"])
+    job_ended(drawn, job["id"])
+    first = plan_of(folder, job)["adapt"]
+    assert first["annotated"] == [[0, 1, 2]]
+
     draw(drawn, folder, "b", slices="0,2")
     assert [own[1] for own in states_of(drawn)] == ["example", "corrected", "segmented"]
     drawn.put("/api/scans/b/example", json={"example": True})
     job = post(drawn, kind="segment")
     job_ended(drawn, job["id"])
     second = plan_of(folder, job)["adapt"]
-    assert (second["start"], second["annotated"]) == (first["out"], [None, [0, 2]])
-    assert drawn.get("/api/state").json()["network"]["minutes"] == 1.0
+    assert (second["start"], second["annotated"]) == (first["out"], [[0, 1, 2], [0, 2]])
+    assert drawn.get("/api/state").json()["network"]["minutes"] == 1.5
 
     drawn.put("/api/scans/a/example", json={"example": False})
     job = post(drawn, kind="segment", scans=["c"])
@@ -88,9 +95,27 @@ def test_a_failed_job_says_why_and_what_cannot_be_asked_is_refused(drawn, folder
     for content, status in (
         ({"kind": "x"}, 422), ({"kind": "segment", "minutes": 0}, 422), ({"kind": "segment", "minutes": "1"}, 422),
         ({"kind": "segment", "scans": ["x"]}, 404), ({"kind": "segment", "scans": "a"}, 422), ({}, 422),
-        ({"kind": "segment", "minutes": 1e9}, 422),
+        ({"kind": "segment", "minutes": 1e9}, 422), ({"kind": "segment", "minutes": 10**400}, 422),
+        ({"kind": "segment", "minutes": True}, 422),
     ):  # fmt: skip
         assert drawn.post("/api/jobs", json=content).status_code == status, content
+    for path in ("/api/jobs", "/train/densemp"):
+        for number in (b"NaN", b"1e999"):
+            body = b'{"kind": "segment", "minutes": ' + number + b"}"
+            assert drawn.post(path, content=body).status_code == 422
+    assert drawn.post("/train/densemp", json={"minutes": 10**400}).status_code == 422
+
+
+def test_another_preparation_is_learned_anew(folder):
+    plans = []
+    for axes in ("LAS", "LAS", "RAS"):
+        with serving(folder, preparation=Preparation(axes=axes)) as client:
+            draw(client, folder)
+            client.put("/api/scans/a/example", json={"example": True})
+            job = post(client, kind="segment")
+            job_ended(client, job["id"])
+            plans.append(plan_of(folder, job)["adapt"])
+    assert [plan is not None for plan in plans] == [True, False, True]
 
 
 def test_the_queue_is_bounded(tmp_path):
