@@ -46,12 +46,23 @@ history.commit();
 const full = [...slices];
 const undone = history.undo() && [...slices];
 const redone = history.redo() && [...slices];
+const [corrected, throughout] = [new History(new Uint8Array(slices.length)), []];
+const note = (did) => did && throughout.push(corrected.whole);
+note(true);
+note(corrected.replace(slices));
+const copied = [...corrected.labels];
+note(corrected.undo());
+note(corrected.redo());
+corrected.set(0, 7);
+note(corrected.commit());
+note(corrected.undo());
+note(corrected.undo());
 console.log(JSON.stringify({
   disc: disc(section, [5, 4], [3, 1.5]), line: line([1, 2], [6, 4]), polygon: polygon(section, given.corners),
   region: region(section, labels, given.seed), open: region(section, labels, [0, 0]),
   distances: [...signedDistances(Uint8Array.from(given.one), ...grid)],
   between: [...between(one, other, ...grid, 0.5)], start: [...between(one, other, ...grid, 0)],
-  greys: [...pixels].map((pixel) => pixel & 255), seen, filled, full, undone, redone,
+  greys: [...pixels].map((pixel) => pixel & 255), seen, filled, full, undone, redone, throughout, copied,
 }));
 """
 
@@ -119,6 +130,11 @@ def test_between_two_slices_an_organ_is_half_way(done):
     assert (full[0] == ONE).all() and (full[4] == OTHER).all() and (full[2].ravel() == done["between"]).all()
     assert done["undone"] == [*ONE.ravel(), *[0] * (3 * WIDTH * HEIGHT), *OTHER.ravel()]
     assert done["redone"] == done["full"]
+
+
+def test_a_copied_mask_counts_as_drawn_throughout_until_it_is_taken_back(done):
+    assert done["copied"] == done["full"]
+    assert done["throughout"] == [False, True, False, True, True, True, False]
 
 
 def test_a_slice_is_painted_upright_in_real_values(done):

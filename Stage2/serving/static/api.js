@@ -11,10 +11,13 @@
  * @property {number | null} slice_axis 0, 1 or 2: along which of x, y, z its slices are counted
  * @property {"none" | "drawn" | "example" | "segmented" | "corrected"} state
  * @property {boolean} example
+ * @property {boolean} drawn whether there is a drawing, whatever else there is
+ * @property {boolean} final whether there is a mask to take home
  * @property {Record<string, number>} volumes ml of each label of the mask
  * @property {Record<string, number>} confidence 0 to 1 of each label of the mask
  * @property {number | null} next rank among the scans to annotate next, from 1
- * @property {string | null} error
+ * @property {string | null} error why it cannot be opened
+ * @property {string | null} failure why the last job could not segment it
  * @property {number[] | null} annotated_slices null: the whole scan
  * @property {"prototypes" | "adapted" | null} approach what made the mask; null: there is none
  */
@@ -115,7 +118,7 @@ export async function postScan(file) {
 /**
  * @param {string} id
  * @param {Uint8Array<ArrayBuffer>} nifti
- * @param {number[] | null} slices null: the whole scan is drawn
+ * @param {number[] | null} slices in which something is drawn; null: the whole scan counts as drawn
  * @returns {Promise<Scan | null>}
  */
 export async function putDrawing(id, nifti, slices) {

@@ -1,6 +1,6 @@
 /** Drawing on a scan: tools, the drawing and the network's mask, taking back, filling between slices, saving. */
 
-import { fetchVolume, putDrawing, scanUrl } from "./api.js";
+import { fetchVolume, putDrawing, Refusal, scanUrl } from "./api.js";
 import { History } from "./history.js";
 import { fillBetween } from "./interpolation.js";
 import { PLANES, sectionOf } from "./planes.js";
@@ -30,7 +30,6 @@ export class Editor extends EventTarget {
     this.tool = "look";
     this.label = 1;
     this.size = 8; // mm across
-    this.whole = false;
     this.readOnly = false;
     this.dirty = false;
     /** @type {History | null} */
@@ -45,6 +44,15 @@ export class Editor extends EventTarget {
   /** Whether strokes go to a scan: it is there whole, and may be changed. */
   get ready() {
     return !this.readOnly && this.scan !== null && this.history !== null;
+  }
+
+  /** Whether the whole scan counts as drawn. */
+  get whole() {
+    return this.history?.whole ?? false;
+  }
+
+  set whole(whole) {
+    if (this.history) this.history.whole = whole;
   }
 
   changed() {
@@ -66,24 +74,31 @@ export class Editor extends EventTarget {
    *
    * @param {import("./api.js").Scan} scan
    * @param {AbortSignal} signal
+   * @returns {Promise<string>} what is to be said: why its drawing is not shown
    */
   async open(scan, signal) {
     const volume = this.viewer.volume;
-    if (!volume) return;
-    const drawn = scan.example || ["drawn", "example", "corrected"].includes(scan.state);
-    const drawing = drawn ? await fetchVolume(scanUrl(scan.id, "drawing.nii.gz"), signal) : null;
+    if (!volume) return "";
+    let [drawing, said] = [/** @type {ArrayBuffer | null} */ (null), ""];
+    try {
+      drawing = scan.drawn ? await fetchVolume(scanUrl(scan.id, "drawing.nii.gz"), signal) : null;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      said = error.message; // it does not fit the scan, on which one may draw anew
+    }
     const mask = scan.approach ? await fetchVolume(scanUrl(scan.id, "mask.nii.gz"), signal) : null;
     const layers = {
       drawing: drawing ? await readLabels(drawing, volume) : null,
       mask: mask ? await readLabels(mask, volume) : null,
     };
-    if (signal.aborted) return;
+    if (signal.aborted) return "";
     this.scan = scan;
     this.layers = layers;
-    this.whole = layers.drawing !== null && scan.annotated_slices === null;
-    this.history = new History(layers.drawing ?? new Uint8Array(voxels(volume)));
+    const whole = layers.drawing !== null && scan.annotated_slices === null;
+    this.history = new History(layers.drawing ?? new Uint8Array(voxels(volume)), whole);
     this.dirty = false;
     this.showLayer(layers.drawing === null && layers.mask !== null ? "mask" : "drawing");
+    return said;
   }
 
   /** The network's mask has changed. @param {AbortSignal} signal */
@@ -106,7 +121,7 @@ export class Editor extends EventTarget {
 
   /** @param {ToolName} tool */
   choose(tool) {
-    this.cancelOutline();
+    this.lift();
     this.tool = tool;
     this.changed();
   }
@@ -115,6 +130,12 @@ export class Editor extends EventTarget {
     this.viewer.outline = [];
     this.last = null;
     this.viewer.draw(false);
+  }
+
+  /** Lift the pen: a stroke that was begun counts, an outline that is open does not. */
+  lift() {
+    this.cancelOutline();
+    this.commit();
   }
 
   /** Make the drawing the layer that strokes go to. @returns {boolean} whether they may */
@@ -139,11 +160,9 @@ export class Editor extends EventTarget {
   correct() {
     const { mask } = this.layers;
     if (!mask || !this.history || this.readOnly) return;
-    const history = this.history;
-    mask.forEach((label, place) => history.set(place, label));
-    this.layers.drawing = /** @type {Uint8Array<ArrayBuffer>} */ (history.labels);
-    this.whole = true;
-    this.commit();
+    this.lift();
+    this.layers.drawing = /** @type {Uint8Array<ArrayBuffer>} */ (this.history.labels);
+    if (this.history.replace(mask)) this.touched();
     this.showLayer("drawing");
   }
 
@@ -227,10 +246,12 @@ export class Editor extends EventTarget {
   }
 
   undo() {
+    this.lift();
     if (this.ready && this.history?.undo()) this.touched();
   }
 
   redo() {
+    this.lift();
     if (this.ready && this.history?.redo()) this.touched();
   }
 
@@ -251,14 +272,15 @@ export class Editor extends EventTarget {
 
   /** Save what has changed. A failure is said, and the drawing stays unsaved. @returns {Promise<boolean>} */
   async save() {
+    this.commit(); // a stroke whose pen is still down
     window.clearTimeout(this.timer);
     await this.saving;
     const { scan, layers } = this;
     const { volume } = this.viewer;
     if (!this.dirty || !scan || !volume || !layers.drawing) return true;
     this.dirty = false;
-    const slices = this.whole ? [] : (this.drawn()?.slices ?? []);
-    const sent = putDrawing(scan.id, writeLabels(volume, layers.drawing), slices.length ? slices : null);
+    const slices = this.whole ? null : (this.drawn()?.slices ?? []);
+    const sent = putDrawing(scan.id, writeLabels(volume, layers.drawing), slices);
     this.saving = sent.then(() => undefined, () => undefined);
     this.changed();
     try {

@@ -24,7 +24,9 @@ export async function sendScan(chooser, say, take) {
 
 /** @param {Response} response @param {string} path */
 function nameOf(response, path) {
-  const told = /filename="?([^";]+)"?/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+  const header = response.headers.get("Content-Disposition") ?? "";
+  const quoted = /filename\*=utf-8''([^;]+)/.exec(header)?.[1]; // of other characters than ASCII
+  const told = quoted ? decodeURIComponent(quoted) : /filename="?([^";]+)"?/.exec(header)?.[1];
   return told ?? path.split("?")[0].split("/").pop() ?? "file";
 }
 

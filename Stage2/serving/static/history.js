@@ -1,14 +1,21 @@
 /** Changes of a label map that can be taken back: every step keeps the voxels that it changed, and what they were. */
 
-/** @typedef {{places: Uint32Array, before: Uint8Array, after: Uint8Array}} Step */
+/**
+ * @typedef {object} Step
+ * @property {Uint32Array} places
+ * @property {Uint8Array} before
+ * @property {Uint8Array} after
+ * @property {boolean} madeWhole whether the whole scan counts as drawn since, and did not before
+ */
 
 const MOST_STEPS = 100;
 const MOST_VOXELS = 40_000_000; // 6 bytes each, over all steps
 
 export class History {
-  /** @param {Uint8Array} labels in the file's order: is changed */
-  constructor(labels) {
+  /** @param {Uint8Array} labels in the file's order: is changed @param {boolean} [whole] whether the whole scan is drawn */
+  constructor(labels, whole = false) {
     this.labels = labels;
+    this.whole = whole;
     /** @type {Step[]} */
     this.done = [];
     /** @type {Step[]} */
@@ -36,13 +43,27 @@ export class History {
     this.labels[place] = label;
   }
 
-  /** End a step. @returns {boolean} whether it changed anything */
-  commit() {
+  /**
+   * A step of its own: take over another label map, which is drawn throughout.
+   *
+   * @param {Uint8Array} labels
+   * @returns {boolean} whether it changed anything
+   */
+  replace(labels) {
+    const madeWhole = !this.whole;
+    labels.forEach((label, place) => this.set(place, label));
+    this.whole = true;
+    return this.commit(madeWhole);
+  }
+
+  /** End a step. @param {boolean} [madeWhole] @returns {boolean} whether it changed anything */
+  commit(madeWhole = false) {
     if (this.places.length === 0) return false;
     this.done.push({
       places: Uint32Array.from(this.places),
       before: Uint8Array.from(this.before),
       after: Uint8Array.from(this.after),
+      madeWhole,
     });
     this.undone = [];
     this.forget();
@@ -58,6 +79,7 @@ export class History {
     const step = this.done.pop();
     if (!step) return false;
     for (let at = step.places.length - 1; at >= 0; at--) this.labels[step.places[at]] = step.before[at];
+    if (step.madeWhole) this.whole = false;
     this.undone.push(step);
     return true;
   }
@@ -67,6 +89,7 @@ export class History {
     const step = this.undone.pop();
     if (!step) return false;
     step.places.forEach((place, at) => (this.labels[place] = step.after[at]));
+    if (step.madeWhole) this.whole = true;
     this.done.push(step);
     return true;
   }

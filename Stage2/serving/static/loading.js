@@ -11,6 +11,7 @@ const LARGE = 20_000_000; // voxels
  * @param {import("./editor.js").Editor} editor
  * @param {AbortSignal} signal
  * @param {(message: string) => void} say
+ * @returns {Promise<string>} what is to be said at last; empty: nothing
  */
 export async function loadScan(scan, viewer, editor, signal, say) {
   say(`${scan.name} is loading`);
@@ -18,14 +19,14 @@ export async function loadScan(scan, viewer, editor, signal, say) {
   const preview = large ? await fetchVolume(scanUrl(scan.id, "preview.nii.gz"), signal) : null;
   if (preview) {
     const small = await readVolume(preview);
-    if (signal.aborted) return;
+    if (signal.aborted) return "";
     viewer.show(small, false);
   }
   const percent = (/** @type {number} */ share) => say(`${scan.name} is loading, ${Math.round(100 * share)} %`);
   const bytes = await fetchVolume(scanUrl(scan.id, "image.nii.gz"), signal, percent);
   if (!bytes) throw new Error(`${scan.name} is not there any more.`);
   const volume = await readVolume(bytes);
-  if (signal.aborted) return;
+  if (signal.aborted) return "";
   viewer.show(volume, preview !== null);
-  await editor.open(scan, signal);
+  return editor.open(scan, signal);
 }

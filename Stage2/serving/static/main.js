@@ -105,8 +105,8 @@ async function open(id) {
   viewer.clear();
   renderAll();
   try {
-    await loadScan(scan, viewer, editor, signal, say);
-    if (!signal.aborted) say("");
+    const said = await loadScan(scan, viewer, editor, signal, say);
+    if (!signal.aborted) say(said);
   } catch (error) {
     if (!signal.aborted) sayError(error);
   }

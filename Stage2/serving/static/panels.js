@@ -41,10 +41,13 @@ export function renderScan(scan, editor) {
   for (const tool of document.querySelectorAll("[data-tool]")) {
     if (tool instanceof HTMLElement) tool.ariaPressed = String(tool.dataset.tool === editor.tool);
   }
-  const files = /** @type {const} */ ([["mask", "mask.nii.gz"], ["dicom", "mask.dcm"], ["drawing", "drawing.nii.gz"]]);
-  for (const [name, file] of files) {
-    const there = name === "drawing" ? drawing !== null : mask !== null && (name === "mask" || scan?.kind === "dicom");
-    element(`item-${name}`, HTMLLIElement).hidden = !scan || !there;
+  const files = /** @type {const} */ ([
+    ["mask", "final.nii.gz", scan?.final],
+    ["dicom", "mask.dcm", scan?.final && scan.kind === "dicom"],
+    ["drawing", "drawing.nii.gz", scan?.drawn],
+  ]);
+  for (const [name, file, there] of files) {
+    element(`item-${name}`, HTMLLIElement).hidden = !there;
     if (scan) link(`get-${name}`).href = scanUrl(scan.id, file);
   }
 }

@@ -55,7 +55,7 @@ function rowOf(scan, current, open) {
     "span",
     { className: "facts" },
     make("strong", { textContent: scan.name }),
-    make("span", { className: `state ${scan.state}`, textContent: scan.error ?? facts.join(", ") }),
+    make("span", { className: `state ${scan.state}`, textContent: scan.error ?? scan.failure ?? facts.join(", ") }),
   );
   if (confidence !== null && !scan.error) {
     text.append(make("meter", { min: 0, max: 1, low: 0.6, high: 0.8, optimum: 1, value: confidence, ariaHidden: "true" }));
