@@ -60,6 +60,18 @@ def starting_network(
     return network
 
 
+def is_whole(start: str | Path) -> bool:
+    """A start is a whole network: not only its encoder is known, but its decoder too.
+
+    Args:
+        start: "random", or a file of weights.
+
+    Raises:
+        ValueError: as `describe_file`.
+    """
+    return start != RANDOM_START and describe_file(Path(start)) is not None
+
+
 def encoder_of(path: Path, content: Mapping | None = None) -> str:
     """The encoder that a file of weights is of.
 

@@ -22,12 +22,14 @@ from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.self_training import pseudo_labels
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.adaptation.working_grid import AnnotatedSlices, with_neighbours
+from Stage2.optimisation.average import copy_of, move_average
 
 RATE = 1e-3
 KEEP_EVERY = 60.0  # seconds of processor time between states on disk
 SHOWING = 0.8  # share of the slices of a step that show an organ
 ROUNDS = (0.4, 0.7)  # shares of the budget at which unlabelled scans get pseudo-labels
 PSEUDO = 0.5  # share of the slices of a step that have pseudo-labels, once there are some
+START_SHARE = 0.3  # of the weights that a whole network starts from, in those that come of one annotated scan
 FEWEST_STEPS = 5  # that a projection of the steps in the budget goes by
 
 Place = tuple[AnnotatedSlices, int]  # a slice of a scan
@@ -55,16 +57,18 @@ class Adaptation:
         scans: annotated, on the working grid.
         unlabelled: scans whose labels nobody knows, (Z, S, S) each.
         settings: budget, seed and method.
+        whole: all of its weights are known, so that they count in the end too.
     """
 
     def __init__(
         self, network: AdaptedNetwork, known: bool, scans: Sequence[AnnotatedSlices], unlabelled: Sequence[Tensor],
-        settings: AdaptationSettings,
+        settings: AdaptationSettings, whole: bool = False,
     ):  # fmt: skip
         self.settings, self.scans = settings, scans
         self.unlabelled = list(unlabelled) if settings.self_training else []
         network.to(memory_format=torch.channels_last)
         self.learner = Learner(network, RATE, frozen_norms=known)
+        self.start = copy_of(network) if whole else None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.spent = 0.0  # seconds of processor time
         self.rounds = 0  # of self-training that are done
@@ -123,9 +127,20 @@ class Adaptation:
             return False
         return True
 
+    def weights(self) -> dict[str, Tensor]:
+        """The moving average of the weights, with a share of those that a whole network started from.
+
+        It takes back some of what is only so in the annotated scan; with more scans the share is smaller. Source of the
+        idea: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
+        """
+        weights = {key: value.clone() for key, value in self.learner.average.items()}
+        if self.start is not None:
+            move_average(weights, self.start, 1 - START_SHARE / len(self.scans))
+        return weights
+
     def adapted(self) -> AdaptedNetwork:
-        """The network with the moving average of its weights, in evaluation mode."""
-        self.learner.network.load_state_dict(self.learner.average)
+        """The network with its `weights`, in evaluation mode."""
+        self.learner.network.load_state_dict(self.weights())
         return self.learner.network.eval()
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,10 @@ from stage2.adaptation.discs import disc_scan
 
 from Stage2.adaptation.adapt import AdaptedWeights, adapt_slices
 from Stage2.adaptation.learner import IGNORED, Learner
+from Stage2.adaptation.network import AdaptedNetwork
+from Stage2.adaptation.network_file import ADAPTED, write_network
 from Stage2.adaptation.settings import AdaptationSettings
+from Stage2.adaptation.start import starting_network
 from Stage2.adaptation.training import Progress
 
 STEPS = 6
@@ -67,6 +70,44 @@ def test_interrupted_it_goes_on_to_the_same_weights(tmp_path, monkeypatch, unlab
     assert reports[0].steps == at + 1
     assert (rest.steps, rest.finished) == (STEPS, True)
     assert_same(whole, rest)
+
+
+@pytest.mark.parametrize(("scans", "kept"), [(1, 0.3), (2, 0.15)])
+def test_a_whole_network_keeps_a_share_of_what_it_started_from(tmp_path, monkeypatch, scans, kept):
+    """Also where it went on after an interruption."""
+    start, state = tmp_path / "start.safetensors", tmp_path / "state.pth"
+    torch.manual_seed(3)
+    write_network(start, ADAPTED, AdaptedNetwork("toy", 2), {})
+    annotated = [disc_scan(seed) for seed in range(scans)]
+
+    def learned(**changes) -> dict[str, torch.Tensor]:
+        return adapt_slices(annotated, 2, start, SETTINGS, **changes).network.state_dict()
+
+    def stop(progress: Progress) -> None:
+        if progress.steps == 2:
+            raise KeyboardInterrupt
+
+    mixed = learned()
+    learned(state_file=state, report=stop)
+    again = learned(state_file=state)
+    monkeypatch.setattr("Stage2.adaptation.training.START_SHARE", 0)
+    average = learned()
+    with torch.random.fork_rng():
+        begun = starting_network(start, None, annotated, 2, SETTINGS.seed).state_dict()
+    assert not torch.equal(average["head.parts.weight"], begun["head.parts.weight"])
+    for key, value in mixed.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, begun[key] * kept + average[key] * (1 - kept))
+        assert torch.equal(value, again[key])
+
+
+def test_a_random_decoder_is_left_behind(tmp_path, monkeypatch):
+    torch.save(AdaptedNetwork("toy", 2).backbone.state_dict(), tmp_path / "backbone.pth")
+    for start in ("random", tmp_path / "backbone.pth"):
+        first = adapt_slices([disc_scan()], 2, start, SETTINGS)
+        with monkeypatch.context() as patch:
+            patch.setattr("Stage2.adaptation.training.START_SHARE", 1)
+            assert_same(first, adapt_slices([disc_scan()], 2, start, SETTINGS))
 
 
 @pytest.fixture
