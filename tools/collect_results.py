@@ -5,13 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-
-def parse_comparison(text: str) -> tuple[str, Path]:
-    """``HEADING=EXPERIMENT_FOLDER`` as (heading, folder)."""
-    heading, separator, folder = text.partition("=")
-    if not (heading and separator and folder):
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form HEADING=EXPERIMENT_FOLDER")
-    return heading, Path(folder)
+from Stage2.reporting.headings import check_distinct, headed_folder
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -24,7 +18,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for what is written (default: the first EXPS_DIR)")
     parser.add_argument("--data", type=Path, help="processed folder of the scans, for pictures (default: each run's)")
     parser.add_argument(
-        "--compare", nargs="+", type=parse_comparison, metavar="HEADING=EXPERIMENT_FOLDER",
+        "--compare", nargs="+", type=headed_folder, metavar="[HEADING=]EXPERIMENT_FOLDER",
         help="also a table organ x heading of Dice, of the latest test in each experiment folder; printed instead",
     )  # fmt: skip
     parser.add_argument(
@@ -64,6 +58,7 @@ def collect(
         raise FileNotFoundError(f"{data} is not a folder; name the processed folder of the tested scans")
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"--out {out} is a file; name a folder for what is written")
+    check_distinct(compare)
     tested = find_tested_runs(folders)
     columns = {name: open_tested_run(folder) for name, folder in compare}
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from Stage2.reporting.headings import check_distinct, headed_folder
 from Stage2.reporting.runs import TestedRun, open_run, open_tested_run
 from Stage2.run_folders.layout import SCALARS
 
@@ -60,9 +61,9 @@ def draw_losses(options: argparse.Namespace) -> None:
     """Write the loss curves: a panel for Stage 1, and one for each Stage 2 run."""
     from Stage2.reporting.curves import STAGE2_LOSSES, read_curves, read_stage1_losses
 
-    panels = {}
-    if options.stage1 is not None:
-        panels["Stage 1: pre-training"] = read_stage1_losses(options.stage1)
+    stage1 = [] if options.stage1 is None else [("Stage 1: pre-training", options.stage1)]
+    check_distinct([*stage1, *options.runs])
+    panels = {heading: read_stage1_losses(folder) for heading, folder in stage1}
     for heading, folder in options.runs:
         panels[heading] = read_curves(open_run(folder, SCALARS), STAGE2_LOSSES)
     from Stage2.drawing.figures import save_figure
@@ -114,12 +115,6 @@ def scans_of(run: TestedRun, given: Path | None) -> Path:
     if folder is None:
         raise FileNotFoundError(f"the scans that {run.folder} tested are not where it found them; name them by --data")
     return folder
-
-
-def headed_folder(text: str) -> tuple[str, Path]:
-    """``HEADING=FOLDER`` as (heading, folder); without a heading the folder's name is one."""
-    heading, separator, folder = text.rpartition("=")
-    return (heading, Path(folder)) if separator else (Path(folder).name, Path(folder))
 
 
 def at_least_one(text: str) -> int:

@@ -125,7 +125,13 @@ def organ_row(
         if not tested:
             panels.append(Panel(image, text="not tested"))
             continue
-        own = next((run for run in tested if scan in scan_entries(run, class_name)), None)
+        fitting = [run for run in tested if scan in scan_entries(run, class_name)]
+        if len(fitting) > 1:
+            raise ValueError(
+                f"{fitting[0].folder} and {fitting[1].folder} share a heading and both tested {class_name} in scan {scan}; "
+                "give each its own, as HEADING=FOLDER"
+            )
+        own = fitting[0] if fitting else None
         if own is None or own.results.get("support", {}).get(class_name, [None])[0] != support:
             raise ValueError(
                 f"{tested[0].folder} has another support or other scans for {class_name}; draw tests of one setting"

@@ -72,6 +72,12 @@ def test_superpixels_and_losses(visualize, cohort: Path, tmp_path: Path):
     [
         (["losses", "--stage1", "{tmp}"], "no */vis_data/scalars.json in"),
         (["losses", "{tmp}/none"], "holds metrics.json"),
+        (["losses", "a={tmp}/x", "a={tmp}/y"], "are both headed 'a'; give each its own, as HEADING=FOLDER"),
+        (["losses", "{tmp}/x/test", "{tmp}/y/test"], "are both headed 'test'; give each its own"),
+        (
+            ["segmentation", "a={tmp}/moved", "a={tmp}/again", "--data", "{data}"],
+            "share a heading and both tested RK in scan 2; give each its own",
+        ),
         (["segmentation", "{tmp}/none", "--data", "{tmp}"], "holds results.json"),
         (["volume", "{tmp}/none"], "holds results.json"),
         (["segmentation", "{tmp}/moved"], "tested are not where it found them; name them by --data"),
@@ -80,7 +86,8 @@ def test_superpixels_and_losses(visualize, cohort: Path, tmp_path: Path):
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(visualize, cohort, tmp_path: Path, capsys, arguments, sentence: str):
-    write_tested(tmp_path / "moved", {"2": 0.1}, [3, 6, 9], path={"data_dir": str(tmp_path / "gone")})
+    for name in ("moved", "again"):
+        write_tested(tmp_path / name, {"2": 0.1}, [3, 6, 9], path={"data_dir": str(tmp_path / "gone")})
     arguments = [argument.format(tmp=tmp_path, data=cohort) for argument in arguments]
     assert visualize.main([*arguments, "--out", str(tmp_path / "x.png")]) == 1
     error = capsys.readouterr().err
