@@ -12,6 +12,7 @@ from pathlib import Path
 from Stage1.cluster import ray_cluster
 from Stage1.command_line import Console, OneLineParser, positive
 from Stage1.commands import interrupted_by_signals
+from Stage1.files import printable
 from Stage2.datasets.folds import read_folds
 from Stage2.launching.graph import RunFailed, Step, build_graph, run_graph
 from Stage2.launching.launchers import RayLauncher, SerialLauncher, entry_command
@@ -83,8 +84,7 @@ def experiment_of(arguments: argparse.Namespace) -> ExperimentLaunch:
             raise ValueError(f"{key}={value} is chosen for each run; set {CHOSEN[key]} instead.")
     check_config(merge(DEFAULTS, with_protocol_defaults(read_config_words(experiment.settings))))
     needed = ["dataset", "label_sets", "path.log_dir", *(["n_steps"] if experiment.kind.trains else [])]
-    missing = [key for key in needed if key not in experiment.parsed]
-    if missing:
+    if missing := [key for key in needed if key not in experiment.parsed]:
         raise ValueError(f"{', '.join(missing)} must be among the settings; give key=value.")
     if experiment.kind.trains and len(experiment.snapshot_steps) > 1:
         raise ValueError(f"{arguments.mode} starts from one snapshot; SNAPSHOT_STEP names {experiment.snapshot_steps}.")
@@ -119,7 +119,7 @@ def start(steps: Sequence[Step], how: argparse.Namespace) -> int:
         for run, step in left.items():
             after = f", after {step.after.title}" if step.after else ""
             logger.info("%s, %s%s: %s; log %s", what, run.title, after, run.start, run.log)
-            print(shlex.join(entry_command(ROOT, step.experiment, run)))
+            print(printable(shlex.join(entry_command(ROOT, step.experiment, run))))
     if launcher == "slurm":
         name, folder = f"{first.run_name}_{how.logs.name}", how.logs / "slurm"
         submit(steps, set(left.values()), ROOT, folder, name, how.sbatch_args, how.at_a_time, how.dry_run)

@@ -6,6 +6,7 @@ Driver, selection and progress are real.
 import fcntl
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -127,6 +128,14 @@ def test_a_setting_that_no_run_would_take_is_one_sentence_before_any_starts(driv
     status, said, calls = drive("train", "--launcher", "slurm", settings=(setting,))
     assert (status, calls) == (1, [])
     assert sentence in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_setting_that_is_no_text_is_planned_and_run(drive, repository: Path):
+    folder = repository / os.fsdecode(b"caf\xe9")
+    status, said, _ = drive("train", "--dry-run", "--folds", "0", settings=(f"path.log_dir={folder}",))
+    assert status == 0 and "caf\\xe9" in said.out
+    assert drive("train", "--folds", "0", settings=(f"path.log_dir={folder}",))[0] == 0
+    assert len(list(folder.glob("*/1/snapshots/40.pth"))) == 1
 
 
 def test_a_start_is_given_by_name_where_the_driver_chooses_none(drive):
