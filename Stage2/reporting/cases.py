@@ -128,8 +128,8 @@ def organ_row(
         fitting = [run for run in tested if scan in scan_entries(run, class_name)]
         if len(fitting) > 1:
             raise ValueError(
-                f"{fitting[0].folder} and {fitting[1].folder} share a heading and both tested {class_name} in scan {scan}; "
-                "give each its own, as HEADING=FOLDER"
+                f"{fitting[0].folder} and {fitting[1].folder} share a heading and both tested {class_name} in scan "
+                f"{scan}; give each its own, as HEADING=FOLDER"
             )
         own = fitting[0] if fitting else None
         if own is None or own.results.get("support", {}).get(class_name, [None])[0] != support:
