@@ -14,7 +14,7 @@ from Stage1.models.pretext import PretextTask
 from Stage1.runs import tasks  # noqa: F401 known by name to configs that import other modules, too
 from Stage1.runs.settings import changes_of, dotted_paths, find_config, find_path
 
-WHOLE = (  # what every recipe has, from its own file or from those that it builds on
+WHOLE = (  # what every whole config has, from its own file or from those that it builds on
     "model.type", "train_dataloader.batch_size", "train_dataloader.dataset.data_root", "train_cfg.max_epochs",
     "optim_wrapper.optimizer.lr", "param_scheduler", "auto_scale_lr.base_batch_size", "auto_scale_lr.enable",
     "randomness.seed", "env_cfg.dist_cfg",
@@ -29,7 +29,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         options: new values by short name or by dotted path, as text or as they are.
 
     Raises:
-        FileNotFoundError, ValueError: as find_config and changes_of, or the file is no config or no whole recipe.
+        FileNotFoundError, ValueError: as find_config and changes_of, or the file is no config or no whole one.
     """
     path = find_config(path)
     try:
@@ -40,7 +40,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     settings = dotted_paths(cfg)
     if missing := [part for part in WHOLE if part not in settings]:
         raise ValueError(
-            f"found no {', '.join(missing)} in {path}, expected a whole recipe; give one of those below configs/selfsup"
+            f"found no {', '.join(missing)} in {path}, expected a whole config; give one of those below configs/selfsup"
         )
     cfg.merge_from_dict(changes_of(cfg, options or {}, path.name))
     if cfg.model.get("precision") == "fp16":  # gradients below its range vanish unless the loss is scaled
