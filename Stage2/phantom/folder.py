@@ -182,16 +182,18 @@ def random_stream(seed: int, kind: str, index: int) -> np.random.Generator:
 
 
 def _read_manifest(folder: Path) -> dict | None:
+    """What this generator wrote of a folder; None where the folder is not its own, such as prepared scans."""
     try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) and "generator_version" in found else None
 
 
 def _mismatch(folder: Path, part: Part) -> str:
     found = _read_manifest(folder)
     if found is None:
-        return f"{folder} has no {MANIFEST}, so it is not demo data; expected none of that name: choose another OUT."
+        return f"{folder} has no {MANIFEST} of demo data, so it is kept as it is; choose another OUT."
     asked = part.manifest().items()
     differing = [f"{key} {found.get(key)} instead of {value}" for key, value in asked if found.get(key) != value]
     remedy = "pass --overwrite to make it again, or choose another OUT"

@@ -172,6 +172,18 @@ def test_a_folder_of_other_origin_is_never_overwritten(tmp_path):
     assert (tmp_path / "MR" / "image_1.nii.gz").read_text() == "precious"
 
 
+@pytest.mark.parametrize("manifest", ['{"data_set": "CHAOST2"}', '["MR"]', "{}"], ids=["scans", "list", "empty"])
+def test_a_folder_with_a_manifest_of_others_is_never_replaced(tmp_path, manifest):
+    """Prepared scans have a manifest of the same name."""
+    folder = tmp_path / "MR"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(manifest)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"no manifest\.json of demo data"):
+            make_part(tmp_path, Part("mr", count=1, seed=0, size=64), workers=1, overwrite=overwrite)
+    assert (folder / "manifest.json").read_text() == manifest
+
+
 def test_an_interrupted_folder_stays_hidden_and_is_completed(tmp_path, monkeypatch):
     part = Part("radiographs", count=3, seed=4, size=0)
     make_part(tmp_path / "whole", part, workers=1)
