@@ -11,6 +11,7 @@ KEY = (
     "dataset", "fold", "support", "labels", "start", "start_hash", "seed", "minutes", "steps", "slices", "unlabelled",
     "files", "scan", "label",
 )  # fmt: skip
+OF_DATA = ("support", "files")  # parts that tell one state of the scans from another
 
 Record = Mapping[str, Any]
 
@@ -45,8 +46,22 @@ def read_records(folder: Path) -> dict[str, Record]:
 
 
 def read_all(folders: Sequence[Path]) -> list[Record]:
-    """Records of several folders, each key once; raises as `read_records`."""
-    return list({key: record for folder in folders for key, record in read_records(folder).items()}.values())
+    """Records of several folders, each key once.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_records`; or a scan was measured before and after its files, or those of
+            its support, had changed, which no table can hold together.
+    """
+    records = list({key: record for folder in folders for key, record in read_records(folder).items()}.values())
+    measured: dict[str, list] = {}
+    for record in records:
+        data = [record[name] for name in OF_DATA]
+        if measured.setdefault(json.dumps([record[name] for name in KEY if name not in OF_DATA]), data) != data:
+            raise ValueError(
+                f"{RECORDS} has scan {record['scan']} in fold {record['fold']} by {record['start']} twice, of files or "
+                "a support that have changed; measure into a new --out folder, or delete the lines of the old ones."
+            )
+    return records
 
 
 class Records:

@@ -13,7 +13,7 @@ from tool_modules import load_tool
 from Stage2.adaptation.settings import AdaptationSettings
 from Stage2.benchmarks import one_scan
 from Stage2.benchmarks.one_scan import OneScan, annotate_slices, run_one_scan
-from Stage2.benchmarks.one_scan_records import RECORDS, Records, read_all, read_records
+from Stage2.benchmarks.one_scan_records import KEY, RECORDS, Records, read_all, read_records
 from Stage2.benchmarks.one_scan_table import as_text
 from Stage2.benchmarks.registration import move_mask
 from Stage2.datasets.catalog import get_dataset
@@ -129,6 +129,16 @@ def test_another_file_of_the_same_start_is_measured_anew(folder, tmp_path, monke
         run_one_scan(comparison(folder, starts={"mine": str(start)}), tmp_path / "out")
     assert sum(event[0] == "adapt" for event in events) == 2
     assert "mine (" in as_text(read_all([tmp_path / "out"]))
+
+
+@pytest.mark.parametrize("changed", [{"files": "new"}, {"support": "9"}], ids=["files", "support"])
+def test_values_of_scans_that_changed_make_no_table(tmp_path, changed):
+    record = dict.fromkeys(KEY, 0) | {"files": "old", "support": "1", "start": "mine"}
+    for folder, own in (("a", record), ("b", record | {"seed": 1}), ("c", record | changed)):
+        Records(tmp_path / folder).add([own])
+    assert len(read_all([tmp_path / "a", tmp_path / "b", tmp_path / "a"])) == 2
+    with pytest.raises(ValueError, match="scan 0 in fold 0 by mine twice"):
+        read_all([tmp_path / "a", tmp_path / "c"])
 
 
 def test_the_support_lacks_an_organ(folder, tmp_path, monkeypatch):
