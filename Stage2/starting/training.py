@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from Stage1.files import hash_file
 from Stage1.processes import run_jobs
 from Stage1.weights.backbones import load_backbone
 from Stage1.weights.checkpoints import read_checkpoint, write_checkpoint
@@ -69,7 +70,7 @@ def pretrain(
         logger.info("encoder from %s: %s", backbone, load_backbone(network.backbone, backbone))
     network.to(memory_format=torch.channels_last)
     learner = Learner(network, RATE, WEIGHT_DECAY, DECAY)
-    identity = asdict(recipe) | {"backbone": None if backbone is None else backbone.name}
+    identity = asdict(recipe) | {"backbone": None if backbone is None else hash_file(backbone)}
     if state_file.is_file():
         _go_on(state_file, identity, learner, generator)
     anatomies = draw_anatomies(recipe.seed, recipe.anatomies, workers) if learner.steps < recipe.steps else []

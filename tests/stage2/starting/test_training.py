@@ -60,8 +60,10 @@ def test_the_encoder_of_a_file_is_learned_on_from(tmp_path, monkeypatch):
     recipe = replace(RECIPE, encoder="dlfcn_res18", steps=1)
     network = pretrain(recipe, tmp_path / "state.pth", Path(tmp_path / "backbone.pth"))
     assert torch.equal(network.backbone.conv1.weight, backbone.conv1.weight)
-    with pytest.raises(ValueError, match="another recipe"):
-        pretrain(recipe, tmp_path / "state.pth")
+    torch.save(PlainResNet(18).state_dict(), tmp_path / "backbone.pth")  # other weights under the same name
+    for other in (None, Path(tmp_path / "backbone.pth")):
+        with pytest.raises(ValueError, match="another recipe"):
+            pretrain(recipe, tmp_path / "state.pth", other)
 
 
 def test_anatomies_come_in_the_order_of_their_numbers():
