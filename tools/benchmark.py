@@ -230,10 +230,10 @@ def build_parser() -> argparse.ArgumentParser:
     stage1 = commands.add_parser("stage1", help="view pipeline and training step of Stage 1")
     add = stage1.add_argument
     add("--images", type=Path, metavar="DIR", help=f"folder of images (default: {DRAWN} drawn, longest side 500)")
-    add("--image-size", type=int, default=224, help="side of a view in pixels (default %(default)s)")
-    add("--depth", type=int, default=101, help="ResNet depth (default %(default)s)")
-    add("--batch", type=int, default=4, help="images per step (default %(default)s)")
-    add("--repeats", type=int, default=5, help="steps timed for each kind (default %(default)s)")
+    add("--image-size", type=positive, default=224, help="side of a view in pixels (default %(default)s)")
+    add("--depth", type=positive, default=101, help="ResNet depth (default %(default)s)")
+    add("--batch", type=positive, default=4, help="images per step (default %(default)s)")
+    add("--repeats", type=positive, default=5, help="steps timed for each kind (default %(default)s)")
     add(
         "--steps", nargs="+", choices=STEPS, default=["fp32", "bf16"], metavar="KIND",
         help=f"kinds of steps to compare with the plain one: {', '.join(STEPS)} (default: fp32 bf16)",
@@ -246,8 +246,8 @@ def build_parser() -> argparse.ArgumentParser:
     stage2 = commands.add_parser("stage2", help="episodes, training step, testing and counting of Stage 2")
     add = stage2.add_argument
     add("--modelname", default="dlfcn_res101", help="encoder (default %(default)s)")
-    add("--slices", type=int, default=24, help="of the drawn scan that is tested (default %(default)s)")
-    add("--repeats", type=int, default=3, help="times that each is done (default %(default)s)")
+    add("--slices", type=positive, default=24, help="of the drawn scan that is tested (default %(default)s)")
+    add("--repeats", type=positive, default=3, help="times that each is done (default %(default)s)")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: everything)")
     stage2.set_defaults(run=run_stage2)
 
@@ -255,10 +255,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = preparation.add_argument
     add("--data", type=Path, metavar="DIR", help="processed folder (default: phantom scans)")
     add("--dataset", default="CHAOST2", help="data set of the folder (default %(default)s)")
-    add("--scans", type=int, default=40, help="phantom scans to draw (default %(default)s)")
+    add("--scans", type=positive, default=40, help="phantom scans to draw (default %(default)s)")
     add("--scale", default="MIDDLE", help="of the superpixels (default %(default)s)")
-    add("--workers", type=int, default=2, help="processes against one (default %(default)s)")
-    add("--repeats", type=int, default=2, help="runs of each, in turns; the faster one counts")
+    add("--workers", type=positive, default=2, help="processes against one (default %(default)s)")
+    add("--repeats", type=positive, default=2, help="runs of each, in turns; the faster one counts")
     add("--fit", nargs="+", metavar="ID", help="how superpixels and supervoxels of these scans fit organs, instead")
     preparation.set_defaults(run=run_preparation)
 
