@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,10 @@ class AdaptJob:
         self.data_set = data_set_of(request, config)
         known = request if request.modality or self.data_set else replace(request, modality=self._guessed_modality())
         self.transform = transform_for(known, self.data_set)
-        own = {file.path.resolve() for pair in self.supports for file in pair}
+        own = {realpath(file.path) for pair in self.supports for file in pair}
         found = [] if request.unlabelled is None else find_scans(request.unlabelled)
-        self.unlabelled = [scan for scan in found if scan.path.resolve() not in own]
-        if request.out.resolve() in own | {scan.path.resolve() for scan in self.unlabelled}:
+        self.unlabelled = [scan for scan in found if realpath(scan.path) not in own]
+        if realpath(request.out) in own | {realpath(scan.path) for scan in self.unlabelled}:
             raise ValueError(f"--out {request.out} is an input; choose another name.")
 
     def run(self, out: Path | None = None, report: Callable[["Progress"], None] | None = None) -> bool:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from os.path import realpath  # Path.resolve raises at links in a circle
 from pathlib import Path
 from types import ModuleType
 
@@ -82,8 +83,8 @@ class PredictionJob:
         asked = [request.query] if isinstance(request.query, Path) else list(request.query or [])
         source = ", ".join(map(str, asked or [request.listed]))
         found = [scan for path in asked for scan in find_scans(path)] if asked else list_scans_of(request.listed)
-        own = {file.path.resolve() for pair in self.segmenter.supports for file in pair}
-        queries = [query for query in found if query.path.resolve() not in own or len(found) == 1]
+        own = {realpath(file.path) for pair in self.segmenter.supports for file in pair}
+        queries = [query for query in found if realpath(query.path) not in own or len(found) == 1]
         if not queries:
             raise FileNotFoundError(f"{source} holds no scan but the supports; expected one to segment.")
         if len(queries) < len(found):

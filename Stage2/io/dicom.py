@@ -95,7 +95,9 @@ def kept_locale() -> Iterator[None]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    """Files and links to nowhere, which a series must not lose without a word."""
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in found if path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def _only_slices(paths: Sequence[Path]) -> list[Path]:

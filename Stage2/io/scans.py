@@ -90,7 +90,7 @@ def find_scans(path: Path) -> list[ScanFile]:
     found = [
         ScanFile(entry)
         for entry in entries
-        if (entry.is_file() and entry.name.endswith(SUFFIXES)) or (entry.is_dir() and holds_dicom(entry))
+        if (holds_dicom(entry) if entry.is_dir() else entry.name.endswith(SUFFIXES))
     ]
     if holds_dicom(path):
         for scan in found:

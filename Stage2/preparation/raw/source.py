@@ -99,8 +99,8 @@ def _folder_stamps(path: Path) -> dict[str, str]:
         folders[:] = [name for name in folders if not _is_junk(name)]
         for name in files:
             file = Path(parent) / name
-            if not _is_junk(name) and file.is_file():
-                status = file.stat()
+            if not _is_junk(name) and (file.is_file() or file.is_symlink()):  # one to nowhere is told when it is read
+                status = file.stat() if file.exists() else file.lstat()
                 found[file.relative_to(path).as_posix()] = f"{status.st_size} bytes, {status.st_mtime_ns}"
     return dict(sorted(found.items()))
 

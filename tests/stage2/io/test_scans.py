@@ -188,3 +188,18 @@ def test_a_folder_that_is_named_by_dots_has_its_own_name(tmp_path, monkeypatch, 
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
     assert ScanFile(Path(path)).name == Path(path).resolve().name in ("a", "b")
+
+
+def test_links_to_nowhere_are_scans_that_fail_and_not_left_out(tmp_path, volume):
+    folder, nowhere = tmp_path / "scans", tmp_path / "nowhere"
+    write_series(folder / "series", volume)
+    first = min((folder / "series").iterdir())
+    first.unlink()
+    first.symlink_to(nowhere)
+    (folder / "a.nii.gz").symlink_to(nowhere)
+    (folder / "b.nii.gz").symlink_to(folder / "b.nii.gz")
+    found = find_scans(folder)
+    assert [scan.name for scan in found] == ["a", "b", "series"]
+    for scan in found:
+        with pytest.raises((FileNotFoundError, ValueError), match=r"is missing|cannot be read"):
+            scan.read()

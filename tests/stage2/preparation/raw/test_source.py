@@ -122,3 +122,9 @@ def test_sizes_are_compared_with_the_limit_and_the_disk(folder, tmp_path, monkey
     with pytest.raises(ValueError, match=r"expected up to 200, and 1100 times as many as packed"):  # noqa: SIM117
         with open_source(archive).open(["a.txt"]):
             pass
+
+
+def test_a_link_to_nowhere_is_a_name_and_not_left_out(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to(tmp_path / "nowhere")
+    source = open_source(tmp_path)
+    assert source.names == ["a.nii.gz"] and source.stamp("a.nii.gz")
