@@ -97,6 +97,7 @@ def write_volume(path: Path, voxels: np.ndarray, like: sitk.Image | Path, note: 
         header["descrip"] = note.encode()[:79]
     header.set_data_dtype(voxels.dtype)
     header.set_slope_inter(1, 0)
+    header["vox_offset"] = 0  # nibabel refuses to write one that readers pass over
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     image = kind(voxels.T, None, header, dtype=voxels.dtype)
     with (

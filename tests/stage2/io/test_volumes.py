@@ -1,6 +1,7 @@
 """NRRD and MetaImage files: their own voxels only, with sides and places, or one line."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.io.grid import distance_of, grid_of
-from Stage2.io.volumes import read_volume
+from Stage2.io.volumes import read_volume, write_volume
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
@@ -131,3 +132,13 @@ def test_a_damaged_compressed_metaimage_is_refused(tmp_path, name, voxels):
         with pytest.raises(ValueError, match=f"{name} is truncated or damaged"):
             read_volume(edited(tmp_path / name, (b"40 30 4", shape)))
         edited(tmp_path / name, (shape, b"40 30 4"))
+
+
+@pytest.mark.parametrize("offset", [-400.0, 0.0, 300.0])
+def test_a_mask_is_written_with_a_header_whose_offset_of_voxels_is_passed_over(tmp_path, offset):
+    write(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 108, offset)
+    (tmp_path / "a.nii").write_bytes(content)
+    write_volume(tmp_path / "mask.nii.gz", VOXELS.astype(np.uint8), tmp_path / "a.nii")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_volume(tmp_path / "mask.nii.gz")), VOXELS)
