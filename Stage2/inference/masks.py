@@ -28,7 +28,7 @@ def mask_on_scan(mask: sitk.Image, scan: sitk.Image, mask_name: str, scan_name: 
     values = np.unique(sitk.GetArrayViewFromImage(mask))
     wrong = values[(values != np.rint(values)) | (values < 0)]
     if len(wrong) or len(values) > MOST_VALUES:
-        found = f"values such as {wrong[0]:.4g}" if len(wrong) else f"{len(values)} values, as an image has"
+        found = f"values such as {wrong[0]}" if len(wrong) else f"{len(values)} values, as an image has"
         raise ValueError(f"{mask_name} has {found}; expected whole numbers: 0 for background, one for each organ.")
     if not values.any():
         raise ValueError(f"{mask_name} is empty: it marks no voxel; annotate the organ in it.")

@@ -212,7 +212,7 @@ def check_labels(labels: Sequence[int], supports: Sequence[Support]) -> tuple[in
     if not supports:
         raise ValueError("no support was given; expected at least one annotated scan.")
     if not labels or not all(type(label) is int and 0 < label < 2**16 for label in labels):
-        raise ValueError(f"labels {list(labels)}: expected whole numbers from 1 up, as in the support mask.")
+        raise ValueError(f"labels {list(labels)}: expected whole numbers from 1 to 65535, as in the mask.")
     shown = sorted({label for support in supports for label in labels_in(support.mask)})
     missing = [label for label in labels if label not in shown]
     if missing:

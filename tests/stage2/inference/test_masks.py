@@ -59,6 +59,7 @@ def truth(tmp_path):
     ("change", "sentence"),
     [
         (lambda scan, mask: mask * np.float32(0.9999), "values such as .*; expected whole numbers"),
+        (lambda scan, mask: np.minimum(mask, 1) * 0.99999999, "values such as 0.99999999; expected whole numbers"),
         (lambda scan, mask: (mask > 0).astype(np.uint8) * 255, r"label 2 is not in .*t.nii.gz; it holds \[255\]"),
         (lambda scan, mask: mask * 0, "is empty: it marks no voxel"),
         (lambda scan, mask: -mask.astype(np.int16), "values such as -3"),
