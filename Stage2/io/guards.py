@@ -29,7 +29,7 @@ def one_line(path: Path, remedy: str = "copy or download it again") -> Iterator[
         raise ValueError(f"{path} is truncated or damaged{shown}; {remedy}.") from error
 
 
-def expect_fits(path: Path, size: Sequence[int], bytes_per_voxel: int) -> None:
+def expect_fits(path: Path | str, size: Sequence[int], bytes_per_voxel: int) -> None:
     """Refuse a size that a header claims before anything of it is read.
 
     Raises:
@@ -45,7 +45,7 @@ def expect_fits(path: Path, size: Sequence[int], bytes_per_voxel: int) -> None:
         )
 
 
-def expect_few(path: Path, size: Sequence[int]) -> None:
+def expect_few(path: Path | str, size: Sequence[int]) -> None:
     """Refuse a size of more than MAX_VOXELS, as a ValueError."""
     if math.prod(size) > MAX_VOXELS:
         shown = " x ".join(map(str, size))

@@ -6,7 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import CHAOS_GREY_VALUES
-from Stage2.io.grid import changed_voxels, image_on_grid, outside_value
+from Stage2.io.grid import changed_voxels, image_on_grid, outside_value, times
+from Stage2.io.guards import expect_fits
 
 MR_SPACING = (1.25, 1.25, 7.70)  # mm
 MR_PERCENTILE = 99.5
@@ -17,9 +18,17 @@ SLICE_SIZE = (256, 256)
 
 
 def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sitk.Image:
-    """Voxels above a percentile of the volume set to it; the pixel type stays (integers: the percentile cut off)."""
+    """Voxels above a percentile of the volume set to it; the pixel type stays (integers: the percentile cut off).
+
+    Raises:
+        ValueError: no contrast is left.
+    """
     voxels = sitk.GetArrayViewFromImage(image)
     upper = voxels.dtype.type(np.percentile(voxels, percentile))
+    if upper <= voxels.min():
+        raise ValueError(
+            f"all voxels have the same value, {upper:g}, but for the brightest {100 - percentile:g} %; expected contrast."
+        )
     return changed_voxels(image, lambda own: np.minimum(own, upper), image.GetPixelID())
 
 
@@ -61,10 +70,16 @@ def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: S
 
 
 def resample(image: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
-    """Resample linearly to a spacing in mm; origin, direction and pixel type stay, outside is `outside_value`."""
+    """Resample linearly to a spacing in mm; origin, direction and pixel type stay, outside is `outside_value`.
+
+    Raises:
+        ValueError: more voxels than a volume may have, or than memory holds: a header that counts in another unit.
+    """
+    size = resampled_size(image.GetSize(), image.GetSpacing(), spacing)
+    expect_fits(f"the scan, resampled from {times(image.GetSpacing())} mm to {times(spacing)} mm,", size, 4)
     return sitk.Resample(
         image,
-        resampled_size(image.GetSize(), image.GetSpacing(), spacing),
+        size,
         sitk.Transform(),
         sitk.sitkLinear,
         image.GetOrigin(),

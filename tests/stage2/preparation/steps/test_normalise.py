@@ -58,6 +58,20 @@ def test_a_volume_outside_the_window_has_no_contrast():
         window_intensities(make_image(np.full((1, 2, 2), 4000, np.int16)))
 
 
+def test_a_volume_without_contrast_below_its_bright_end_is_refused():
+    voxels = np.full((1, 20, 20), 5, np.int16)
+    voxels[0, 0, 0] = 9
+    with pytest.raises(ValueError, match=r"all voxels have the same value, 5, but for the brightest 0\.5 %; expected contrast"):
+        clip_bright_end(make_image(voxels))
+
+
+def test_voxels_in_another_unit_are_refused_before_memory_is_asked_for():
+    image = make_image(np.zeros((2, 4, 4), np.int16))
+    image.SetSpacing((5000.0, 5000.0, 7700.0))
+    with pytest.raises(ValueError, match=r"resampled from 5000 x 5000 x 7700 mm to 1\.25 .* has 16001 x 16001 x 2001"):
+        resample(image, (1.25, 1.25, 7.7))
+
+
 def test_size_formula():
     assert resampled_size((288, 288, 8), (1.6, 1.6, 9.0), (1.25, 1.25, 7.7)) == [369, 369, 10]
     assert resampled_size((448, 448, 6), (0.75, 0.75, 5.0), (1.3125, 1.3125, 5.0)) == [257, 257, 7]
