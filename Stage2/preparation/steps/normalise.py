@@ -27,7 +27,7 @@ def clip_bright_end(image: sitk.Image, percentile: float = MR_PERCENTILE) -> sit
     upper = voxels.dtype.type(np.percentile(voxels, percentile))
     if upper <= voxels.min():
         raise ValueError(
-            f"all voxels have the same value, {upper:g}, but for the brightest {100 - percentile:g} %; expected contrast."
+            f"all voxels have the same value, {upper:g}, but the brightest {100 - percentile:g} %; expected contrast."
         )
     return changed_voxels(image, lambda own: np.minimum(own, upper), image.GetPixelID())
 
