@@ -11,7 +11,9 @@ IMAGE, LABEL, BODY = "image", "label", "fgmask"  # kinds of volumes, with `super
 SUPERPIXELS, SUPERVOXELS = "superpix", "supervox"
 MANIFEST = "manifest.json"  # beside the volumes: what the folder was made from
 # What people add to the name of a scan to name its mask; the plain name last, as it may be that of the scan.
-MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg", "_segmentation", "_gt", "-mask", "-label", "-seg", ".seg", "")
+MASK_ENDINGS = tuple(
+    sign + word for word in ("mask", "label", "labels", "seg", "segmentation", "gt") for sign in ("_", "-", ".")
+) + ("",)
 
 
 def superpixel_kind(scale: str) -> str:
@@ -77,9 +79,15 @@ def label_name_of(image: str) -> str:
 
 
 def masks_among(names: Iterable[str]) -> set[str]:
-    """Those of some names of volumes that belong to another one of them: its mask, its label, its superpixels."""
+    """Those of some names of volumes that belong to another one of them: its mask, its label, its superpixels.
+
+    Endings of masks count in capitals too.
+    """
     names = set(names)
-    masks = {name + ending for name in names for ending in MASK_ENDINGS if ending}
+    masks = {
+        name for name in names for ending in MASK_ENDINGS
+        if ending and name.lower().endswith(ending) and name[: -len(ending)] in names
+    }  # fmt: skip
     for name in names:
         if name.startswith(f"{IMAGE}_"):
             scan_id = name.removeprefix(f"{IMAGE}_")

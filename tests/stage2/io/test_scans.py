@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from Stage2.io.dicom import kept_locale
+from Stage2.io.names import masks_among
 from Stage2.io.scans import ScanFile, find_scans
 
 
@@ -164,6 +165,11 @@ def test_masks_of_other_scans_are_no_scans(tmp_path, volume, caplog):
         (tmp_path / f"{name}.nii.gz").unlink()
     found = [scan.name for scan in find_scans(tmp_path)]
     assert found == ["a_mask", "fgmask_1", "label_1", "series", "superpix-MIDDLE_1"]
+
+
+@pytest.mark.parametrize("ending", ["-segmentation", "_MASK", ".labels", "_Seg", "-gt"])
+def test_masks_are_known_by_any_usual_ending(ending):
+    assert masks_among(["a", "a" + ending, "b" + ending, "mask", "A" + ending]) == {"a" + ending}
 
 
 @pytest.mark.parametrize("name", ["a.mhd", "a.nhdr", "a.mha", "a.nrrd", "a.nii"])
