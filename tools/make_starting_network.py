@@ -26,6 +26,9 @@ def make(options: argparse.Namespace) -> None:
     from Stage2.starting.drawn_slices import CLASSES
     from Stage2.starting.training import Recipe, pretrain
 
+    state = options.work / "state.pth"
+    if options.out.is_dir() or options.out.resolve() == state.resolve():
+        raise ValueError(f"--out {options.out} is a folder, or the state that a run goes on from; name another file.")
     torch.set_num_threads(options.threads)
     losses: list[float] = []
 
@@ -38,7 +41,7 @@ def make(options: argparse.Namespace) -> None:
     given = ("encoder", "steps", "batch", "anatomies", "seed")
     recipe = Recipe(**{name: getattr(options, name) for name in given})
     with locked(options.work):
-        network = pretrain(recipe, options.work / "state.pth", options.backbone, options.workers, report)
+        network = pretrain(recipe, state, options.backbone, options.workers, report)
         described = {
             "recipe": asdict(recipe),
             "backbone_sha256": None if options.backbone is None else hash_file(options.backbone),

@@ -77,7 +77,13 @@ def read_slices(
     check_label_file(label_path, image_path)
     statistics = statistics or own_statistics(image, image_path)
     normalised = (image - np.float32(statistics.mean)) / np.float32(statistics.std)
-    present = [int(value) for value in np.unique(label) if value != 0]
+    found = np.unique(label)
+    if found[0] < 0 or (found != np.round(found)).any():
+        raise ValueError(
+            f"{label_path} has values from {found[0]:g} to {found[-1]:g}; expected the label of the scan: whole numbers "
+            "from 0 up."
+        )
+    present = [int(value) for value in found if value != 0]
     if not present and labels is None:
         raise ValueError(f"{label_path} is 0 everywhere; expected the label of a scan that shows an organ.")
     for value in labels or ():

@@ -107,6 +107,7 @@ def test_the_example_gives_the_segmenters_mask_without_torch(inputs, exported):
         (["run", "out", "--check", "image.nii.gz", "none.nii.gz"], "none.nii.gz is missing"),
         (["run", "out", "--check", "image.nii.gz", "label.nii.gz", "--label", "7"], "label 7 is not in"),
         (["run", "out", "--check", "image.nii.gz", "empty.nii.gz"], "is 0 everywhere"),
+        (["run", "out", "--check", "image.nii.gz", "image.nii.gz"], "expected the label of the scan: whole numbers"),
         (["run", "out", "--check", "image.nii.gz", "short.nii.gz"], "short.nii.gz has 256 x 256 x 2 voxels"),
         (["run", "out", "--check", "image.nii.gz", "elsewhere.nii.gz"], "elsewhere.nii.gz"),
         (["run", "out", "--check", "small.nii.gz", "small.nii.gz"], "small.nii.gz has slices of 64 x 64 pixels"),

@@ -47,3 +47,10 @@ def test_a_state_of_other_settings_is_one_line(tool, toy, tmp_path, capsys):
     assert tool.main([*given, "--out", str(tmp_path / "two.safetensors"), "--steps", "2"]) == 1
     assert "is the state of another recipe" in capsys.readouterr().err
     assert not (tmp_path / "two.safetensors").exists()
+
+
+@pytest.mark.parametrize("out", ["", "state.pth"])
+def test_neither_a_folder_nor_the_state_is_written_over(tool, tmp_path, capsys, out):
+    assert tool.main(["--work", str(tmp_path), "--out", str(tmp_path / out)]) == 1
+    assert "is a folder, or the state that a run goes on from" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / ".lock"])
