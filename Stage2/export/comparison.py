@@ -80,8 +80,8 @@ def read_slices(
     found = np.unique(label)
     if found[0] < 0 or (found != np.round(found)).any():
         raise ValueError(
-            f"{label_path} has values from {found[0]:g} to {found[-1]:g}; expected the label of the scan: whole numbers "
-            "from 0 up."
+            f"{label_path} has values from {found[0]:g} to {found[-1]:g}; expected the label of the scan: whole "
+            "numbers from 0 up."
         )
     present = [int(value) for value in found if value != 0]
     if not present and labels is None:
