@@ -207,7 +207,7 @@ def speck() -> dict:
     scan, mask = drawn_scan((60, 60, 2), (0.5, 0.5, 7.7))
     one = np.zeros((2, 60, 60), dtype=np.uint8)
     one[0, 1, 1] = 2
-    return {"scan": scan, "mask": masked(mask, lambda _: one)}
+    return {"scan": masked(scan, lambda v: v + np.arange(60, dtype=v.dtype)), "mask": masked(mask, lambda _: one)}
 
 
 def nothing_but_organ() -> dict:
