@@ -16,6 +16,7 @@ POOR = 0.6  # Dice below which a mask is to be found out by its confidence
 SECTION = ["dataset", "labels", "slices", "unlabelled"]  # values of different sections are not compared
 APPROACH = ["start", "start_hash", "minutes", "steps"]  # a row; its seeds are different tries of it
 HASH_SHOWN = 8
+OF_FOLDS = "a file for each fold"
 
 
 def as_text(records: Sequence[Record]) -> str:
@@ -105,12 +106,18 @@ def _section(frame: pd.DataFrame, unlabelled: bool) -> Iterator[Table]:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """Names of every approach, start and budget, with its values: in order of appearance, then by budget."""
-    hashes = frame.groupby("start")["start_hash"].nunique()
+    """Names of every approach, start and budget, with its values: in order of appearance, then by budget.
+
+    Files of one name are a row each, but for those of which every fold has its own: networks trained without its scans.
+    """
     for start, own in frame.groupby("start", sort=False):
+        several = own["start_hash"].nunique() > 1
+        if several and own.groupby("fold")["start_hash"].nunique().max() == 1:
+            own = own.assign(start_hash=OF_FOLDS)
         for key, values in own.groupby(APPROACH[1:], sort=True, dropna=False):
             identity, minutes, steps = key
-            name = f"{start} ({identity[:HASH_SHOWN]})" if hashes[start] > 1 or start == PROTOTYPES else start
+            shown = identity if identity == OF_FOLDS else identity[:HASH_SHOWN]
+            name = f"{start} ({shown})" if several or start == PROTOTYPES else start
             budget = f"{minutes:g} min" if not math.isnan(minutes) else "" if math.isnan(steps) else f"{steps:g} steps"
             yield [name, budget], values
 

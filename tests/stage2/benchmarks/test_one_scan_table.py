@@ -94,3 +94,12 @@ def test_a_fold_without_a_value_has_no_mean():
         own["dice"] = math.nan if own["fold"] == 1 else own["dice"]
     means = fold_means(pd.DataFrame(records), "dice")
     assert math.isnan(means.loc[1, "mean"]) and not math.isnan(means.loc[2, "mean"])
+
+
+def test_files_of_one_name_are_one_row_where_every_fold_has_its_own():
+    records = [own | {"start_hash": f"hash{own['fold']}"} for own in drawn_records(np.random.default_rng(0))]
+    table = one_scan_tables(records)[0]
+    assert [row[0] for row in table.rows] == ["mine (a file for each fold)"]
+    assert table.rows[0][2:5] == one_scan_tables(drawn_records(np.random.default_rng(0)))[0].rows[0][2:5]
+    records[0]["start_hash"] = "another"
+    assert len(one_scan_tables(records)[0].rows) == 4
