@@ -99,7 +99,7 @@ def test_organs_are_drawn_taken_back_erased_and_filled_between_slices(desk, tmp_
 
 
 def test_a_job_is_followed_and_stopped(desk, folder):
-    desk.page.locator("#example").click()
+    desk.page.locator("#example").check()
     desk.until(lambda state: any(scan["example"] for scan in state["scans"]))
     slow = folder / "slow"
     slow.touch()
@@ -139,7 +139,7 @@ def test_others_are_segmented_seen_and_corrected(desk, folder, tmp_path):
     desk.page.keyboard.press("o")
     desk.outline(ORGAN_3)
     assert reddish(desk.colour(ORGAN_3)) and greenish(desk.colour(ORGAN_2))
-    desk.page.locator("#example").click()
+    desk.page.locator("#example").check()
     desk.until(lambda state: sum(scan["example"] for scan in state["scans"]) == 2)
     desk.page.locator("#segment").click()
     desk.page.locator(".job.done").nth(1).wait_for()

@@ -23,7 +23,7 @@ def test_a_drawing_stays_when_its_scan_is_segmented(desk, tmp_path):
     desk.open_scan("a")
     desk.page.keyboard.press("o")
     desk.outline(ORGAN_3)
-    desk.page.locator("#example").click()
+    desk.page.locator("#example").check()
     desk.until(lambda state: any(scan["example"] for scan in state["scans"]))
     desk.open_scan(HOSTILE)
     desk.outline(ORGAN_2)

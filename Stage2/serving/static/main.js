@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { button, canvas, element, input, select } from "./dom.js";
 import { Editor } from "./editor.js";
+import { asAsked, askExample } from "./examples.js";
 import { sendScan, takeHome } from "./files.js";
 import { listenToPlanes } from "./input.js";
 import { isOver, renderJobs } from "./jobs.js";
@@ -36,7 +37,7 @@ let current = null;
 let counts = null;
 let counting = 0;
 
-const scanNow = () => state.scans.find((scan) => scan.id === current) ?? null;
+const scanNow = () => asAsked(state.scans.find((scan) => scan.id === current) ?? null);
 
 async function refresh() {
   state = await api.fetchState();
@@ -148,10 +149,8 @@ async function segment(kind) {
 async function useAsExample() {
   const scan = scanNow();
   if (!scan) return;
-  scan.example = input("example").checked; // at once; the server's answer follows
   try {
-    if (!(await editor.save())) throw new Error("Not used as an example, for the drawing could not be saved.");
-    takeScan(await api.putExample(scan.id, scan.example));
+    takeScan(await askExample(scan, input("example").checked, () => editor.save()));
   } catch (error) {
     sayError(error);
     await attempt(refresh);
