@@ -12,7 +12,7 @@ from torch import Tensor
 from Stage2.adaptation.network import AdaptedNetwork, image_size_of
 from Stage2.adaptation.network_file import describe_file
 from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
-from Stage2.adaptation.start import encoder_of, is_whole, starting_network
+from Stage2.adaptation.start import encoder_of, starting_network
 from Stage2.adaptation.training import Adaptation, Progress
 from Stage2.adaptation.working_grid import AnnotatedSlices
 
@@ -58,7 +58,7 @@ def adapt_slices(
     begun = time.process_time()
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers go on as they would have
         network = starting_network(start, settings.encoder, scans, organs, settings.seed).to(device)
-    adaptation = Adaptation(network, start != RANDOM_START, scans, unlabelled, settings, is_whole(start))
+    adaptation = Adaptation(network, start, scans, unlabelled, settings)
     adaptation.spent = time.process_time() - begun  # the budget holds the preparation of the network too
     finished = adaptation.run(state_file, identity, report)
     return AdaptedWeights(adaptation.adapted(), adaptation.learner.steps, adaptation.spent / 60, finished)

@@ -60,7 +60,7 @@ def starting_network(
     return network
 
 
-def is_whole(start: str | Path) -> bool:
+def is_whole_network(start: str | Path) -> bool:
     """A start is a whole network: not only its encoder is known, but its decoder too.
 
     Args:

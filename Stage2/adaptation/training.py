@@ -20,7 +20,8 @@ from Stage2.adaptation.augmentation import change_geometry, change_intensities
 from Stage2.adaptation.learner import Learner
 from Stage2.adaptation.network import AdaptedNetwork
 from Stage2.adaptation.self_training import pseudo_labels
-from Stage2.adaptation.settings import AdaptationSettings
+from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
+from Stage2.adaptation.start import is_whole_network
 from Stage2.adaptation.working_grid import AnnotatedSlices, with_neighbours
 from Stage2.optimisation.average import copy_of, move_average
 
@@ -53,22 +54,22 @@ class Adaptation:
 
     Args:
         network: with its starting weights, on its device.
-        known: its batch norms have seen images before: they keep their statistics.
+        start: what the weights come from: "random", or a file. Batch norms of a file keep their statistics; and of a
+            whole network, whose decoder is known too, a share of the weights is kept.
         scans: annotated, on the working grid.
         unlabelled: scans whose labels nobody knows, (Z, S, S) each.
         settings: budget, seed and method.
-        whole: all of its weights are known, so that they count in the end too.
     """
 
     def __init__(
-        self, network: AdaptedNetwork, known: bool, scans: Sequence[AnnotatedSlices], unlabelled: Sequence[Tensor],
-        settings: AdaptationSettings, whole: bool = False,
+        self, network: AdaptedNetwork, start: str | Path, scans: Sequence[AnnotatedSlices],
+        unlabelled: Sequence[Tensor], settings: AdaptationSettings,
     ):  # fmt: skip
         self.settings, self.scans = settings, scans
         self.unlabelled = list(unlabelled) if settings.self_training else []
         network.to(memory_format=torch.channels_last)
-        self.learner = Learner(network, RATE, frozen_norms=known)
-        self.start = copy_of(network) if whole else None
+        self.learner = Learner(network, RATE, frozen_norms=start != RANDOM_START)
+        self.begun = copy_of(network) if is_whole_network(start) else None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.spent = 0.0  # seconds of processor time
         self.rounds = 0  # of self-training that are done
@@ -134,8 +135,8 @@ class Adaptation:
         idea: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
         """
         weights = {key: value.clone() for key, value in self.learner.average.items()}
-        if self.start is not None:
-            move_average(weights, self.start, 1 - START_SHARE / len(self.scans))
+        if self.begun is not None:
+            move_average(weights, self.begun, 1 - START_SHARE / len(self.scans))
         return weights
 
     def adapted(self) -> AdaptedNetwork:

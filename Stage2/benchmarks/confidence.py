@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 
 from Stage2.adaptation.confidence import SIGNS, Reference, signs_of, spread_of
 from Stage2.adaptation.inference import organ_shares
-from Stage2.adaptation.settings import RANDOM_START, AdaptationSettings
-from Stage2.adaptation.start import is_whole, starting_network
+from Stage2.adaptation.settings import AdaptationSettings
+from Stage2.adaptation.start import starting_network
 from Stage2.adaptation.training import Adaptation, Progress
 from Stage2.adaptation.working_grid import SIDES, AnnotatedSlices, labels_on_working_grid, to_working_grid
 from Stage2.benchmarks.one_scan_table import correlation
@@ -104,7 +104,7 @@ def _cases(start: str, support: AnnotatedSlices, others: Sequence[AnnotatedSlice
     organs = support.known.shape[1]
     settings = AdaptationSettings(minutes=None, steps=max(at))
     network = starting_network(start, None, [support], organs, settings.seed)
-    adaptation = Adaptation(network, start != RANDOM_START, [support], [], settings, is_whole(start))
+    adaptation = Adaptation(network, start, [support], [], settings)
     drawn = [(support.labels == organ).numpy() for organ in range(1, organs + 1)]
     volumes = [np.count_nonzero(mask) * MILLILITRES for mask in drawn]
     spreads = [spread_of(mask, SPACING) if mask.any() else () for mask in drawn]
