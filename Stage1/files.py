@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,19 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     """Write plain values as JSON, whole or not at all; raises as `whole_file`."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def expect_writable(folder: Path) -> None:
+    """Make a folder of outputs, and tell before minutes are spent where it cannot be written.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"{folder} could not be written ({error.strerror}); give another folder.") from None
 
 
 def remove_partial(folder: str | Path) -> None:

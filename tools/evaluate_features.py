@@ -95,9 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError("found no weights to judge, expected a file or 'random'; name one.")
         import torch
 
-        from Stage1.files import write_json
+        from Stage1.files import expect_writable, write_json
         from Stage2.evaluation.judge import evaluate
-        from Stage2.inference.outputs import expect_writable
 
         if options.device == "auto":
             options.device = "cuda" if torch.cuda.is_available() else "cpu"

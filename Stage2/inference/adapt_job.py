@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
+from Stage1.files import expect_writable
 from Stage2.adaptation.settings import RANDOM_START, SUFFIX, AdaptationSettings, identity_of_start, starting_file
-from Stage2.inference.outputs import expect_writable
 from Stage2.inference.request import Preparation
 from Stage2.inference.transform import data_set_of, label_name, transform_for
 from Stage2.io.scans import ScanFile, find_scans

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from Stage1.files import expect_writable
 from Stage2.adaptation.adapt import adapt_slices, side_for
 from Stage2.adaptation.confidence import Reference
 from Stage2.adaptation.network_file import ADAPTED, own_at, write_network
@@ -36,7 +37,6 @@ from Stage2.inference.examples import (
     volumes_of,
 )
 from Stage2.inference.feature_cache import hash_of
-from Stage2.inference.outputs import expect_writable
 from Stage2.inference.predictor import Scan, Support, as_image, check_labels, mask_image, named, on_grid
 from Stage2.inference.transform import (
     ScanTransform,

@@ -5,14 +5,13 @@ The record names the files that were written for its query, so that nothing else
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from Stage1.files import whole_file, write_json
+from Stage1.files import expect_writable, whole_file, write_json
 from Stage2.evaluation.metrics import METRICS
 from Stage2.io.scans import ScanFile
 from Stage2.io.text import csv_text, plain
@@ -137,19 +136,6 @@ class ResultsTable:
         rows = [{"query": record["query"], "error": record["error"]}] if "error" in record else []
         rows += [{"query": record["query"], "label": label, **own} for label, own in record.get("labels", {}).items()]
         return csv_text(rows, self.columns).partition("\n")[2]
-
-
-def expect_writable(folder: Path) -> None:
-    """Make a folder of outputs, and tell before minutes are spent where it cannot be written.
-
-    Raises:
-        OSError: it cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"{folder} could not be written ({error.strerror}); give another folder.") from None
 
 
 def expect_own_table(path: Path) -> None:
