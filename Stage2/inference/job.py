@@ -91,7 +91,7 @@ class PredictionJob:
             logger.info("%d supports lie in %s too and are no queries", len(found) - len(queries), source)
         folders = {query.path if query.path.is_dir() else query.path.parent for query in queries}
         folders |= {path for path in asked if path.is_dir()}  # where the next call would take the masks for scans
-        if request.out.resolve() in {folder.resolve() for folder in folders}:
+        if realpath(request.out) in set(map(realpath, folders)):
             raise ValueError(f"--out {request.out} is the folder of the queries; choose another one.")
         name, times = Counter(query.name for query in queries).most_common(1)[0]
         if times > 1:

@@ -7,7 +7,7 @@ from Stage2.inference.outputs import mean_confidence
 from Stage2.io.text import one_line
 from Stage2.serving.folder import Scan
 from Stage2.serving.pictures import Made, facts_of
-from Stage2.serving.predictions import ADAPTED, PREVIEW
+from Stage2.serving.predictions import ADAPTED, PREVIEW, final_of
 from Stage2.serving.store import Store
 
 _APPROACHES = {PREVIEW: "prototypes", ADAPTED: "adapted"}
@@ -39,7 +39,7 @@ def describe(store: Store, scan: Scan, ranks: Mapping[str, int] | None = None) -
         "state": next(name for name, holds in states.items() if holds),
         "example": is_example,
         "drawn": drawing is not None,
-        "final": scan.error is None and store.final_mask(scan) is not None,
+        "final": scan.error is None and final_of(drawing, noted.get("slices"), found) is not None,
         "volumes": {label: own["volume_ml"] for label, own in labels.items()},
         "confidence": {label: own["confidence"] for label, own in labels.items()},
         "next": (ranks_of(store) if ranks is None else ranks).get(scan.id),

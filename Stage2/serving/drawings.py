@@ -1,6 +1,5 @@
 """Label maps that people send: checked against their scan, and kept in its own grid and header with all versions."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from Stage2.inference.masks import MOST_VALUES, UNKNOWN
 from Stage2.io.grid import MAX_SHIFT, check_same_grid, check_same_size, distance_of, grid_of, turned_to
 from Stage2.io.nifti import read_header
 from Stage2.io.volumes import read_volume, write_volume
+from Stage2.serving.folder import hash_of_states
 from Stage2.serving.packed import is_packed
 from Stage2.serving.pictures import facts_of, geometry_of
 from Stage2.serving.refusals import refusing
@@ -90,9 +90,7 @@ def to_scan(path: Path, volume: Path, scan_name: str, folder: Path) -> Path:
     is_plain = header.raw.get_data_dtype() == np.uint8 and header.raw.get_slope_inter() in ((1, 0), (None, None))
     if is_plain and header.size == grid.size and distance_of(header.grid, grid) <= MAX_SHIFT * min(grid.spacing):
         return path
-    found = path.stat()
-    state = hashlib.sha256(repr((path.name, found.st_size, found.st_mtime_ns)).encode()).hexdigest()
-    made = folder / f"drawing-{state}.nii.gz"
+    made = folder / f"drawing-{hash_of_states([path])}.nii.gz"
     if not made.is_file():
         voxels = checked_drawing(path, volume, scan_name)
         for old in folder.glob("drawing-*.nii.gz"):

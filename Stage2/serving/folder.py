@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,7 @@ class Scan:
         paths = [self.file.path]
         if self.file.path.is_dir():
             paths = sorted(path for path in self.file.path.iterdir() if not _is_beside_series(path.name))
-        seen = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in paths]
-        return hashlib.sha256(repr(seen).encode()).hexdigest()
+        return hash_of_states(paths)
 
 
 def scans_of(root: Path) -> list[Scan]:
@@ -102,6 +102,12 @@ def last_changes(root: Path) -> object:
 def is_inside(root: Path, path: Path) -> bool:
     """Whether a path, after all links, is the folder or lies in it."""
     return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def hash_of_states(paths: Sequence[Path]) -> str:
+    """Changes when a file does: hash of names, sizes and times. Raises OSError where one is not there."""
+    seen = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in paths]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def short_hash(name: str) -> str:

@@ -1,6 +1,6 @@
 """What jobs found in scans, as `PredictionJob` writes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,3 +35,10 @@ def latest_prediction(folder: Path, file: ScanFile) -> Prediction | None:
         if record is not None and "labels" in record and outputs.mask.is_file():
             found.append((outputs.record.stat().st_mtime_ns, kind, Prediction(kind, outputs.mask, record)))
     return max(found, key=lambda own: own[:2])[2] if found else None
+
+
+def final_of(drawing: Path | None, slices: Sequence[int] | None, found: Prediction | None) -> Path | None:
+    """What counts as the mask of a scan with this drawing, in these slices or all, and this prediction."""
+    if drawing is not None and slices is None:
+        return drawing
+    return None if found is None else found.mask

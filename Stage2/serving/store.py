@@ -20,7 +20,7 @@ from Stage2.serving.folder import Scan, is_inside, last_changes, scans_of
 from Stage2.serving.labels import Label, read_labels, renumbered
 from Stage2.serving.memory import Memory
 from Stage2.serving.pictures import Made, copy_whole
-from Stage2.serving.predictions import Prediction, latest_prediction
+from Stage2.serving.predictions import Prediction, final_of, latest_prediction
 from Stage2.serving.refusals import Refusal, not_there, refusing
 from Stage2.serving.settings import STATE, ServeSettings
 
@@ -247,11 +247,7 @@ class Store:
 
     def final_mask(self, scan: Scan) -> Path | None:
         """What counts as the mask of a scan: what is drawn throughout, else predicted; None where there is none."""
-        drawing = self.drawing(scan)
-        if drawing is not None and self.drawn_slices(scan) is None:
-            return drawing
-        found = self.mask(scan)
-        return None if found is None else found.mask
+        return final_of(self.drawing(scan), self.drawn_slices(scan), self.mask(scan))
 
     def publish(self, scan: Scan) -> None:
         """Write the mask of a scan beside it, where it is not there yet; what stood there becomes a version.
