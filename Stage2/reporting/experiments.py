@@ -22,7 +22,6 @@ from Stage2.run_folders.unusual import PUBLISHED_HEAD
 
 BEST = "best tested step of every fold"
 UNTRAINED = "untrained"
-HEAD = ", head "  # between a tested snapshot and its head, where that is not the published one
 
 
 class FoldSeed(NamedTuple):
@@ -60,6 +59,11 @@ class TestedExperiment:
     def title(self) -> str:
         """Name and snapshot, as tables head it."""
         return f"{self.name}, {self.snapshot}"
+
+    @property
+    def head(self) -> str:
+        """That was tested, the same in all runs."""
+        return head_of(next(iter(self.runs.values())))
 
     @property
     def seeds(self) -> list[int | None]:
@@ -150,7 +154,7 @@ def group_runs(runs: Iterable[TestedRun]) -> list[TestedExperiment]:
         key = (without_fold_and_seed(run.experiment), setting_of(run), describe_snapshot(run))
         groups.setdefault(key, {})[FoldSeed(run.results["fold"], run.seed)] = run
     for (name, setting, head), of_best in _best_by_test_dice(groups).items():
-        groups[name, setting, BEST + head] = of_best
+        groups[name, setting, _with_head(BEST, head)] = of_best
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], str(item[0][1]), _natural(item[0][2])))
     return [TestedExperiment(*key, of_key, _count_folds(of_key)) for key, of_key in ordered]
 
@@ -159,12 +163,20 @@ def describe_snapshot(run: TestedRun) -> str:
     """Which snapshot a run tested, or adapted and for how long: the rule that chose it, else its step."""
     known = _snapshot(run)
     if method_of(run.results) != ADAPTED:
-        head = run.results.get("clsname") or PUBLISHED_HEAD
-        return known if head == PUBLISHED_HEAD else known + HEAD + head
+        return _with_head(known, head_of(run))
     adaptation = run.results["adaptation"]
     named = "random weights" if adaptation["start"] == RANDOM_START else PurePath(adaptation["start"]).name
     begin = named if known == UNTRAINED else known
     return f"adapted from {begin}, {adaptation['budget']}"
+
+
+def head_of(run: TestedRun) -> str:
+    """The head that a run tested: the published one where it names none."""
+    return run.results.get("clsname") or PUBLISHED_HEAD
+
+
+def _with_head(snapshot: str, head: str) -> str:
+    return snapshot if head == PUBLISHED_HEAD else f"{snapshot}, head {head}"
 
 
 def _snapshot(run: TestedRun) -> str:
@@ -217,12 +229,12 @@ def find_experiment(experiments: Sequence[TestedExperiment], words: str) -> Test
 def _best_by_test_dice(
     groups: Mapping[tuple[str, TestSetting, str], Mapping[FoldSeed, TestedRun]],
 ) -> dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]]:
-    """By name, setting and head, which begins with `HEAD` or is empty."""
+    """By name, setting and head."""
     steps: dict[tuple[str, TestSetting, str], list[Mapping[FoldSeed, TestedRun]]] = {}
     for (name, setting, snapshot), runs in groups.items():
         as_published = (setting.protocol, setting.method, setting.query_prototypes) == (PAPER, PROTOTYPES, 0)
         if as_published and snapshot.startswith("step "):
-            steps.setdefault((name, setting, "".join(snapshot.partition(HEAD)[1:])), []).append(runs)
+            steps.setdefault((name, setting, head_of(next(iter(runs.values())))), []).append(runs)
     best: dict[tuple[str, TestSetting, str], dict[FoldSeed, TestedRun]] = {}
     for group, of_steps in steps.items():
         for key, run in (item for runs in of_steps for item in runs.items() if len(of_steps) > 1):

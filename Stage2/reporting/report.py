@@ -15,7 +15,7 @@ from Stage2.io.text import csv_text
 from Stage2.reporting.cases import best_median_worst, case_panel
 from Stage2.reporting.charts import SERIES_PER_CHART, bar_figure, curve_figure
 from Stage2.reporting.curves import Curves
-from Stage2.reporting.experiments import BEST, HEAD, TestedExperiment
+from Stage2.reporting.experiments import BEST, TestedExperiment
 from Stage2.reporting.latex import PREAMBLE, as_latex
 from Stage2.reporting.names import short_name
 from Stage2.reporting.overall import overall_results
@@ -184,7 +184,7 @@ def _one_snapshot(experiments: Sequence[TestedExperiment]) -> list[TestedExperim
     """
     chosen: dict[tuple, TestedExperiment] = {}
     for one in (own for own in experiments if own.setting.supports != EVERY_SUPPORT):  # by rising step
-        key = (one.name, one.setting, one.snapshot.partition(HEAD)[2])
+        key = (one.name, one.setting, one.head)
         if key not in chosen or not chosen[key].snapshot.startswith(BEST):
             chosen[key] = one
     return list(chosen.values())
