@@ -8,7 +8,6 @@ How to run the files: docs/export.md.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,19 +53,17 @@ def run_snapshot(options: argparse.Namespace) -> None:
 
     if options.label is not None and options.check is None:
         raise ValueError("--label names organs of the scan in --check IMAGE LABEL, which is missing; give both.")
-    if options.statistics is not None:
-        mean, std = options.statistics
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-            raise ValueError(
-                f"--statistics has the mean {mean} and the standard deviation {std}; expected numbers, the latter "
-                "above 0."
-            )
+    statistics = None if options.statistics is None else Statistics(*options.statistics)
+    if statistics is not None and not statistics.can_normalise:
+        raise ValueError(
+            f"--statistics has the mean {statistics.mean} and the standard deviation {statistics.std}; expected "
+            "numbers, the latter above 0."
+        )
     snapshot = resolve_choice(options.snapshot).snapshot
     run_config = read_config(run_of(snapshot))
     model = segmenter_of_snapshot(
         snapshot, encoder_name=options.modelname, head_name=options.clsname, run_config=run_config
     )
-    statistics = None if options.statistics is None else Statistics(*options.statistics)
     slices = drawn_slices() if options.check is None else read_slices(*options.check, options.label, statistics)
     side = WINDOW if options.window is None else options.window
     print(f"Exporting {model.encoder.name}, {model.head_name}, window {side}", flush=True)

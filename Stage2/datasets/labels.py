@@ -5,6 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 
+def no_labels(values: np.ndarray) -> np.ndarray:
+    """Those of some values that no label can have, as they are no whole numbers from 0 up."""
+    return values[(values != np.rint(values)) | (values < 0)]
+
+
 def class_labels(
     voxels: np.ndarray, classes: Mapping[str, int], label_values: Mapping[int, int] | None = None
 ) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Reading a processed folder: volumes, class maps, normalised scans ready for episodes and testing."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ class Statistics:
 
     mean: float
     std: float
+
+    @property
+    def can_normalise(self) -> bool:
+        """Whether a finite image stays finite: a finite mean, and a finite deviation above 0."""
+        return math.isfinite(self.mean) and 0 < self.std < math.inf
 
 
 class Slices(Protocol):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from Stage2.datasets.episodes import three_channels
 from Stage2.datasets.folds import support_slices
+from Stage2.datasets.labels import no_labels
 from Stage2.datasets.volumes import SLICE_SIZE, Statistics, own_statistics
 from Stage2.io.grid import check_slice_size
 from Stage2.io.nifti import check_label_file, read_voxels
@@ -78,7 +79,7 @@ def read_slices(
     statistics = statistics or own_statistics(image, image_path)
     normalised = (image - np.float32(statistics.mean)) / np.float32(statistics.std)
     found = np.unique(label)
-    if found[0] < 0 or (found != np.round(found)).any():
+    if len(no_labels(found)):
         raise ValueError(
             f"{label_path} has values from {found[0]:g} to {found[-1]:g}; expected the label of the scan: whole "
             "numbers from 0 up."

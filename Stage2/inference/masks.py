@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from Stage2.datasets.labels import no_labels
 from Stage2.io.grid import on_grid_of
 from Stage2.io.names import MASK_ENDINGS, label_name_of
 from Stage2.io.nifti import NIFTI_SUFFIXES
@@ -26,7 +27,7 @@ def mask_on_scan(mask: sitk.Image, scan: sitk.Image, mask_name: str, scan_name: 
     """
     mask = on_grid_of(mask, scan, mask_name, scan_name)
     values = np.unique(sitk.GetArrayViewFromImage(mask))
-    wrong = values[(values != np.rint(values)) | (values < 0)]
+    wrong = no_labels(values)
     if len(wrong) or len(values) > MOST_VALUES:
         found = f"values such as {wrong[0]}" if len(wrong) else f"{len(values)} values, as an image has"
         raise ValueError(f"{mask_name} has {found}; expected whole numbers: 0 for background, one for each organ.")

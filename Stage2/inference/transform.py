@@ -3,7 +3,6 @@
 Everything goes through the geometry of the headers, so that a mask returns to the very voxels that its scan has.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +63,7 @@ class ScanTransform:
         if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < step < 1e3 for step in self.spacing)):
             raise ValueError(f"spacing {self.spacing}: expected three positive numbers of mm, along columns, rows, z.")
         own = self.statistics
-        if own is not None and not (math.isfinite(own.mean) and 0 < own.std < math.inf):
+        if own is not None and not own.can_normalise:
             raise ValueError(
                 f"statistics {own.mean:g} and {own.std:g}: expected a finite mean, and a finite deviation above 0."
             )

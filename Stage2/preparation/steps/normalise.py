@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from Stage2.datasets.catalog import CHAOS_GREY_VALUES
+from Stage2.datasets.labels import no_labels
 from Stage2.io.grid import changed_voxels, image_on_grid, outside_value, times
 from Stage2.io.guards import expect_fits
 
@@ -100,7 +101,7 @@ def resample_labels(label: sitk.Image, spacing: Sequence[float]) -> sitk.Image:
     """
     voxels = sitk.GetArrayFromImage(label)
     values = np.unique(voxels)
-    if (values != np.rint(values)).any() or values[0] < 0 or values[-1] > 255:
+    if len(no_labels(values)) or values[-1] > 255:
         raise ValueError(f"label values run from {values[0]} to {values[-1]}; expected whole numbers in [0, 255].")
     grid = resample(label, spacing)
     result = np.zeros(grid.GetSize()[::-1], dtype=np.uint8)
