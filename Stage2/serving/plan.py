@@ -1,7 +1,5 @@
 """What a job is to do, as plain values in a file: decided once, so that a job goes on as it began."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -10,6 +8,7 @@ from typing import Any
 
 from Stage1.files import hash_file, write_json
 from Stage2.adaptation.settings import SUFFIX
+from Stage2.inference.feature_cache import hash_of
 from Stage2.serving.folder import Scan
 from Stage2.serving.job import SEGMENT, Job
 from Stage2.serving.networks import Network, Networks
@@ -67,8 +66,7 @@ def write_plan(folder: Path, job: Job, store: Store, networks: Networks) -> dict
         copy_packed(drawing, copy)
         supports.append([str(scan.file.path), str(copy)])
         annotated.append(store.drawn_slices(scan))
-        learned = [hash_file(copy), annotated[-1], preparation]  # what a network takes from this example
-        examples[scan.id] = hashlib.sha256(json.dumps(learned).encode()).hexdigest()
+        examples[scan.id] = hash_of(hash_file(copy), annotated[-1], preparation)  # what a network takes from it
     is_new = bool(examples) and (current is None or minutes is not None or dict(current.examples) != examples)
     learning = {"supports": supports, "annotated": annotated, "preparation": preparation}
     budget = {"minutes": minutes or settings.minutes, "steps": None}
